@@ -1,0 +1,158 @@
+"""Every setting, its default and its environment variable; the environment is read here and nowhere else.
+
+`DEAL_*` wins, then the widely used name (REDIS_URL, DATABASE_URL, SOLANA_RPC_URL, ...), then, for
+Redis, host and port. Secrets are `SecretStr`, so that no repr or log shows them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from deal_sdk.errors import ConfigurationError
+
+EMBEDDED_CHAIN_URL: Final = "localnet://"
+EMBEDDED_STORE_URL: Final = "memory://"
+EMBEDDED_DATABASE_URL: Final = "sqlite+aiosqlite://"
+
+Commitment = Literal["processed", "confirmed", "finalized"]
+WaitFor = Literal["recorded", "confirmed", "finalized"]
+TokenProgram = Literal["classic", "token-2022"]
+StorePolicy = Literal["allow", "refuse"]
+
+Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+def _alias(*names: str) -> Any:
+    return AliasChoices(*names)
+
+
+class TierLimits(BaseModel):
+    """One tier's rate limits: requests per minute and the burst per second."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_minute: Count
+    burst_per_second: Count
+
+
+DEFAULT_TIER_LIMITS: Final = {
+    "Gift": TierLimits(per_minute=10, burst_per_second=3),
+    "Professional": TierLimits(per_minute=50, burst_per_second=10),
+    "Business": TierLimits(per_minute=100, burst_per_second=20),
+}
+
+
+class Settings(BaseSettings):
+    """All settings of a `Deal`; with none given, everything runs embedded and ephemeral."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DEAL_", frozen=True, extra="forbid", populate_by_name=True, env_ignore_empty=True
+    )
+
+    rpc_url: str = Field(EMBEDDED_CHAIN_URL, validation_alias=_alias("DEAL_RPC_URL", "SOLANA_RPC_URL"))
+    websocket_url: str | None = None
+    database_url: SecretStr = Field(
+        SecretStr(EMBEDDED_DATABASE_URL), validation_alias=_alias("DEAL_DATABASE_URL", "DATABASE_URL")
+    )
+    redis_url: SecretStr = Field(
+        SecretStr(EMBEDDED_STORE_URL), validation_alias=_alias("DEAL_REDIS_URL", "REDIS_URL")
+    )
+
+    mint: str | None = None
+    token_program: TokenProgram = "classic"
+    token_name: str = "Deals Token"
+    token_symbol: str = "DEAL"
+    mainnet_confirmed: bool = False
+
+    keystore_passphrase: SecretStr | None = None
+
+    localnet_slot_seconds: Seconds = 0.05
+    localnet_finality_slots: Count = 32
+
+    rpc_timeout_seconds: Seconds = 10.0
+    rpc_max_connections: Count = 32
+    rebroadcast_interval_seconds: Seconds = 2.0
+    status_poll_interval_seconds: Seconds = 0.1
+    confirm_timeout_seconds: Seconds = 60.0
+    max_payment_attempts: Count = 3
+    max_payments_in_flight: Count = 4096
+    history_poll_interval_seconds: Seconds = 0.5
+    history_backfill_signatures: Count = 10_000
+
+    balance_ttl_seconds: Seconds = 300.0
+    cache_prefix: str = "deal:"
+
+    purchase_key_prefix: str = Field(
+        "token_purchases:", validation_alias=_alias("DEAL_PURCHASE_KEY_PREFIX", "TOKEN_PURCHASE_KEY_PREFIX")
+    )
+    purchase_period_seconds: Count = Field(
+        86_400, validation_alias=_alias("DEAL_PURCHASE_PERIOD_SECONDS", "TOKEN_PURCHASE_TTL")
+    )
+    limit_reservation_seconds: Count = 3_600
+    limit_store_timeout_seconds: Seconds = 2.0
+    rate_limit_store_policy: StorePolicy = "allow"
+    tier_limits: dict[str, TierLimits] = Field(default_factory=lambda: dict(DEFAULT_TIER_LIMITS))
+
+    max_transactions_per_wallet: Count = Field(
+        200,
+        validation_alias=_alias("DEAL_MAX_TRANSACTIONS_PER_WALLET", "MAX_TRANSACTIONS_PER_WALLET"),
+    )
+
+    metrics_balances_by_user: bool = False
+
+    @model_validator(mode="after")
+    def _check_urls(self) -> Settings:
+        if not self.rpc_url.startswith(("localnet://", "http://", "https://")):
+            raise ValueError("rpc_url must begin with localnet://, http:// or https://")
+        if not self.redis_url.get_secret_value().startswith(
+            ("memory://", "redis://", "rediss://", "unix://")
+        ):
+            raise ValueError("redis_url must begin with memory://, redis://, rediss:// or unix://")
+        return self
+
+
+class _RedisHost(BaseSettings):
+    """The three variables that stand for a Redis URL where none is given."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    host: str | None = Field(None, validation_alias="REDIS_HOST")
+    port: int = Field(6379, validation_alias="REDIS_PORT", ge=1, le=65_535)
+    password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
+
+    def url(self) -> str | None:
+        if self.host is None:
+            return None
+        secret = f":{quote(self.password.get_secret_value(), safe='')}@" if self.password else ""
+        return f"redis://{secret}{self.host}:{self.port}/0"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment once and lay the caller's overrides over it.
+
+    Args:
+        overrides: settings by name; None means "not given".
+
+    Raises:
+        ConfigurationError: naming each setting that cannot be used; values are not repeated, because
+            a URL may hold a password.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        settings = Settings(**given)
+        host_url = _RedisHost().url()
+    except ValidationError as error:
+        problems = [
+            {"setting": ".".join(map(str, item["loc"])) or "settings", "problem": item["msg"]}
+            for item in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        text = "; ".join(f"{problem['setting']}: {problem['problem']}" for problem in problems)
+        raise ConfigurationError(f"settings cannot be used: {text}", problems=problems) from None
+    if host_url is not None and "redis_url" not in settings.model_fields_set:
+        return settings.model_copy(update={"redis_url": SecretStr(host_url)})
+    return settings

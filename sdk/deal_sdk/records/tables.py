@@ -233,7 +233,10 @@ balance_reservations = sa.Table(
     _one_of("state", RESERVATION_STATES, "state"),
 )
 sa.Index(
-    "ix_balance_reservations_account", balance_reservations.c.token_account, balance_reservations.c.state
+    "ix_balance_reservations_account",
+    balance_reservations.c.token_account,
+    balance_reservations.c.state,
+    balance_reservations.c.landed_slot,
 )
 
 token_accounts = sa.Table(

@@ -1,0 +1,175 @@
+"""The servers, marks and options that every test shares.
+
+A test that uses a server's fixture is marked by it (`redis`, `postgres`, `validator`, `node`), so
+that `./scripts/test --fast` can leave it out. A fixture taken by `request.getfixturevalue` cannot
+be seen in time: its parameter needs the mark, `pytest.param("redis", marks=pytest.mark.redis)`.
+
+A server that is missing skips the test and says what to install; with CI=true it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.servers import MissingServerError, PostgresServer, RedisServer, ValidatorServer
+
+MARK_OF_FIXTURE: Final = {
+    "redis_server": "redis",
+    "redis_factory": "redis",
+    "postgres_server": "postgres",
+    "validator_server": "validator",
+    "node_program": "node",
+}
+
+IN_CI: Final = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+class _Server(Protocol):
+    def start(self) -> None: ...
+
+    def remove(self) -> None: ...
+
+
+ServerT = TypeVar("ServerT", bound=_Server)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests marked long")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("default", max_examples=50, **unhurried)
+    settings.register_profile("ci", max_examples=100, derandomize=True, database=None, **unhurried)
+    settings.register_profile("long", max_examples=2_000, **unhurried)
+    profile = "long" if config.getoption("--long") else "ci" if IN_CI else "default"
+    settings.load_profile(profile)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        for fixture, mark in MARK_OF_FIXTURE.items():
+            if fixture in used and item.get_closest_marker(mark) is None:
+                item.add_marker(mark)
+    if not config.getoption("--long"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+def _missing(reason: str) -> None:
+    if IN_CI:
+        pytest.fail(f"{reason}; in CI nothing may be left out", pytrace=False)
+    pytest.skip(reason)
+
+
+def _run(make: Callable[[], ServerT]) -> Iterator[ServerT]:
+    try:
+        server = make()
+    except MissingServerError as error:
+        _missing(str(error))
+        raise
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def _redis_of_session() -> Iterator[RedisServer]:
+    yield from _run(RedisServer)
+
+
+@pytest.fixture
+def redis_server(_redis_of_session: RedisServer) -> Iterator[RedisServer]:
+    """A flushed redis-server that the test may kill, pause and restart; it is healed afterwards."""
+    _redis_of_session.flush()
+    yield _redis_of_session
+    if _redis_of_session.running:
+        _redis_of_session.resume()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of a flushed redis-server."""
+    return redis_server.url
+
+
+@pytest.fixture
+def redis_factory() -> Iterator[Callable[..., RedisServer]]:
+    """Start further servers, for tests that need two or one that keeps its data."""
+    started: list[RedisServer] = []
+
+    def start(*, keep_data: bool = False) -> RedisServer:
+        try:
+            server = RedisServer(keep_data=keep_data)
+        except MissingServerError as error:
+            _missing(str(error))
+            raise
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def _postgres_of_session() -> Iterator[PostgresServer]:
+    yield from _run(PostgresServer)
+
+
+@pytest.fixture
+def postgres_server(_postgres_of_session: PostgresServer) -> Iterator[PostgresServer]:
+    """A running PostgreSQL that the test may stop, crash and start; it is healed afterwards."""
+    _postgres_of_session.heal()
+    yield _postgres_of_session
+    _postgres_of_session.heal()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty database that is dropped after the test."""
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.heal()
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def validator_server() -> Iterator[ValidatorServer]:
+    """The session's solana-test-validator."""
+    yield from _run(ValidatorServer)
+
+
+@pytest.fixture(scope="session")
+def validator_url(validator_server: ValidatorServer) -> str:
+    """The JSON-RPC URL of the session's solana-test-validator."""
+    return validator_server.url
+
+
+@pytest.fixture(scope="session")
+def validator_websocket_url(validator_server: ValidatorServer) -> str:
+    """The WebSocket URL of the session's solana-test-validator."""
+    return validator_server.websocket_url
+
+
+@pytest.fixture(scope="session")
+def node_program() -> str:
+    """The path of Node.js; npm must be there as well."""
+    program = shutil.which("node")
+    if program is None or shutil.which("npm") is None:
+        _missing("Node.js and npm are missing")
+        raise MissingServerError("unreachable: _missing always raises")
+    return program

@@ -1,0 +1,20 @@
+"""Real servers for tests: Redis, PostgreSQL and solana-test-validator, each as one process.
+
+Owns starting, faulting and stopping them, on free ports and in temporary directories. Never waits
+for luck: readiness is asked for until a deadline, and a server that misses it ends with its log.
+"""
+
+from tests.servers.postgres_server import PostgresServer
+from tests.servers.processes import MissingServerError, ServerProcess, free_port, free_port_block
+from tests.servers.redis_server import RedisServer
+from tests.servers.validator_server import ValidatorServer
+
+__all__ = [
+    "MissingServerError",
+    "PostgresServer",
+    "RedisServer",
+    "ServerProcess",
+    "ValidatorServer",
+    "free_port",
+    "free_port_block",
+]

@@ -10,6 +10,7 @@
     │   ├── ChainMismatchError            the database belongs to another chain or mint
     │   └── SchemaError                   the database's schema is not this version's
     ├── UserNotFoundError, WalletNotFoundError, PaymentNotFoundError
+    ├── UserAlreadyExistsError
     ├── WalletAlreadyConnectedError
     ├── InsufficientBalanceError          says required, available and deficit
     ├── LimitExceededError                says which limits refused and when to come back
@@ -31,7 +32,9 @@
     │   └── RpcMalformedReplyError
     ├── DatabaseError
     │   ├── DatabaseUnavailableError
-    │   └── DatabaseBusyError
+    │   ├── DatabaseBusyError
+    │   └── ConstraintError               a rule that the database itself keeps
+    ├── HistoryGapError                   a balance that does not continue the recorded chain
     └── StoreUnavailableError             Redis: limits or cache
 
 Each class has a stable `code` for programs, `retryable` (the same call may succeed later without
@@ -142,6 +145,12 @@ class UserNotFoundError(TokenError):
     """A user id that is not in the database."""
 
     code = "user_not_found"
+
+
+class UserAlreadyExistsError(TokenError):
+    """A user id or an external id that another row already has."""
+
+    code = "user_already_exists"
 
 
 class WalletNotFoundError(TokenError):
@@ -348,6 +357,48 @@ class DatabaseBusyError(DatabaseError):
 
     code = "database_busy"
     retryable = True
+
+
+class ConstraintError(DatabaseError):
+    """A row that a rule of the database itself refused; nothing of its transaction was kept."""
+
+    code = "constraint"
+    outcome = Outcome.NOT_SENT
+
+    def __init__(self, *, kind: str, constraint: str | None, **facts: Any) -> None:
+        """Keep which rule it was.
+
+        Args:
+            kind: "unique", "foreign_key", "check" or "not_null".
+            constraint: the rule's name, the same on every database; None where the database does not
+                tell (a foreign key on SQLite, a missing value).
+            facts: table and column, where known.
+        """
+        named = f" {constraint}" if constraint else ""
+        super().__init__(f"the {kind} rule{named} refused a row", kind=kind, constraint=constraint, **facts)
+        self.kind = kind
+        self.constraint = constraint
+
+
+class HistoryGapError(TokenError):
+    """A change whose balance before is not the recorded balance after; something is missing between."""
+
+    code = "history_gap"
+
+    def __init__(self, *, token_account: str, expected: int, found: int, signature: str) -> None:
+        """Keep the account, both balances in base units and the transaction that does not fit."""
+        super().__init__(
+            f"the history of {token_account} ends at {expected} base units, "
+            f"but transaction {signature} starts from {found}",
+            token_account=token_account,
+            expected=expected,
+            found=found,
+            signature=signature,
+        )
+        self.token_account = token_account
+        self.expected = expected
+        self.found = found
+        self.signature = signature
 
 
 class StoreUnavailableError(TokenError):

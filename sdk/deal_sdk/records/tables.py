@@ -79,7 +79,7 @@ class Uint64(sa.types.TypeDecorator[int]):
         return None if value is None else int(value)
 
 
-Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+Json = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 # SQLite numbers rows by itself only for INTEGER keys.
 RowId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

@@ -1,0 +1,139 @@
+"""Builds the SQLAlchemy engines, with every pragma and pool setting that the promises rest on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from deal_sdk.records._errors import on_statement_error
+from deal_sdk.records.location import DatabaseLocation
+
+_SQLITE_CACHE_KIBIBYTES: Final = 16_384
+_SQLITE_MAX_READERS: Final = 4
+_POSTGRESQL_CONNECT_TIMEOUT_SECONDS: Final = 10.0
+_POSTGRESQL_COMMAND_TIMEOUT_SECONDS: Final = 60.0
+_POOL_TIMEOUT_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Where writes go and where reads go; on PostgreSQL both share one pool."""
+
+    writer: AsyncEngine
+    reader: AsyncEngine
+
+    async def dispose(self) -> None:
+        """Close every pooled connection."""
+        await self.writer.dispose()
+        await self.reader.dispose()
+
+
+def create_engines(location: DatabaseLocation, *, busy_timeout_seconds: float, pool_size: int) -> Engines:
+    """Make the engines; nothing connects yet.
+
+    Args:
+        location: the database; for an ephemeral one its URL must name the temporary file by now.
+        busy_timeout_seconds: how long a statement waits for another's lock.
+        pool_size: connections to PostgreSQL; SQLite has one writer and a few readers.
+    """
+    if location.dialect == "sqlite":
+        writer = _sqlite_engine(location, busy_timeout_seconds, pool_size=1, query_only=False)
+        reader = _sqlite_engine(
+            location, busy_timeout_seconds, pool_size=min(pool_size, _SQLITE_MAX_READERS), query_only=True
+        )
+        return Engines(writer, reader)
+    engine = create_async_engine(
+        location.url,
+        connect_args=_postgresql_arguments(busy_timeout_seconds),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=_POOL_TIMEOUT_SECONDS,
+        hide_parameters=True,
+    )
+    _listen(engine)
+    sa.event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
+    snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return Engines(engine, snapshot)
+
+
+def create_migration_engine(location: DatabaseLocation, *, wait_seconds: float) -> AsyncEngine:
+    """Make an engine for one schema change, outside every pool.
+
+    SQLite's foreign keys stay off on it: a table that is rebuilt is dropped on the way, which would
+    otherwise count as deleting its rows.
+    """
+    if location.dialect == "sqlite":
+        return _sqlite_engine(location, wait_seconds, pool_size=None, query_only=False, foreign_keys=False)
+    engine = create_async_engine(
+        location.url,
+        connect_args=_postgresql_arguments(wait_seconds),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+    _listen(engine)
+    return engine
+
+
+def _sqlite_engine(
+    location: DatabaseLocation,
+    busy_timeout_seconds: float,
+    *,
+    pool_size: int | None,
+    query_only: bool,
+    foreign_keys: bool = True,
+) -> AsyncEngine:
+    pool: dict[str, Any] = (
+        {"poolclass": NullPool}
+        if pool_size is None
+        else {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": _POOL_TIMEOUT_SECONDS}
+    )
+    engine = create_async_engine(
+        location.url,
+        # The driver's own BEGIN comes only before the first change, so that what a transaction read
+        # earlier could be stale; without it every BEGIN is ours.
+        connect_args={"isolation_level": None, "timeout": busy_timeout_seconds},
+        hide_parameters=True,
+        **pool,
+    )
+    pragmas = [
+        f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}",
+        f"PRAGMA synchronous = {'OFF' if location.ephemeral else 'FULL'}",
+        f"PRAGMA cache_size = -{_SQLITE_CACHE_KIBIBYTES}",
+        "PRAGMA query_only = ON" if query_only else "PRAGMA journal_mode = WAL",
+    ]
+
+    def prepare(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+    sa.event.listen(engine.sync_engine, "connect", prepare)
+    _listen(engine)
+    return engine
+
+
+def _postgresql_arguments(lock_timeout_seconds: float) -> dict[str, Any]:
+    return {
+        "timeout": _POSTGRESQL_CONNECT_TIMEOUT_SECONDS,
+        "command_timeout": max(_POSTGRESQL_COMMAND_TIMEOUT_SECONDS, lock_timeout_seconds * 2),
+        "server_settings": {
+            "application_name": "deal_sdk",
+            "lock_timeout": f"{int(lock_timeout_seconds * 1000)}ms",
+        },
+    }
+
+
+def _listen(engine: AsyncEngine) -> None:
+    sa.event.listen(engine.sync_engine, "handle_error", on_statement_error)
+
+
+def _refuse_closed_connection(connection: Any, _record: object, _proxy: object) -> None:
+    # The driver hears of a server that went away as soon as the socket closes: asking it costs no
+    # round trip, which a ping before every use would. The pool then connects anew.
+    if connection.driver_connection.is_closed():
+        raise sa.exc.DisconnectionError("the server closed this connection")

@@ -27,6 +27,19 @@ MARK_OF_FIXTURE: Final = {
     "node_program": "node",
 }
 
+COMMON_VARIABLES: Final = {
+    "DATABASE_URL",
+    "MAX_TRANSACTIONS_PER_WALLET",
+    "REDIS_HOST",
+    "REDIS_PASSWORD",
+    "REDIS_PORT",
+    "REDIS_URL",
+    "SOLANA_RPC_URL",
+    "TOKEN_PURCHASE_KEY_PREFIX",
+    "TOKEN_PURCHASE_TTL",
+}
+"""Settings' names without the DEAL_ prefix, which other programs use as well."""
+
 IN_CI: Final = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
@@ -44,10 +57,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-    settings.register_profile("default", max_examples=50, **unhurried)
-    settings.register_profile("ci", max_examples=100, derandomize=True, database=None, **unhurried)
-    settings.register_profile("long", max_examples=2_000, **unhurried)
+    _forget_the_callers_settings()
+    unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("default", unhurried, max_examples=50)
+    settings.register_profile("ci", unhurried, max_examples=100, derandomize=True, database=None)
+    settings.register_profile("long", unhurried, max_examples=2_000)
     profile = "long" if config.getoption("--long") else "ci" if IN_CI else "default"
     settings.load_profile(profile)
 
@@ -64,6 +78,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if left_out:
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+def _forget_the_callers_settings() -> None:
+    # A developer's own DEAL_RPC_URL or DATABASE_URL must never reach a test, nor a test it.
+    for name in tuple(os.environ):
+        is_setting = name.startswith("DEAL_") and not name.startswith("DEAL_TEST_")
+        if is_setting or name in COMMON_VARIABLES:
+            del os.environ[name]
 
 
 def _missing(reason: str) -> None:

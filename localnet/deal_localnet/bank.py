@@ -1,0 +1,233 @@
+"""The bank: takes transactions into the open slot, closes slots and rolls them back.
+
+Blockhashes and duplicates are judged here, by block height, because LiteSVM knows only its latest blockhash.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+from solders.account import Account
+from solders.clock import Clock
+from solders.hash import Hash
+from solders.litesvm import LiteSVM
+from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
+
+from .accounts import AccountStore, empty_account
+from .addresses import GENESIS_ADDRESSES, LOOKUP_TABLE_PROGRAM
+from .config import LocalnetConfig
+from .execution import Executor, refused_execution
+from .fees import compute_budget
+from .history import History
+from .records import Execution, TransactionRecord, WireTransaction
+from .slots import MAX_SLOT_HASHES, Block, Chain, Commitment
+
+EPOCH_SLOTS: Final = 432_000
+
+
+class Observer(Protocol):
+    """Hears of everything that subscribers may want to know."""
+
+    def transaction_landed(self, record: TransactionRecord) -> None:
+        """Hear of a transaction in the open slot."""
+
+    def slot_opened(self, block: Block) -> None:
+        """Hear of a new open slot."""
+
+    def block_reached(self, block: Block, commitment: Commitment) -> None:
+        """Hear of a block that became confirmed or final."""
+
+
+class Journal(Protocol):
+    """Keeps what must outlive the process."""
+
+    def block_closed(self, block: Block, accounts: Sequence[tuple[Pubkey, Account | None]]) -> None:
+        """Keep a closed block and the accounts that it changed."""
+
+    def rolled_back(self, slot: int, accounts: Sequence[tuple[Pubkey, Account | None]]) -> None:
+        """Forget the blocks above a slot and put the accounts back."""
+
+
+class Bank:
+    """Owns the state of the chain; everything here happens at once and never awaits."""
+
+    def __init__(self, svm: LiteSVM, config: LocalnetConfig, blocks: list[Block], genesis_hash: Hash) -> None:
+        self.svm = svm
+        self.genesis_hash = genesis_hash
+        self.accounts = AccountStore(svm)
+        self.history = History()
+        self.observers: list[Observer] = []
+        self.journal: Journal | None = None
+        self.chain = Chain(
+            blocks,
+            confirm_slots=config.confirm_slots,
+            finality_slots=config.finality_slots,
+            lifetime=config.blockhash_lifetime_blocks,
+        )
+        self._config = config
+        self._executor = Executor(svm, self.accounts)
+        self._slot_hashes = [(b.slot, b.blockhash) for b in self.chain.last_blocks(MAX_SLOT_HASHES + 1)[1:]]
+        self._index_genesis()
+        self._show_sysvars()
+
+    def _index_genesis(self) -> None:
+        for key in GENESIS_ADDRESSES:
+            account = self.accounts.current(key)
+            if account is not None:
+                self.accounts.index.add(key, (account.owner, b"", b"", b""))
+
+    def lookup_table(self, table: Pubkey) -> bytes | None:
+        """Return the addresses of a lookup table as one run of bytes; None when there is no such table."""
+        account = self.accounts.current(table)
+        if account is None or account.owner != LOOKUP_TABLE_PROGRAM:
+            return None
+        return account.data[56:]
+
+    def refusal(self, transaction: WireTransaction, commitment: Commitment) -> str | None:
+        """Return why a transaction may not run in the bank of a commitment, before anything is executed."""
+        if self._is_duplicate(transaction, commitment):
+            return "AlreadyProcessed"
+        if not self.chain.is_blockhash_valid(transaction.blockhash, commitment):
+            return "BlockhashNotFound"
+        return None
+
+    def _is_duplicate(self, transaction: WireTransaction, commitment: Commitment) -> bool:
+        record = self.history.find(transaction.signature)
+        return (
+            record is not None
+            and record.slot <= self.chain.slot_at(commitment)
+            and self.chain.is_blockhash_valid(transaction.blockhash, Commitment.PROCESSED)
+        )
+
+    def process(self, transaction: WireTransaction) -> TransactionRecord | None:
+        """Land a transaction in the open slot; None when the chain drops it without a trace."""
+        if self.refusal(transaction, Commitment.PROCESSED) is not None:
+            return None
+        if self.history.find(transaction.signature) is not None:
+            return None
+        block = self.chain.open
+        execution = self._executor.land(transaction, block.slot)
+        if execution is None:
+            return None
+        record = TransactionRecord(
+            transaction.signature,
+            block.slot,
+            len(block.records),
+            transaction.wire,
+            transaction.keys,
+            transaction.loaded_writable,
+            transaction.loaded_readonly,
+            execution,
+        )
+        block.records.append(record)
+        self.history.add(record)
+        for observer in self.observers:
+            observer.transaction_landed(record)
+        return record
+
+    def simulate(
+        self, transaction: WireTransaction, commitment: Commitment, *, check_blockhash: bool = True
+    ) -> tuple[Execution, dict[Pubkey, Account | None]]:
+        """Run a transaction on the accounts of a commitment and leave no trace."""
+        slot = self.chain.slot_at(commitment)
+        refusal = self.refusal(transaction, commitment) if check_blockhash else None
+        newest = [key for key in dict.fromkeys(transaction.keys) if self.accounts.differs(key, slot)]
+        if refusal is not None:
+            states = [self.accounts.at(key, slot) for key in transaction.keys]
+            return refused_execution(refusal, states), {}
+        saved = [(key, self.accounts.current(key)) for key in newest]
+        self._put((key, self.accounts.at(key, slot)) for key in newest)
+        try:
+            return self._executor.simulate(transaction)
+        finally:
+            self._put(saved)
+
+    def _put(self, accounts: Iterable[tuple[Pubkey, Account | None]]) -> None:
+        for key, account in accounts:
+            self.svm.set_account(key, account or empty_account())
+
+    def set_account(self, key: Pubkey, account: Account | None) -> None:
+        """Overwrite an account in the open slot, outside of any transaction."""
+        before = self.accounts.current(key)
+        self._put([(key, account)])
+        self.accounts.record(self.chain.open.slot, key, before, self.accounts.current(key))
+
+    def advance(self) -> Block:
+        """Close the open slot and open the next one."""
+        closed = self.chain.open
+        if self.journal is not None:
+            self.journal.block_closed(closed, self._states(self.accounts.touched(closed.slot), closed.slot))
+        self._slot_hashes = [(closed.slot, closed.blockhash), *self._slot_hashes[: MAX_SLOT_HASHES - 1]]
+        heights = {level: self.chain.height_at(level) for level in Commitment}
+        self._open_after(closed, closed.slot + 1)
+        self._tell_progress(heights)
+        return self.chain.open
+
+    def _states(self, keys: Iterable[Pubkey], slot: int) -> list[tuple[Pubkey, Account | None]]:
+        return [(key, self.accounts.at(key, slot)) for key in keys]
+
+    def _open_after(self, parent: Block, slot: int) -> None:
+        block = Block(
+            slot=slot,
+            parent_slot=parent.slot,
+            height=parent.height + 1,
+            blockhash=Hash.hash(bytes(parent.blockhash) + slot.to_bytes(8, "little")),
+            time=int(self._config.wall_clock()),
+            transactions_before=parent.transaction_count,
+        )
+        self.chain.append(block)
+        self._show_sysvars()
+        for observer in self.observers:
+            observer.slot_opened(block)
+
+    def _tell_progress(self, heights: dict[Commitment, int]) -> None:
+        for level in (Commitment.CONFIRMED, Commitment.FINALIZED):
+            for height in range(heights[level] + 1, self.chain.height_at(level) + 1):
+                block = self.chain.block_of_height(height)
+                if block is None:
+                    continue
+                for observer in self.observers:
+                    observer.block_reached(block, level)
+                if level is Commitment.FINALIZED:
+                    self.accounts.finalize(block.slot)
+
+    def _show_sysvars(self) -> None:
+        block = self.chain.open
+        start = self.chain.block_of_height(0)
+        epoch = block.slot // EPOCH_SLOTS
+        self.svm.set_clock(
+            Clock(
+                slot=block.slot,
+                epoch_start_timestamp=start.time if start is not None else block.time,
+                epoch=epoch,
+                leader_schedule_epoch=epoch + 1,
+                unix_timestamp=block.time,
+            )
+        )
+        self.svm.set_slot_hashes(self._slot_hashes)
+
+    def lowest_price(self, block: Block, keys: set[Pubkey]) -> int:
+        """Return the lowest price per compute unit that landed in a block and wrote to all of the keys."""
+        prices = [
+            compute_budget(VersionedTransaction.from_bytes(record.wire).message).micro_lamports_per_unit
+            for record in block.records
+            if keys.issubset(record.keys)
+        ]
+        return min(prices, default=0)
+
+    def rollback(self, slot: int) -> list[TransactionRecord]:
+        """Drop the blocks above a slot, as a losing fork would vanish, and return their transactions."""
+        dropped = self.chain.drop_above(slot)
+        if not dropped:
+            return []
+        records = [record for block in dropped for record in block.records]
+        for record in reversed(records):
+            self.history.remove(record)
+        keys = self.accounts.rollback(slot)
+        parent = self.chain.open
+        if self.journal is not None:
+            self.journal.rolled_back(slot, self._states(keys, slot))
+        self._slot_hashes = [entry for entry in self._slot_hashes if entry[0] < parent.slot]
+        self._slot_hashes.insert(0, (parent.slot, parent.blockhash))
+        self._open_after(parent, dropped[-1].slot + 1)
+        return records

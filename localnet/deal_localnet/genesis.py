@@ -1,0 +1,65 @@
+"""The first block: LiteSVM with its programs, the faucet's lamports and the native mint."""
+
+import os
+from typing import Final
+
+from solders.account import Account
+from solders.hash import Hash
+from solders.keypair import Keypair
+from solders.litesvm import LiteSVM
+from solders.rent import Rent
+
+from .accounts import MAX_U64
+from .addresses import NATIVE_MINT, SYSTEM_PROGRAM, TOKEN_PROGRAM
+from .config import LocalnetConfig
+from .execution import RENT_LAMPORTS_PER_BYTE
+from .slots import Block
+
+SEED_BYTES: Final = 32
+NATIVE_MINT_LAMPORTS: Final = 1_000_000_000
+# No authority, supply 0, 9 decimals, initialized, no freeze authority.
+NATIVE_MINT_DATA: Final = bytes(44) + bytes([9, 1]) + bytes(36)
+
+
+def new_seed() -> bytes:
+    """Return fresh randomness, from which a chain's genesis hash and its keys follow."""
+    return os.urandom(SEED_BYTES)
+
+
+def new_svm() -> LiteSVM:
+    """Start LiteSVM without the checks that the bank makes itself."""
+    svm = LiteSVM().with_blockhash_check(False).with_sigverify(False).with_transaction_history(0)
+    rent = Rent(lamports_per_byte_year=RENT_LAMPORTS_PER_BYTE, exemption_threshold=1.0, burn_percent=50)
+    svm.set_rent(rent)
+    svm.set_account(NATIVE_MINT, Account(NATIVE_MINT_LAMPORTS, NATIVE_MINT_DATA, TOKEN_PROGRAM, False, 1))
+    return svm
+
+
+def genesis_hash(seed: bytes) -> Hash:
+    """Return the hash that names a chain."""
+    return Hash.hash(b"genesis" + seed)
+
+
+def faucet_keypair(seed: bytes) -> Keypair:
+    """Return the chain's faucet."""
+    return Keypair.from_seed(bytes(Hash.hash(b"faucet" + seed)))
+
+
+def identity_keypair(seed: bytes) -> Keypair:
+    """Return the node's own key."""
+    return Keypair.from_seed(bytes(Hash.hash(b"identity" + seed)))
+
+
+def fund_faucet(svm: LiteSVM, seed: bytes, lamports: int) -> None:
+    """Give the faucet what it hands out."""
+    account = Account(lamports, b"", SYSTEM_PROGRAM, False, MAX_U64)
+    svm.set_account(faucet_keypair(seed).pubkey(), account)
+
+
+def first_blocks(seed: bytes, config: LocalnetConfig) -> list[Block]:
+    """Return the genesis block and the first open one."""
+    chain_hash = genesis_hash(seed)
+    now = int(config.wall_clock())
+    genesis = Block(0, 0, 0, chain_hash, now, 0)
+    opened = Block(1, 0, 1, Hash.hash(bytes(chain_hash) + b"\1"), now, 0)
+    return [genesis, opened]

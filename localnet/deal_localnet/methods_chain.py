@@ -1,0 +1,235 @@
+"""Methods about slots, blocks, epochs and the node itself."""
+
+from typing import Any, Final
+
+from .bank import EPOCH_SLOTS
+from .errors import block_not_available, commitment_too_low, invalid_params, slot_skipped
+from .params import (
+    MAX_U8,
+    TRANSACTION_ENCODINGS,
+    Config,
+    blockhash,
+    commitment,
+    encoding,
+    flag,
+    optional_unsigned,
+    pubkey,
+    sequence,
+    struct,
+    unsigned,
+    variant,
+)
+from .registry import MethodTable, Node, chosen_block, with_context
+from .render_transactions import TransactionView
+from .slots import Block, Commitment
+from .version import API_VERSION, FEATURE_SET
+
+MAX_BLOCK_RANGE_SLOTS: Final = 500_000
+MAX_FEE_ACCOUNTS: Final = 128
+RECENT_FEE_BLOCKS: Final = 150
+TRANSACTION_DETAILS: Final = ("full", "signatures", "none", "accounts")
+
+table: Final = MethodTable()
+
+
+@table.method("getHealth")
+def get_health(node: Node, params: list[Any]) -> str:
+    """Answer ok: an embedded chain never lags behind itself."""
+    return "ok"
+
+
+@table.method("getVersion")
+def get_version(node: Node, params: list[Any]) -> dict[str, Any]:
+    """Return the release whose replies are given."""
+    return {"feature-set": FEATURE_SET, "solana-core": API_VERSION}
+
+
+@table.method("getGenesisHash")
+def get_genesis_hash(node: Node, params: list[Any]) -> str:
+    """Return what tells this chain from every other."""
+    return str(node.bank.genesis_hash)
+
+
+@table.method("getIdentity")
+def get_identity(node: Node, params: list[Any]) -> dict[str, str]:
+    """Return the node's address."""
+    return {"identity": node.identity}
+
+
+@table.method("getSlot", 0, 1)
+def get_slot(node: Node, params: list[Any]) -> int:
+    """Return the newest slot of a commitment."""
+    return chosen_block(node, struct(params[0], "RpcContextConfig"))[0].slot
+
+
+@table.method("getBlockHeight", 0, 1)
+def get_block_height(node: Node, params: list[Any]) -> int:
+    """Return the newest height of a commitment."""
+    return chosen_block(node, struct(params[0], "RpcContextConfig"))[0].height
+
+
+@table.method("getTransactionCount", 0, 1)
+def get_transaction_count(node: Node, params: list[Any]) -> int:
+    """Return how many transactions landed up to a commitment's block."""
+    return chosen_block(node, struct(params[0], "RpcContextConfig"))[0].transaction_count
+
+
+@table.method("getSlotLeader", 0, 1)
+def get_slot_leader(node: Node, params: list[Any]) -> str:
+    """Return the only node there is."""
+    chosen_block(node, struct(params[0], "RpcContextConfig"))
+    return node.identity
+
+
+@table.method("getEpochInfo", 0, 1)
+def get_epoch_info(node: Node, params: list[Any]) -> dict[str, int]:
+    """Return where a commitment's block stands in its epoch."""
+    block, _ = chosen_block(node, struct(params[0], "RpcContextConfig"))
+    return {
+        "absoluteSlot": block.slot,
+        "blockHeight": block.height,
+        "epoch": block.slot // EPOCH_SLOTS,
+        "slotIndex": block.slot % EPOCH_SLOTS,
+        "slotsInEpoch": EPOCH_SLOTS,
+        "transactionCount": block.transaction_count,
+    }
+
+
+@table.method("getEpochSchedule")
+def get_epoch_schedule(node: Node, params: list[Any]) -> dict[str, Any]:
+    """Return the epochs' length, which never changes here."""
+    return {
+        "firstNormalEpoch": 0,
+        "firstNormalSlot": 0,
+        "leaderScheduleSlotOffset": EPOCH_SLOTS,
+        "slotsPerEpoch": EPOCH_SLOTS,
+        "warmup": False,
+    }
+
+
+@table.method("getLatestBlockhash", 0, 1)
+def get_latest_blockhash(node: Node, params: list[Any]) -> dict[str, Any]:
+    """Return the blockhash of a commitment's block and the last height that it can be used at."""
+    block, _ = chosen_block(node, struct(params[0], "RpcContextConfig"))
+    return with_context(
+        block.slot,
+        {
+            "blockhash": str(block.blockhash),
+            "lastValidBlockHeight": block.height + node.bank.chain.lifetime_blocks,
+        },
+    )
+
+
+@table.method("isBlockhashValid", 1, 2)
+def is_blockhash_valid(node: Node, params: list[Any]) -> dict[str, Any]:
+    """Tell whether a transaction with this blockhash could still land."""
+    wanted = blockhash(params[0])
+    block, level = chosen_block(node, struct(params[1], "RpcContextConfig"))
+    return with_context(block.slot, node.bank.chain.is_blockhash_valid(wanted, level))
+
+
+def history_level(config: Config) -> Commitment:
+    """Return the commitment of a method that reads history, which `processed` has none of."""
+    level = commitment(config)
+    if level is Commitment.PROCESSED:
+        raise commitment_too_low()
+    return level
+
+
+def _closed_block(node: Node, slot: int, level: Commitment) -> Block:
+    chain = node.bank.chain
+    if slot > chain.slot_at(level):
+        raise block_not_available(slot)
+    block = chain.block_of_slot(slot)
+    if block is None:
+        raise slot_skipped(slot)
+    return block
+
+
+@table.method("getBlockTime", 1, 1)
+def get_block_time(node: Node, params: list[Any]) -> int:
+    """Return when a block was opened, in seconds since 1970."""
+    return _closed_block(node, unsigned(params[0]), Commitment.CONFIRMED).time
+
+
+@table.method("getBlock", 1, 2)
+def get_block(node: Node, params: list[Any]) -> dict[str, Any]:
+    """Return a block with as much of its transactions as is asked for."""
+    slot = unsigned(params[0])
+    config = {"encoding": params[1]} if isinstance(params[1], str) else struct(params[1], "RpcBlockConfig")
+    chosen = encoding(config, TRANSACTION_ENCODINGS, "json")
+    details = config.get("transactionDetails")
+    details = "full" if details is None else variant(details, TRANSACTION_DETAILS)
+    block = _closed_block(node, slot, history_level(config))
+    parent = node.bank.chain.block_of_height(block.height - 1)
+    shown: dict[str, Any] = {
+        "blockHeight": block.height,
+        "blockTime": block.time,
+        "blockhash": str(block.blockhash),
+        "parentSlot": block.parent_slot,
+        "previousBlockhash": str(parent.blockhash if parent is not None else block.blockhash),
+    }
+    if flag(config, "rewards", True):
+        shown["rewards"] = []
+    max_version = optional_unsigned(config, "maxSupportedTransactionVersion", "u8", MAX_U8)
+    return {**shown, **_transactions(block, details, chosen, max_version)}
+
+
+def _transactions(block: Block, details: str, chosen: str, max_version: int | None) -> dict[str, Any]:
+    if details == "none":
+        return {}
+    if details == "signatures":
+        return {"signatures": [record.signature for record in block.records]}
+    views = [TransactionView(record) for record in block.records]
+    if details == "accounts":
+        return {"transactions": [view.accounts_entry(max_version) for view in views]}
+    return {"transactions": [view.entry(chosen, max_version) for view in views]}
+
+
+@table.method("getBlocks", 1, 3)
+def get_blocks(node: Node, params: list[Any]) -> list[int]:
+    """Return the slots with a block within a range."""
+    first = unsigned(params[0])
+    config_at = 1 if isinstance(params[1], dict) else 2
+    top = node.bank.chain.slot_at(history_level(struct(params[config_at], "RpcContextConfig")))
+    last = top if config_at == 1 or params[1] is None else min(unsigned(params[1]), top)
+    if last - first > MAX_BLOCK_RANGE_SLOTS:
+        raise invalid_params(f"Slot range too large; max {MAX_BLOCK_RANGE_SLOTS}")
+    return node.bank.chain.slots_between(first, last)
+
+
+@table.method("getBlocksWithLimit", 2, 3)
+def get_blocks_with_limit(node: Node, params: list[Any]) -> list[int]:
+    """Return the first slots with a block from a slot on."""
+    first, limit = unsigned(params[0]), unsigned(params[1], "usize")
+    if limit > MAX_BLOCK_RANGE_SLOTS:
+        raise invalid_params(f"Limit too large; max {MAX_BLOCK_RANGE_SLOTS}")
+    top = node.bank.chain.slot_at(history_level(struct(params[2], "RpcContextConfig")))
+    return node.bank.chain.slots_between(first, top)[:limit]
+
+
+@table.method("getFirstAvailableBlock")
+def get_first_available_block(node: Node, params: list[Any]) -> int:
+    """Return 0: nothing is ever purged."""
+    return 0
+
+
+@table.method("minimumLedgerSlot")
+def minimum_ledger_slot(node: Node, params: list[Any]) -> int:
+    """Return 0: nothing is ever purged."""
+    return 0
+
+
+@table.method("getRecentPrioritizationFees", 0, 1)
+def get_recent_prioritization_fees(node: Node, params: list[Any]) -> list[dict[str, int]]:
+    """Return the lowest price that landed in each recent block for the given accounts."""
+    wanted = sequence(params[0]) if params[0] is not None else []
+    if len(wanted) > MAX_FEE_ACCOUNTS:
+        raise invalid_params(f"Too many inputs provided; max {MAX_FEE_ACCOUNTS}")
+    keys = {pubkey(value) for value in wanted}
+    blocks = node.bank.chain.last_blocks(RECENT_FEE_BLOCKS)
+    return [
+        {"prioritizationFee": node.bank.lowest_price(block, keys), "slot": block.slot}
+        for block in reversed(blocks)
+        if block.slot
+    ]

@@ -1,0 +1,179 @@
+"""Methods that send, simulate and look up transactions."""
+
+from typing import Any, Final
+
+from solders.pubkey import Pubkey
+
+from .addresses import MEMO_PROGRAMS
+from .errors import RpcError, invalid_params
+from .fees import message_fee
+from .history import STATUS_CACHE_SLOTS
+from .memos import memo_of
+from .methods_chain import history_level
+from .params import (
+    MAX_U8,
+    TRANSACTION_ENCODINGS,
+    Config,
+    encoding,
+    flag,
+    optional_unsigned,
+    pubkey,
+    sequence,
+    signature,
+    string,
+    struct,
+    unsigned,
+)
+from .records import TransactionRecord
+from .registry import MethodTable, Node, chosen_block, with_context
+from .render_transactions import TransactionView, status
+from .sending import send
+from .simulation import simulate
+from .slots import Commitment
+from .wire import decode_message
+
+MAX_STATUSES: Final = 256
+MAX_SIGNATURES: Final = 1_000
+
+table: Final = MethodTable()
+
+table.method("sendTransaction", 1, 2)(send)
+table.method("simulateTransaction", 1, 2)(simulate)
+
+
+@table.method("requestAirdrop", 2, 3)
+def request_airdrop(node: Node, params: list[Any]) -> str:
+    """Send lamports from the faucet."""
+    to, lamports = pubkey(params[0]), unsigned(params[1])
+    struct(params[2], "RpcRequestAirdropConfig")
+    for block in node.bank.chain.last_blocks(node.bank.chain.lifetime_blocks):
+        transaction = node.faucet.airdrop(to, lamports, block.blockhash)
+        # The same amount to the same address is the same transaction: an older blockhash parts them.
+        if node.bank.history.find(transaction.signature) is None:
+            break
+    node.bank.process(transaction)
+    return transaction.signature
+
+
+@table.method("getFeeForMessage", 1, 2)
+def get_fee_for_message(node: Node, params: list[Any]) -> dict[str, Any]:
+    """Return what a message would cost, or None when its blockhash cannot be used."""
+    message = decode_message(string(params[0]))
+    block, level = chosen_block(node, struct(params[1], "RpcContextConfig"))
+    usable = node.bank.chain.is_blockhash_valid(message.recent_blockhash, level)
+    return with_context(block.slot, sum(message_fee(message)) if usable else None)
+
+
+@table.method("getSignatureStatuses", 1, 2)
+def get_signature_statuses(node: Node, params: list[Any]) -> dict[str, Any]:
+    """Return where each transaction stands; older ones only when history is searched."""
+    values = sequence(params[0])
+    if len(values) > MAX_STATUSES:
+        raise invalid_params(f"Too many inputs provided; max {MAX_STATUSES}")
+    search = flag(struct(params[1], "RpcSignatureStatusConfig"), "searchTransactionHistory")
+    statuses = [_status(node, value, search) for value in values]
+    return with_context(node.bank.chain.slot_at(Commitment.PROCESSED), statuses)
+
+
+def _status(node: Node, value: Any, search: bool) -> dict[str, Any] | None:
+    record = node.bank.history.find(value) if isinstance(value, str) else None
+    if record is None:
+        signature(value)
+        return None
+    chain = node.bank.chain
+    top = chain.slot_at(Commitment.FINALIZED)
+    if not search and record.slot < top - STATUS_CACHE_SLOTS:
+        return None
+    level = chain.commitment_of(record.slot)
+    error = record.execution.error
+    confirmations = None if level is Commitment.FINALIZED else chain.confirmations(record.slot)
+    return {
+        "confirmationStatus": level.label,
+        "confirmations": confirmations,
+        "err": error,
+        "slot": record.slot,
+        "status": status(error),
+    }
+
+
+@table.method("getTransaction", 1, 2)
+def get_transaction(node: Node, params: list[Any]) -> dict[str, Any] | None:
+    """Return a landed transaction; None until it reaches the asked commitment."""
+    text = signature(params[0])
+    config = _transaction_config(params[1])
+    chosen = encoding(config, TRANSACTION_ENCODINGS, "json")
+    level = history_level(config)
+    max_version = optional_unsigned(config, "maxSupportedTransactionVersion", "u8", MAX_U8)
+    record = node.bank.history.find(text)
+    if record is None or record.slot > node.bank.chain.slot_at(level):
+        return None
+    entry = TransactionView(record).entry(chosen, max_version)
+    return {"blockTime": _block_time(node, record), **entry, "slot": record.slot}
+
+
+def _transaction_config(value: Any) -> Config:
+    if isinstance(value, str):
+        if value not in TRANSACTION_ENCODINGS:
+            raise _no_variant()
+        return {"encoding": value}
+    if value is not None and not isinstance(value, dict):
+        raise _no_variant()
+    return struct(value, "RpcTransactionConfig")
+
+
+def _no_variant() -> RpcError:
+    return invalid_params(
+        "Invalid params: data did not match any variant of untagged enum RpcEncodingConfigWrapper."
+    )
+
+
+def _block_time(node: Node, record: TransactionRecord) -> int | None:
+    block = node.bank.chain.block_of_slot(record.slot)
+    return block.time if block is not None else None
+
+
+@table.method("getSignaturesForAddress", 1, 2)
+def get_signatures_for_address(node: Node, params: list[Any]) -> list[dict[str, Any]]:
+    """Return an address's transactions, newest first, between two signatures."""
+    address = pubkey(params[0])
+    config = struct(params[1], "RpcSignaturesForAddressConfig")
+    before, until = _optional_signature(config, "before"), _optional_signature(config, "until")
+    limit = optional_unsigned(config, "limit", "usize")
+    limit = MAX_SIGNATURES if limit is None else limit
+    if not 1 <= limit <= MAX_SIGNATURES:
+        raise invalid_params(f"Invalid limit; max {MAX_SIGNATURES}")
+    level = history_level(config)
+    chosen_block(node, config)
+    start = node.bank.history.find(before) if before is not None else None
+    if before is not None and start is None:
+        return []
+    return _listed(node, address, level, start, until, limit)
+
+
+def _optional_signature(config: Config, field: str) -> str | None:
+    value = config.get(field)
+    return None if value is None else signature(value)
+
+
+def _listed(
+    node: Node,
+    address: Pubkey,
+    level: Commitment,
+    start: TransactionRecord | None,
+    until: str | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    top = node.bank.chain.slot_at(level)
+    for record in node.bank.history.mentioning(address, max_slot=top, before=start):
+        if record.signature == until or len(found) == limit:
+            break
+        found.append({
+            "blockTime": _block_time(node, record),
+            "confirmationStatus": node.bank.chain.commitment_of(record.slot).label,
+            "err": record.execution.error,
+            "memo": None if MEMO_PROGRAMS.isdisjoint(record.keys) else memo_of(record),
+            "signature": record.signature,
+            "slot": record.slot,
+        })
+    return found

@@ -1,0 +1,86 @@
+"""Accounts as JSON, in each of the encodings that a reader can ask for."""
+
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any, Final
+
+import base58
+from solders.account import Account
+from solders.pubkey import Pubkey
+
+from .accounts import MAX_U64
+from .addresses import NATIVE_LOADER, SYSVAR_OWNER
+from .errors import INVALID_REQUEST, RpcError, invalid_params
+from .params import ACCOUNT_ENCODINGS, Config, DataSlice, data_slice, encoding
+from .token_state import parsed_account
+
+MAX_BASE58_BYTES: Final = 128
+EPOCH_ZERO_OWNERS: Final = frozenset({NATIVE_LOADER, SYSVAR_OWNER})
+
+AccountReader = Callable[[Pubkey], Account | None]
+
+
+def rent_epoch(account: Account) -> int:
+    """Return the epoch as Agave shows it: LiteSVM leaves 0 where Agave marks an account as exempt."""
+    if account.rent_epoch or account.owner in EPOCH_ZERO_OWNERS:
+        return account.rent_epoch
+    return MAX_U64
+
+
+class AccountFormat:
+    """Renders accounts in one encoding, with the part of the data that was asked for."""
+
+    def __init__(self, name: str, wanted: DataSlice | None, read: AccountReader) -> None:
+        self._name = name
+        self._wanted = wanted
+        self._read = read
+
+    @classmethod
+    def of(cls, config: Config, read: AccountReader, default: str = "binary") -> "AccountFormat":
+        """Read encoding and data slice from a request's configuration."""
+        return cls(encoding(config, ACCOUNT_ENCODINGS, default), data_slice(config), read)
+
+    def render(self, account: Account) -> dict[str, Any]:
+        """Return the account as JSON; `read` finds the mint that a token account needs for its decimals."""
+        return {
+            "data": self._data(account),
+            "executable": account.executable,
+            "lamports": account.lamports,
+            "owner": str(account.owner),
+            "rentEpoch": rent_epoch(account),
+            "space": len(account.data),
+        }
+
+    def optional(self, account: Account | None) -> dict[str, Any] | None:
+        """Return the account as JSON, or None when there is none."""
+        return None if account is None else self.render(account)
+
+    def keyed(self, key: Pubkey, account: Account) -> dict[str, Any]:
+        """Return the account together with its address."""
+        return {"account": self.render(account), "pubkey": str(key)}
+
+    def _data(self, account: Account) -> Any:
+        if self._name == "jsonParsed":
+            parsed = parsed_account(account, self._read)
+            return parsed if parsed is not None else [b64encode(self._part(account)).decode(), "base64"]
+        if self._name == "base64":
+            return [b64encode(self._part(account)).decode(), "base64"]
+        if self._name == "base64+zstd":
+            raise invalid_params("base64+zstd encoding is not supported by this node; use base64")
+        text = self._base58(self._part(account))
+        return text if self._name == "binary" else [text, "base58"]
+
+    def _part(self, account: Account) -> bytes:
+        data = account.data
+        if self._wanted is None:
+            return data
+        return data[self._wanted.offset : self._wanted.offset + self._wanted.length]
+
+    def _base58(self, data: bytes) -> str:
+        if len(data) > MAX_BASE58_BYTES:
+            raise RpcError(
+                INVALID_REQUEST,
+                f"Encoded binary (base 58) data should be less than {MAX_BASE58_BYTES} bytes, "
+                "please use Base64 encoding.",
+            )
+        return base58.b58encode(data).decode()

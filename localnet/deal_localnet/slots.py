@@ -1,0 +1,153 @@
+"""The chain of blocks: which slot is open, which are confirmed or final, and which blockhashes still live.
+
+A block's height is its index in the chain. Slots and heights part only at a rollback, whose dropped slots
+stay skipped for ever: a slot number is never used twice, so no reader sees a slot go backwards.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from solders.hash import Hash
+
+from .records import TransactionRecord
+
+MAX_SLOT_HASHES: Final = 512
+
+
+class Commitment(IntEnum):
+    """Orders the three levels of certainty that a read can ask for."""
+
+    PROCESSED = 0
+    CONFIRMED = 1
+    FINALIZED = 2
+
+    @property
+    def label(self) -> str:
+        """Return the name that the RPC uses."""
+        return self.name.lower()
+
+
+@dataclass(slots=True)
+class Block:
+    """Holds one slot's block; it grows only while its slot is open."""
+
+    slot: int
+    parent_slot: int
+    height: int
+    blockhash: Hash
+    time: int
+    transactions_before: int
+    records: list[TransactionRecord] = field(default_factory=list)
+
+    @property
+    def transaction_count(self) -> int:
+        """Return the chain's transactions up to and with this block."""
+        return self.transactions_before + len(self.records)
+
+
+class Chain:
+    """Keeps the blocks in order and answers by slot, by height and by blockhash."""
+
+    def __init__(
+        self, blocks: list[Block], *, confirm_slots: int, finality_slots: int, lifetime: int
+    ) -> None:
+        self._blocks = blocks
+        self._slots = [block.slot for block in blocks]
+        self._heights = {block.blockhash: block.height for block in blocks}
+        self._confirm_slots = confirm_slots
+        self._finality_slots = finality_slots
+        self._lifetime = lifetime
+        # What a ledger brought back is final: its older states were compacted when they were written.
+        self._final_floor = max(len(blocks) - 2, 0)
+
+    @property
+    def open(self) -> Block:
+        """Return the block that transactions land in now."""
+        return self._blocks[-1]
+
+    @property
+    def lifetime_blocks(self) -> int:
+        """Return how many blocks a blockhash stays usable."""
+        return self._lifetime
+
+    def block_at(self, commitment: Commitment) -> Block:
+        """Return the newest block of a commitment."""
+        return self._blocks[self.height_at(commitment)]
+
+    def height_at(self, commitment: Commitment) -> int:
+        """Return the newest height of a commitment."""
+        top = len(self._blocks) - 1
+        if commitment is Commitment.PROCESSED:
+            return top
+        final = max(top - self._finality_slots, self._final_floor, 0)
+        if commitment is Commitment.FINALIZED:
+            return min(final, top)
+        return max(top - self._confirm_slots, final)
+
+    def slot_at(self, commitment: Commitment) -> int:
+        """Return the newest slot of a commitment."""
+        return self._blocks[self.height_at(commitment)].slot
+
+    def commitment_of(self, slot: int) -> Commitment:
+        """Return how certain a slot's block is by now."""
+        if slot <= self.slot_at(Commitment.FINALIZED):
+            return Commitment.FINALIZED
+        if slot <= self.slot_at(Commitment.CONFIRMED):
+            return Commitment.CONFIRMED
+        return Commitment.PROCESSED
+
+    def confirmations(self, slot: int) -> int:
+        """Return how many blocks stand on top of a slot's block."""
+        return len(self._slots) - 1 - bisect_left(self._slots, slot)
+
+    def block_of_slot(self, slot: int) -> Block | None:
+        """Return a slot's block; None when the slot was skipped or is still to come."""
+        position = bisect_left(self._slots, slot)
+        if position < len(self._slots) and self._slots[position] == slot:
+            return self._blocks[position]
+        return None
+
+    def block_of_height(self, height: int) -> Block | None:
+        """Return the block of a height; None when there is none yet."""
+        return self._blocks[height] if 0 <= height < len(self._blocks) else None
+
+    def slots_between(self, first: int, last: int) -> list[int]:
+        """Return the slots with a block from `first` to `last`, both included."""
+        return self._slots[bisect_left(self._slots, first) : bisect_left(self._slots, last + 1)]
+
+    def blockhash_height(self, blockhash: Hash) -> int | None:
+        """Return the height that a blockhash belongs to; None when it is unknown or long forgotten."""
+        return self._heights.get(blockhash)
+
+    def is_blockhash_valid(self, blockhash: Hash, commitment: Commitment) -> bool:
+        """Tell whether a transaction with this blockhash may run in the bank of that commitment."""
+        height = self._heights.get(blockhash)
+        bank_height = self.height_at(commitment)
+        return height is not None and height <= bank_height <= height + self._lifetime
+
+    def append(self, block: Block) -> None:
+        """Open the next block, and forget the blockhash that nothing can use any more."""
+        self._blocks.append(block)
+        self._slots.append(block.slot)
+        self._heights[block.blockhash] = block.height
+        expired = self.block_of_height(block.height - self._lifetime - self._finality_slots - 1)
+        if expired is not None:
+            self._heights.pop(expired.blockhash, None)
+
+    def drop_above(self, slot: int) -> list[Block]:
+        """Remove the blocks above a slot that is not yet final, and return them."""
+        keep = bisect_left(self._slots, slot + 1)
+        if keep <= self.height_at(Commitment.FINALIZED):
+            raise ValueError(f"slot {slot} lies below the finalized slot")
+        dropped = self._blocks[keep:]
+        del self._blocks[keep:]
+        del self._slots[keep:]
+        for block in dropped:
+            self._heights.pop(block.blockhash, None)
+        return dropped
+
+    def last_blocks(self, count: int) -> list[Block]:
+        """Return the newest blocks, newest first."""
+        return self._blocks[: -count - 1 : -1]

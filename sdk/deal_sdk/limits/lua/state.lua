@@ -1,0 +1,249 @@
+-- What each kind of limit keeps, and how one hit is taken and given back. Prepended to gate.lua and settle.lua.
+-- Every number is an integer and is written with %.0f: tostring() of a microsecond epoch gives 1.79e+15.
+-- Every state says itself when it ends; the key's TTL only collects garbage, so a TTL that was lost or
+-- rounded changes no decision.
+
+local MICROSECONDS_PER_TOKEN = 1000000
+local BUCKET_MARGIN_MS = 1000
+
+local function text_of(number)
+  return string.format('%.0f', number)
+end
+
+-- A given time comes from a test's clock; else the server's own, because clients' clocks disagree.
+local function microseconds_now(given)
+  if given ~= '' then
+    return tonumber(given)
+  end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function number_at(key, text)
+  local number = tonumber(text)
+  if not number then
+    error('the value at ' .. key .. ' is no number')
+  end
+  return number
+end
+
+-- purchase: a count that begins with the first purchase and ends a period later, whatever comes in between.
+-- keys: count, record. arguments: max, period_ms, tail of the record's JSON.
+local purchase = {}
+
+function purchase.read(keys, period_ms, now_ms)
+  local text = redis.call('GET', keys[1])
+  local record = redis.call('GET', keys[2])
+  if not text then
+    return 0, nil
+  end
+  local ends_ms = record and string.match(record, '^{"currentCount":%d+,"periodEndTimestamp":(%d+),')
+  ends_ms = ends_ms and tonumber(ends_ms)
+  if not ends_ms then
+    local ttl_ms = redis.call('PTTL', keys[1])
+    ends_ms = now_ms + (ttl_ms < 0 and period_ms or ttl_ms)
+  end
+  if ends_ms <= now_ms then
+    return 0, nil
+  end
+  return number_at(keys[1], text), ends_ms, record
+end
+
+function purchase.write(keys, count, ends_ms, now_ms, tail)
+  local left_ms = text_of(ends_ms - now_ms)
+  local head = '{"currentCount":' .. text_of(count) .. ',"periodEndTimestamp":' .. text_of(ends_ms)
+  redis.call('SET', keys[1], text_of(count), 'PX', left_ms)
+  redis.call('SET', keys[2], head .. tail, 'PX', left_ms)
+end
+
+function purchase.check(keys, arguments, now_us)
+  local now_ms = math.floor(now_us / 1000)
+  local max, period_ms = tonumber(arguments[1]), tonumber(arguments[2])
+  local count, ends_ms = purchase.read(keys, period_ms, now_ms)
+  local left_ms = ends_ms and ends_ms - now_ms or 0
+  return {
+    ok = count < max, current = count, max = max, cost = 1,
+    retry_ms = left_ms, reset_ms = left_ms,
+    count = count, ends_ms = ends_ms or now_ms + period_ms,
+  }
+end
+
+function purchase.take(found, keys, arguments, now_us)
+  local now_ms = math.floor(now_us / 1000)
+  local tail = ',"lastPurchaseTimestamp":' .. text_of(now_ms) .. ',' .. arguments[3]
+  purchase.write(keys, found.count + 1, found.ends_ms, now_ms, tail)
+  found.reset_ms = found.ends_ms - now_ms
+  return text_of(found.ends_ms)
+end
+
+-- Only into the period that it was taken from: a later period owes it nothing.
+function purchase.give_back(keys, receipt, now_us)
+  local now_ms = math.floor(now_us / 1000)
+  local count, ends_ms, record = purchase.read(keys, 0, now_ms)
+  if not record or text_of(ends_ms) ~= receipt or count <= 0 then
+    return
+  end
+  if count == 1 then
+    redis.call('DEL', keys[1], keys[2])
+    return
+  end
+  local tail = string.match(record, '^{"currentCount":%d+,"periodEndTimestamp":%d+(,.*)$')
+  purchase.write(keys, count - 1, ends_ms, now_ms, tail)
+end
+
+-- window: a log of hits. A hit is noted at the end of its granule and counts for window_ms from there, so
+-- never more than `max` fall into any window, and none is held back longer than one granule too long.
+-- keys: log. arguments: max, window_ms, granule_ms, cost.
+-- The log: the first time in full, then differences; "600:3" is three hits 600 ms after the one before.
+local window = {}
+
+function window.read(key, window_ms, latest_ms, now_ms)
+  local entries, count, at_ms = {}, 0, 0
+  for difference, hits in string.gmatch(redis.call('GET', key) or '', '(%d+):?(%d*)') do
+    at_ms = at_ms + tonumber(difference)
+    -- A time in the future means that the server's clock went back.
+    local noted_ms = math.min(at_ms, latest_ms)
+    if noted_ms + window_ms > now_ms then
+      hits = tonumber(hits) or 1
+      entries[#entries + 1] = { at_ms = noted_ms, hits = hits }
+      count = count + hits
+    end
+  end
+  return entries, count
+end
+
+function window.write(key, entries, window_ms, now_ms)
+  if #entries == 0 then
+    redis.call('DEL', key)
+    return
+  end
+  local parts, before_ms = {}, 0
+  for index, entry in ipairs(entries) do
+    local difference = text_of(entry.at_ms - before_ms)
+    parts[index] = entry.hits == 1 and difference or difference .. ':' .. text_of(entry.hits)
+    before_ms = entry.at_ms
+  end
+  redis.call('SET', key, table.concat(parts, ' '), 'PX', text_of(before_ms + window_ms - now_ms))
+end
+
+function window.check(keys, arguments, now_us)
+  local now_ms = math.floor(now_us / 1000)
+  local max, window_ms = tonumber(arguments[1]), tonumber(arguments[2])
+  local granule_ms, cost = tonumber(arguments[3]), tonumber(arguments[4])
+  local noted_ms = math.ceil(now_us / 1000 / granule_ms) * granule_ms
+  local entries, count = window.read(keys[1], window_ms, noted_ms, now_ms)
+  local retry_ms, excess = 0, count + cost - max
+  for _, entry in ipairs(entries) do
+    if excess <= 0 then
+      break
+    end
+    excess = excess - entry.hits
+    retry_ms = entry.at_ms + window_ms - now_ms
+  end
+  return {
+    ok = count + cost <= max, current = count, max = max, cost = cost, retry_ms = retry_ms,
+    reset_ms = #entries > 0 and entries[#entries].at_ms + window_ms - now_ms or 0,
+    entries = entries, noted_ms = noted_ms, window_ms = window_ms,
+  }
+end
+
+function window.take(found, keys, arguments, now_us)
+  local last = found.entries[#found.entries]
+  if last and last.at_ms == found.noted_ms then
+    last.hits = last.hits + found.cost
+  else
+    found.entries[#found.entries + 1] = { at_ms = found.noted_ms, hits = found.cost }
+  end
+  local now_ms = math.floor(now_us / 1000)
+  window.write(keys[1], found.entries, found.window_ms, now_ms)
+  found.reset_ms = found.noted_ms + found.window_ms - now_ms
+  return table.concat({ text_of(found.noted_ms), text_of(found.cost), text_of(found.window_ms) }, ':')
+end
+
+function window.give_back(keys, receipt, now_us)
+  local now_ms = math.floor(now_us / 1000)
+  local at_ms, cost, window_ms = string.match(receipt, '^(%d+):(%d+):(%d+)$')
+  at_ms, cost, window_ms = tonumber(at_ms), tonumber(cost), tonumber(window_ms)
+  local entries = window.read(keys[1], window_ms, math.max(at_ms, now_ms), now_ms)
+  local kept = {}
+  for _, entry in ipairs(entries) do
+    if entry.at_ms == at_ms then
+      entry.hits = entry.hits - math.min(cost, entry.hits)
+    end
+    if entry.hits > 0 then
+      kept[#kept + 1] = entry
+    end
+  end
+  window.write(keys[1], kept, window_ms, now_ms)
+end
+
+-- bucket: micro-tokens and the microsecond they were counted at. Tokens per second times microseconds is
+-- micro-tokens, so a refill loses no fraction. A bucket without a key is full.
+-- keys: bucket. arguments: capacity, refill_per_second, cost (whole tokens).
+local bucket = {}
+
+function bucket.read(key, capacity, refill, now_us)
+  local text = redis.call('GET', key)
+  if not text then
+    return capacity
+  end
+  local tokens, counted_us = string.match(text, '^(%d+) (%d+)$')
+  tokens = math.min(number_at(key, tokens), capacity)
+  local elapsed_us = math.max(now_us - number_at(key, counted_us), 0)
+  -- Compared before it is multiplied, so that a long absence cannot leave the exact integers.
+  if elapsed_us >= math.ceil((capacity - tokens) / refill) then
+    return capacity
+  end
+  return tokens + elapsed_us * refill
+end
+
+function bucket.write(key, tokens, capacity, refill, now_us)
+  local full_ms = math.ceil((capacity - tokens) / refill / 1000)
+  redis.call('SET', key, text_of(tokens) .. ' ' .. text_of(now_us), 'PX', text_of(full_ms + BUCKET_MARGIN_MS))
+end
+
+function bucket.check(keys, arguments, now_us)
+  local capacity = tonumber(arguments[1]) * MICROSECONDS_PER_TOKEN
+  local refill, cost = tonumber(arguments[2]), tonumber(arguments[3])
+  local tokens = bucket.read(keys[1], capacity, refill, now_us)
+  local missing = cost * MICROSECONDS_PER_TOKEN - tokens
+  return {
+    ok = missing <= 0, cost = cost, max = tonumber(arguments[1]),
+    current = tonumber(arguments[1]) - math.floor(tokens / MICROSECONDS_PER_TOKEN),
+    retry_ms = missing > 0 and math.ceil(math.ceil(missing / refill) / 1000) or 0,
+    reset_ms = math.ceil((capacity - tokens) / refill / 1000),
+    tokens = tokens, capacity = capacity, refill = refill,
+  }
+end
+
+function bucket.take(found, keys, arguments, now_us)
+  local tokens = found.tokens - found.cost * MICROSECONDS_PER_TOKEN
+  bucket.write(keys[1], tokens, found.capacity, found.refill, now_us)
+  found.reset_ms = math.ceil((found.capacity - tokens) / found.refill / 1000)
+  return table.concat({ text_of(found.cost), text_of(found.capacity), text_of(found.refill) }, ':')
+end
+
+function bucket.give_back(keys, receipt, now_us)
+  local cost, capacity, refill = string.match(receipt, '^(%d+):(%d+):(%d+)$')
+  cost, capacity, refill = tonumber(cost), tonumber(capacity), tonumber(refill)
+  local tokens = bucket.read(keys[1], capacity, refill, now_us) + cost * MICROSECONDS_PER_TOKEN
+  bucket.write(keys[1], math.min(tokens, capacity), capacity, refill, now_us)
+end
+
+local KINDS = { purchase = purchase, window = window, bucket = bucket }
+
+-- A reservation: state, fingerprint and end, then for each limit its kind, its keys and its receipt; a line each.
+local function read_reservation(key, now_us)
+  local text = redis.call('GET', key)
+  if not text then
+    return nil
+  end
+  local lines = {}
+  for line in string.gmatch(text, '[^\n]+') do
+    lines[#lines + 1] = line
+  end
+  if number_at(key, lines[3]) * 1000 <= now_us then
+    return nil
+  end
+  return lines
+end

@@ -1,0 +1,253 @@
+"""The connection to Redis, or to the same commands and Lua in this process.
+
+Owns connections, time bounds, script loading and the pipeline in which concurrent calls leave together.
+It never retries a command that may have been carried out, and knows nothing of limits or cache entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
+from types import TracebackType
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
+
+import fakeredis
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from deal_sdk.batching import Collector
+from deal_sdk.clock import Clock
+from deal_sdk.errors import ConfigurationError, StoreUnavailableError
+from deal_sdk.limits._errors import STORE_FAILURES, ScriptMissing, timed_out, translate
+
+Argument: TypeAlias = str | bytes | int
+
+MEMORY_SCHEME: Final = "memory://"
+DEFAULT_TIMEOUT_SECONDS: Final = 2.0
+DEFAULT_MAX_CONNECTIONS: Final = 8
+MAX_COMMANDS_PER_PIPELINE: Final = 512
+CLOSE_TIMEOUT_SECONDS: Final = 5.0
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_LUA_PACKAGE: Final = "deal_sdk.limits"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script and the digest under which the server keeps it."""
+
+    name: str
+    source: str = field(repr=False)
+    sha1: str
+
+
+@cache
+def load_script(name: str, *parts: str, package: str = _LUA_PACKAGE) -> Script:
+    """Read a script that ships with an area, its parts one after another.
+
+    Args:
+        name: what the script is called in tests and traces.
+        parts: file names in the package's `lua` folder without ".lua".
+        package: the area that ships them.
+    """
+    folder = resources.files(package).joinpath("lua")
+    source = "\n".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
+    # SHA-1 is the name that EVALSHA knows a script by, not a protection.
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    words: tuple[Argument, ...]
+    deadline: float
+    script: Script | None = None
+
+    def with_source(self) -> tuple[Argument, ...]:
+        assert self.script is not None
+        return ("EVAL", self.script.source, *self.words[2:])
+
+
+class Store:
+    """One Redis, or one in-process stand-in, shared by limits and cache."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, *, name: str, timeout_seconds: float, test_clock: Clock | None
+    ) -> None:
+        """Keep the client; nothing connects before the first command. Callers use `open_store`."""
+        self._client = client
+        self._timeout_seconds = timeout_seconds
+        self._test_clock = test_clock
+        self._closed = False
+        self.name = name
+        self._commands: Collector[_Command, Any] = Collector(
+            self._send, max_items=MAX_COMMANDS_PER_PIPELINE, max_in_flight=DEFAULT_MAX_CONNECTIONS
+        )
+
+    def __repr__(self) -> str:
+        """Name the server without its password."""
+        return f"Store({self.name})"
+
+    async def __aenter__(self) -> Store:
+        """Return itself; there is nothing to open."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    def script_time(self) -> str:
+        """Return the time argument of a script: empty, so that it asks the server, unless a test sets the time."""
+        if self._test_clock is None:
+            return ""
+        return str((self._test_clock.now() - _EPOCH) // _MICROSECOND)
+
+    async def command(self, *words: Argument) -> Any:
+        """Run one Redis command and return its reply, in bytes.
+
+        Raises:
+            StoreUnavailableError: when the store cannot be reached, refuses, or does not answer in time.
+        """
+        return await self._submit(_Command(words, self._deadline()))
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Run a script by its digest, loading it where the server does not know it.
+
+        Args:
+            script: from `load_script`.
+            keys: every key it touches; they share a hash tag.
+            arguments: its ARGV.
+
+        Raises:
+            StoreUnavailableError: when the store cannot be reached, refuses, or does not answer in time.
+        """
+        words = ("EVALSHA", script.sha1, len(keys), *keys, *arguments)
+        return await self._submit(_Command(words, self._deadline(), script))
+
+    async def ping(self) -> None:
+        """Ask for a sign of life.
+
+        Raises:
+            StoreUnavailableError: when none comes.
+        """
+        await self.command("PING")
+
+    async def close(self) -> None:
+        """Finish what is under way, then close the connections."""
+        self._closed = True
+        await self._commands.close()
+        with suppress(*STORE_FAILURES):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                await self._client.aclose()
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout_seconds
+
+    async def _submit(self, command: _Command) -> Any:
+        if self._closed:
+            raise StoreUnavailableError(f"the store {self.name} is closed", store=self.name, reason="closed")
+        try:
+            async with asyncio.timeout_at(command.deadline):
+                return await self._commands.submit(command)
+        except TimeoutError:
+            raise timed_out(self.name) from None
+
+    async def _send(self, commands: Sequence[_Command]) -> list[Any]:
+        # A command whose caller was already told "no answer" must not act later, so it is not sent.
+        now = asyncio.get_running_loop().time()
+        live = [command for command in commands if command.deadline > now]
+        replies = iter(await self._exchange(live))
+        return [next(replies) if command.deadline > now else timed_out(self.name) for command in commands]
+
+    async def _exchange(self, commands: list[_Command]) -> list[Any]:
+        replies = await self._pipeline([command.words for command in commands])
+        missing = [index for index, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
+        if missing:
+            # NOSCRIPT means that nothing ran; EVAL runs the source and leaves it with the server.
+            again = await self._pipeline([commands[index].with_source() for index in missing])
+            for index, reply in zip(missing, again, strict=True):
+                replies[index] = reply
+        return [
+            translate(reply, self.name) if isinstance(reply, STORE_FAILURES) else reply for reply in replies
+        ]
+
+    async def _pipeline(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+        if not commands:
+            return []
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                pipeline = self._client.pipeline(transaction=False)
+                for words in commands:
+                    pipeline.execute_command(*words)
+                return list(await pipeline.execute(raise_on_error=False))
+        except STORE_FAILURES as error:
+            raise translate(error, self.name) from None
+
+
+_memory_servers: weakref.WeakValueDictionary[str, fakeredis.FakeServer] = weakref.WeakValueDictionary()
+
+
+def open_store(
+    redis_url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, test_clock: Clock | None = None
+) -> Store:
+    """Prepare a store; it connects with its first command.
+
+    Args:
+        redis_url: redis://, rediss:// or unix://; or memory:// for a private store in this process,
+            memory://name for one shared by that name while anyone holds it open.
+        timeout_seconds: the longest that one command may take, waiting and connecting included.
+        test_clock: gives scripts their time in place of the server's clock. For tests and simulations
+            alone: in production the time must be one that all clients share.
+
+    Raises:
+        ConfigurationError: for a URL of another form; it is not repeated, because it may hold a password.
+    """
+    if redis_url.startswith(MEMORY_SCHEME):
+        return Store(
+            _memory_client(redis_url.removeprefix(MEMORY_SCHEME)),
+            name=redis_url,
+            timeout_seconds=timeout_seconds,
+            test_clock=test_clock,
+        )
+    try:
+        client = redis.asyncio.Redis.from_url(
+            redis_url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            # A command that may have been carried out is not sent twice.
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        name = _name_without_password(redis_url)
+    except ValueError:
+        raise ConfigurationError("the Redis URL cannot be used") from None
+    return Store(client, name=name, timeout_seconds=timeout_seconds, test_clock=test_clock)
+
+
+def _memory_client(name: str) -> redis.asyncio.Redis:
+    server = _memory_servers.get(name) if name else None
+    if server is None:
+        server = fakeredis.FakeServer()
+        if name:
+            _memory_servers[name] = server
+    return fakeredis.FakeAsyncRedis(server=server)
+
+
+def _name_without_password(redis_url: str) -> str:
+    parts = urlsplit(redis_url)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
+    host = (
+        f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or "localhost"
+    )
+    return f"{parts.scheme}://{host}:{parts.port or 6379}{parts.path}"

@@ -17,6 +17,7 @@
     │   ├── PurchaseLimitExceededError
     │   └── RateLimitExceededError
     ├── SignatureRequiredError            the backend holds no key for that wallet
+    ├── FeePayerError                     the fee payer's lamports run out
     ├── KeystoreError                     a key cannot be unlocked or stored
     ├── DelegateInUseError                another live delegate would be replaced
     ├── DelegationError                   a delegation is missing, exhausted or replaced
@@ -218,6 +219,13 @@ class SignatureRequiredError(TokenError):
     """A wallet whose key the backend does not hold; its owner must sign."""
 
     code = "signature_required"
+
+
+class FeePayerError(TokenError):
+    """A fee payer without the lamports that the next transaction needs; nothing was recorded."""
+
+    code = "fee_payer"
+    retryable = True
 
 
 class KeystoreError(TokenError):

@@ -1,0 +1,69 @@
+"""The chain: how the package reads Solana, signs, sends, and proves what became of what it sent.
+
+Owns RPC endpoints and their batching, addresses, token instructions, mints, signers, the encrypted
+keystore, blockhashes, sending and confirming. It never decides that something should be paid and
+never records anything but keys: payments commit a signed transaction before this area sends it.
+"""
+
+from deal_sdk.chain import instructions
+from deal_sdk.chain.addresses import (
+    CLASSIC_TOKEN_PROGRAM,
+    TOKEN_2022_PROGRAM,
+    associated_token_address,
+    parse_address,
+    token_program_id,
+)
+from deal_sdk.chain.replies import (
+    AccountSnapshot,
+    AddressSignature,
+    LandedTransaction,
+    LatestBlockhash,
+    SignatureStatus,
+    Simulation,
+    StatusReply,
+    TokenAmount,
+    TokenBalance,
+    TokenHolding,
+    TokenSupply,
+)
+from deal_sdk.chain.rpc import Rpc
+from deal_sdk.chain.signers import KeypairSigner, Signer
+from deal_sdk.chain.token import create_deal_mint, ensure_lamports, load_mint, load_token_account
+from deal_sdk.chain.token_state import MintFacts, TokenAccountState
+from deal_sdk.chain.transactions import SignedTransaction, build_and_sign
+from deal_sdk.chain.transport import HttpTransport, LocalnetTransport, Transport, open_transport
+
+__all__ = [
+    "CLASSIC_TOKEN_PROGRAM",
+    "TOKEN_2022_PROGRAM",
+    "AccountSnapshot",
+    "AddressSignature",
+    "HttpTransport",
+    "KeypairSigner",
+    "LandedTransaction",
+    "LatestBlockhash",
+    "LocalnetTransport",
+    "MintFacts",
+    "Rpc",
+    "SignatureStatus",
+    "SignedTransaction",
+    "Signer",
+    "Simulation",
+    "StatusReply",
+    "TokenAccountState",
+    "TokenAmount",
+    "TokenBalance",
+    "TokenHolding",
+    "TokenSupply",
+    "Transport",
+    "associated_token_address",
+    "build_and_sign",
+    "create_deal_mint",
+    "ensure_lamports",
+    "instructions",
+    "load_mint",
+    "load_token_account",
+    "open_transport",
+    "parse_address",
+    "token_program_id",
+]

@@ -1,0 +1,112 @@
+"""The one place where foreign errors of the RPC side become the package's own.
+
+Owns the meaning of HTTP statuses, aiohttp's exceptions and JSON-RPC error objects. No message ever
+repeats a URL: its path or query may hold a provider's API key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import aiohttp
+
+from deal_sdk.errors import (
+    ChainError,
+    RpcMalformedReplyError,
+    RpcRateLimitedError,
+    RpcRefusedError,
+    RpcTimeoutError,
+    RpcUnavailableError,
+)
+
+HTTP_OK: Final = 200
+HTTP_PAYLOAD_TOO_LARGE: Final = 413
+HTTP_TOO_MANY_REQUESTS: Final = 429
+_HTTP_CLIENT_ERRORS: Final = range(400, 500)
+
+NODE_UNHEALTHY: Final = -32005
+MIN_CONTEXT_SLOT_NOT_REACHED: Final = -32016
+PREFLIGHT_FAILED: Final = -32002
+_RATE_LIMIT_CODES: Final = frozenset({429, -32429})
+_MAX_MESSAGE_LENGTH: Final = 300
+_MAX_RETRY_AFTER_SECONDS: Final = 3600.0
+
+
+def translate_transport_error(error: Exception, endpoint: str) -> ChainError:
+    """Turn what the HTTP client raised into a typed error; whether the request arrived is unknown.
+
+    Args:
+        error: an `aiohttp.ClientError`, `TimeoutError` or `OSError`.
+        endpoint: the endpoint's name for logs, without secrets.
+    """
+    if isinstance(error, asyncio.TimeoutError):
+        return RpcTimeoutError(f"no reply from {endpoint} in time", endpoint=endpoint)
+    if isinstance(error, aiohttp.InvalidURL):
+        return RpcUnavailableError("the RPC URL is not a URL", endpoint=endpoint)
+    reason = type(error).__name__
+    return RpcUnavailableError(
+        f"connection to {endpoint} failed ({reason})", endpoint=endpoint, reason=reason
+    )
+
+
+def translate_http_status(status: int, retry_after: str | None, endpoint: str, now: datetime) -> ChainError:
+    """Turn an HTTP status other than 200 into a typed error.
+
+    Args:
+        status: the reply's status.
+        retry_after: the Retry-After header, in seconds or as a date.
+        endpoint: the endpoint's name for logs.
+        now: the present, against which a date is counted.
+    """
+    if status == HTTP_TOO_MANY_REQUESTS:
+        return RpcRateLimitedError(
+            f"{endpoint} asks to slow down",
+            retry_after_seconds=parse_retry_after(retry_after, now),
+            endpoint=endpoint,
+        )
+    if status in _HTTP_CLIENT_ERRORS:
+        return RpcRefusedError(f"{endpoint} refused the request with HTTP {status}", rpc_code=status)
+    return RpcUnavailableError(f"{endpoint} answered HTTP {status}", endpoint=endpoint, http_status=status)
+
+
+def parse_retry_after(text: str | None, now: datetime) -> float | None:
+    """Read a Retry-After header in either of its forms.
+
+    Returns:
+        Seconds, 0 to 3600; None when the header is missing or unreadable.
+    """
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(text) - now).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    if seconds != seconds:
+        return None
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_SECONDS)
+
+
+def translate_rpc_error(error: Any, method: str, endpoint: str) -> ChainError:
+    """Turn a JSON-RPC error object into a typed error.
+
+    Args:
+        error: the reply's `error` member.
+        method: the method that was called.
+        endpoint: the endpoint's name for logs.
+    """
+    if not isinstance(error, Mapping) or not isinstance(error.get("code"), int):
+        return RpcMalformedReplyError(f"{method}: an error reply without a code", endpoint=endpoint)
+    code = error["code"]
+    message = str(error.get("message", ""))[:_MAX_MESSAGE_LENGTH]
+    if code in _RATE_LIMIT_CODES:
+        return RpcRateLimitedError(f"{endpoint} asks to slow down: {message}", endpoint=endpoint)
+    if code == NODE_UNHEALTHY:
+        return RpcUnavailableError(f"{endpoint} is unhealthy: {message}", endpoint=endpoint, rpc_code=code)
+    return RpcRefusedError(f"{method}: {message}", rpc_code=code, data=error.get("data"), method=method)

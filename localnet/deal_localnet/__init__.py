@@ -9,5 +9,7 @@ never joins a real cluster, never votes, and never imports `deal_sdk`.
 
 from .config import LocalnetConfig
 from .localnet import Localnet
+from .pubsub_session import SubscriptionSession
+from .server import LocalnetServer
 
-__all__ = ["Localnet", "LocalnetConfig"]
+__all__ = ["Localnet", "LocalnetConfig", "LocalnetServer", "SubscriptionSession"]

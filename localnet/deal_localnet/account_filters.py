@@ -4,9 +4,9 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Any, Final
 
-import base58
 from solders.account import Account
 
+from .base58 import b58decode, bad_character
 from .errors import invalid_params
 from .params import Config, sequence, struct, unsigned, wrong_type
 from .records import token_head
@@ -16,7 +16,6 @@ MAX_MEMCMP_BYTES: Final = 128
 MAX_MEMCMP_BASE58_CHARS: Final = 175
 MAX_MEMCMP_BASE64_CHARS: Final = 172
 FILTER_NAMES: Final = "`dataSize`, `memcmp`, `tokenAccountState`"
-BASE58_ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 Accepts = Callable[[Account], bool]
 
@@ -78,11 +77,10 @@ def _bytes(value: Any, encoding: Any) -> bytes:
 
 
 def _base58(text: str) -> bytes:
-    for position, character in enumerate(text):
-        if character not in BASE58_ALPHABET:
-            detail = f"InvalidCharacter {{ character: '{character}', index: {position} }}"
-            raise invalid_params(f"Invalid param: Base58DecodeError({detail})")
-    return base58.b58decode(text)
+    fault = bad_character(text)
+    if fault is not None:
+        raise invalid_params(f"Invalid param: Base58DecodeError({fault})")
+    return b58decode(text)
 
 
 def _base64(text: str) -> bytes:

@@ -80,10 +80,10 @@ class Executor:
             self._put(keys[0], before[0])
             return None
         after = self._after(transaction, before)
-        for index in transaction.writable:
-            if after[index] != before[index]:
-                self._accounts.record(slot, keys[index], before[index], after[index])
-        return self._execution(transaction, before, after, result, error, fee)
+        changed = tuple([index for index in transaction.writable if after[index] != before[index]])
+        for index in changed:
+            self._accounts.record(slot, keys[index], before[index], after[index])
+        return self._execution(transaction, before, after, result, error, fee, changed)
 
     def _settle(
         self,
@@ -199,6 +199,7 @@ class Executor:
         result: TransactionMetadata | SimulatedTransactionInfo | FailedTransactionMetadata,
         error: Any,
         fee: int,
+        changed: tuple[int, ...] = (),
     ) -> Execution:
         meta = result if isinstance(result, TransactionMetadata) else result.meta()
         loaded = not isinstance(error, str)
@@ -217,6 +218,7 @@ class Executor:
             tokens_after=self._holdings(after),
             loaded_bytes=_loaded_bytes(before) if loaded else 0,
             fee=fee,
+            changed=changed,
         )
 
     def _holdings(self, states: States) -> tuple[TokenHolding, ...]:

@@ -2,8 +2,7 @@
 
 from typing import Any, Final
 
-import base58
-
+from .base58 import b58encode
 from .parse_programs import PARSERS
 
 MEMO_NAMES: Final = frozenset({
@@ -20,7 +19,7 @@ def parse_instruction(
     addresses = [names[index] for index in accounts]
     shown = _parsed(program, addresses, data)
     if shown is None:
-        shown = {"accounts": addresses, "data": base58.b58encode(data).decode()}
+        shown = {"accounts": addresses, "data": b58encode(data)}
     return {**shown, "programId": program, "stackHeight": stack_height}
 
 

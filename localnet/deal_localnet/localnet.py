@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -21,6 +22,8 @@ from .genesis import (
     new_seed,
     new_svm,
 )
+from .pubsub import Broker
+from .pubsub_session import SubscriptionSession
 from .registry import Node
 
 JSON_HEADERS: Final = {"content-type": "application/json; charset=utf-8"}
@@ -39,6 +42,7 @@ class Localnet:
     def __init__(self, config: LocalnetConfig | None = None) -> None:
         self.config = config or LocalnetConfig()
         self._node: Node | None = None
+        self._broker: Broker | None = None
         self._clock: asyncio.Task[None] | None = None
         self._running = asyncio.Event()
 
@@ -51,6 +55,8 @@ class Localnet:
         fund_faucet(svm, seed, self.config.faucet_lamports)
         bank = Bank(svm, self.config, first_blocks(seed, self.config), genesis_hash(seed))
         faucet = Faucet(faucet_keypair(seed))
+        self._broker = Broker(bank)
+        bank.observers.append(self._broker)
         self._node = Node(bank, faucet, str(identity_keypair(seed).pubkey()))
         self._running.set()
         if self.config.auto_advance:
@@ -108,6 +114,12 @@ class Localnet:
             return 413, TEXT_HEADERS, BODY_TOO_LARGE
         reply = await answer(self.node, body)
         return 200, JSON_HEADERS, reply or b""
+
+    def open_subscription_session(self, send: Callable[[str], None]) -> SubscriptionSession:
+        """Open what a WebSocket connection would be: `send` gets replies and notifications as text."""
+        if self._broker is None:
+            raise RuntimeError("the localnet is not started")
+        return SubscriptionSession(self.node, self._broker, send)
 
     def advance_slots(self, count: int = 1) -> int:
         """Close slots by hand and return the slot that is open then."""

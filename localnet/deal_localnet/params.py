@@ -1,6 +1,5 @@
 """Parameters of a request: read by type, refused with the texts of Agave's deserializer."""
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -8,6 +7,7 @@ from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from .base58 import bad_character
 from .errors import RpcError, invalid_params
 from .slots import Commitment
 
@@ -20,8 +20,6 @@ ACCOUNT_ENCODINGS: Final = ("binary", "base58", "base64", "jsonParsed", "base64+
 TRANSACTION_ENCODINGS: Final = ("binary", "base64", "base58", "json", "jsonParsed")
 MAX_U64: Final = 2**64 - 1
 MAX_U8: Final = 255
-NOT_BASE58: Final = re.compile(r"[^1-9A-HJ-NP-Za-km-z]")
-INVALID_CHARACTER: Final = "Invalid"
 
 Config = dict[str, Any]
 
@@ -158,7 +156,7 @@ def blockhash(value: Any) -> Hash:
 
 
 def _base58_fault(text: str) -> str:
-    return INVALID_CHARACTER if NOT_BASE58.search(text) else "WrongSize"
+    return "Invalid" if bad_character(text) is not None else "WrongSize"
 
 
 def commitment(config: Config, default: Commitment = Commitment.FINALIZED) -> Commitment:

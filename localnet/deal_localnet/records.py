@@ -69,6 +69,7 @@ class Execution(NamedTuple):
     tokens_after: tuple[TokenHolding, ...]
     loaded_bytes: int
     fee: int | None
+    changed: tuple[int, ...] = ()
 
 
 class TransactionRecord(NamedTuple):

@@ -4,12 +4,12 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Any, Final
 
-import base58
 from solders.account import Account
 from solders.pubkey import Pubkey
 
 from .accounts import MAX_U64
 from .addresses import NATIVE_LOADER, SYSVAR_OWNER
+from .base58 import b58encode
 from .errors import INVALID_REQUEST, RpcError, invalid_params
 from .params import ACCOUNT_ENCODINGS, Config, DataSlice, data_slice, encoding
 from .token_state import parsed_account
@@ -83,4 +83,4 @@ class AccountFormat:
                 f"Encoded binary (base 58) data should be less than {MAX_BASE58_BYTES} bytes, "
                 "please use Base64 encoding.",
             )
-        return base58.b58encode(data).decode()
+        return b58encode(data)

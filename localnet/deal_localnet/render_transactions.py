@@ -4,11 +4,11 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Any, Final
 
-import base58
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
+from .base58 import b58encode
 from .errors import transaction_version_unsupported
 from .fees import cost_units
 from .instructions import parse_instruction
@@ -84,7 +84,7 @@ class TransactionView:
         if encoding == "base64":
             return [b64encode(self._record.wire).decode(), "base64"]
         if encoding in ("base58", "binary"):
-            text = base58.b58encode(self._record.wire).decode()
+            text = b58encode(self._record.wire)
             return text if encoding == "binary" else [text, "base58"]
         message = self._parsed_message() if encoding == "jsonParsed" else self._raw_message()
         return {"message": message, "signatures": self.signatures()}
@@ -183,7 +183,7 @@ def raw_instruction(program: int, accounts: bytes, data: bytes, height: int) -> 
     """Show an instruction by indexes."""
     return {
         "accounts": list(accounts),
-        "data": base58.b58encode(data).decode(),
+        "data": b58encode(data),
         "programIdIndex": program,
         "stackHeight": height,
     }

@@ -6,11 +6,11 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Final
 
-import base58
 from solders.message import Message, MessageV0, from_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.transaction import SanitizeError, VersionedTransaction
 
+from .base58 import b58decode, bad_character
 from .errors import RpcError, invalid_params
 from .records import WireTransaction
 
@@ -23,7 +23,6 @@ MISSING_TABLE: Final = "invalid transaction: Transaction loads an address table 
 BAD_TABLE_INDEX: Final = "invalid transaction: Transaction address table lookup uses an invalid index"
 ADDRESS_BYTES: Final = 32
 NOT_BASE64: Final = re.compile(r"[^A-Za-z0-9+/=]")
-NOT_BASE58: Final = re.compile(r"[^1-9A-HJ-NP-Za-km-z]")
 
 TableReader = Callable[[Pubkey], bytes | None]
 
@@ -111,11 +110,10 @@ def _from_base64(encoded: str) -> bytes:
 
 
 def _from_base58(encoded: str) -> bytes:
-    bad = NOT_BASE58.search(encoded)
-    if bad is not None:
-        detail = f"InvalidCharacter {{ character: '{bad.group()}', index: {bad.start()} }}"
-        raise invalid_params(f"invalid base58 encoding: {detail}")
-    return base58.b58decode(encoded)
+    fault = bad_character(encoded)
+    if fault is not None:
+        raise invalid_params(f"invalid base58 encoding: {fault}")
+    return b58decode(encoded)
 
 
 def _undecodable(kind: str, error: Exception) -> RpcError:

@@ -1,0 +1,190 @@
+"""Subscriptions: who wants to hear of what, at which commitment, and the notifications they get.
+
+Events at `processed` are told as each transaction lands; at the other levels when a block reaches them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final
+
+import orjson
+from solders.account import Account
+from solders.pubkey import Pubkey
+
+from .account_filters import Accepts
+from .bank import Bank
+from .records import TransactionRecord
+from .render_accounts import AccountFormat
+from .slots import Block, Commitment
+
+Deliver = Callable[[str], None]
+Topic = tuple[str, Any]
+SLOT_TOPIC: Final[Topic] = ("slot", None)
+ROOT_TOPIC: Final[Topic] = ("root", None)
+ALL_LOGS_TOPIC: Final[Topic] = ("logs", None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subscription:
+    """Keeps what one subscriber asked for."""
+
+    identifier: int
+    method: str
+    topic: Topic
+    level: Commitment
+    deliver: Deliver
+    config: dict[str, Any]
+    accepts: Accepts | None = None
+    wants_received: bool = False
+
+    def notify(self, result: Any) -> None:
+        """Send a notification to the subscriber."""
+        message = {
+            "jsonrpc": "2.0",
+            "method": self.method,
+            "params": {"result": result, "subscription": self.identifier},
+        }
+        self.deliver(orjson.dumps(message).decode())
+
+
+def at_slot(slot: int, value: Any) -> dict[str, Any]:
+    """Return a notification's value with its slot; unlike a reply it names no version."""
+    return {"context": {"slot": slot}, "value": value}
+
+
+class Broker:
+    """Hears of the chain's events and tells those subscribers whom they concern."""
+
+    def __init__(self, bank: Bank) -> None:
+        self._bank = bank
+        self._identifiers = count()
+        self._by_topic: dict[Topic, dict[int, Subscription]] = {}
+        self._by_identifier: dict[int, Subscription] = {}
+
+    def next_identifier(self) -> int:
+        """Return a number that no other subscription has."""
+        return next(self._identifiers)
+
+    def add(self, subscription: Subscription) -> None:
+        """Enter a subscription."""
+        self._by_identifier[subscription.identifier] = subscription
+        self._by_topic.setdefault(subscription.topic, {})[subscription.identifier] = subscription
+
+    def remove(self, identifier: int) -> None:
+        """Take a subscription out; one that is gone already does no harm."""
+        subscription = self._by_identifier.pop(identifier, None)
+        if subscription is None:
+            return
+        members = self._by_topic[subscription.topic]
+        del members[identifier]
+        if not members:
+            del self._by_topic[subscription.topic]
+
+    def __contains__(self, identifier: object) -> bool:
+        return identifier in self._by_identifier
+
+    def _listeners(self, topic: Topic, level: Commitment) -> list[Subscription]:
+        members = self._by_topic.get(topic)
+        if not members:
+            return []
+        return [subscription for subscription in members.values() if subscription.level is level]
+
+    def transaction_landed(self, record: TransactionRecord) -> None:
+        """Tell what a transaction in the open slot changed."""
+        if not self._by_identifier:
+            return
+        self._tell_received(record)
+        self._tell_record(record, Commitment.PROCESSED)
+        keys = [record.keys[index] for index in record.execution.changed]
+        self._tell_accounts(keys, record.slot, Commitment.PROCESSED)
+
+    def slot_opened(self, block: Block) -> None:
+        """Tell of a new slot."""
+        root = self._bank.chain.slot_at(Commitment.FINALIZED)
+        news = {"parent": block.parent_slot, "root": root, "slot": block.slot}
+        for subscription in self._listeners(SLOT_TOPIC, Commitment.PROCESSED):
+            subscription.notify(news)
+
+    def block_reached(self, block: Block, commitment: Commitment) -> None:
+        """Tell what a block brings that became confirmed or final."""
+        if not self._by_identifier:
+            return
+        for record in block.records:
+            self._tell_record(record, commitment)
+        self._tell_accounts(self._bank.accounts.touched(block.slot), block.slot, commitment)
+        if commitment is Commitment.FINALIZED:
+            for subscription in self._listeners(ROOT_TOPIC, Commitment.PROCESSED):
+                subscription.notify(block.slot)
+
+    def _tell_received(self, record: TransactionRecord) -> None:
+        for subscription in list(self._by_topic.get(("signature", record.signature), {}).values()):
+            if subscription.wants_received:
+                subscription.notify(at_slot(record.slot, "receivedSignature"))
+
+    def _tell_record(self, record: TransactionRecord, level: Commitment) -> None:
+        for subscription in self._listeners(("signature", record.signature), level):
+            self.tell_signature(subscription, record)
+        listeners = self._listeners(ALL_LOGS_TOPIC, level)
+        for key in dict.fromkeys(record.keys):
+            listeners += self._listeners(("logs", key), level)
+        if listeners:
+            news = at_slot(record.slot, logs_of(record))
+            for subscription in listeners:
+                subscription.notify(news)
+
+    def tell_signature(self, subscription: Subscription, record: TransactionRecord) -> None:
+        """Tell a transaction's outcome, which ends the subscription."""
+        self.remove(subscription.identifier)
+        subscription.notify(
+            at_slot(self._bank.chain.slot_at(subscription.level), {"err": record.execution.error})
+        )
+
+    def known_signatures(self, identifiers: Iterable[int]) -> list[tuple[Subscription, TransactionRecord]]:
+        """Return the signature subscriptions whose transaction reached their commitment already."""
+        found = []
+        for identifier in identifiers:
+            subscription = self._by_identifier.get(identifier)
+            if subscription is None or subscription.topic[0] != "signature":
+                continue
+            record = self._bank.history.find(subscription.topic[1])
+            if record is not None and record.slot <= self._bank.chain.slot_at(subscription.level):
+                found.append((subscription, record))
+        return found
+
+    def _tell_accounts(self, keys: Iterable[Pubkey], slot: int, level: Commitment) -> None:
+        for key in keys:
+            account = self._bank.accounts.at(key, slot)
+            for subscription in self._listeners(("account", key), level):
+                subscription.notify(at_slot(slot, self._shown(subscription, account, slot)))
+            if account is not None:
+                self._tell_program(key, account, slot, level)
+
+    def _tell_program(self, key: Pubkey, account: Account, slot: int, level: Commitment) -> None:
+        for subscription in self._listeners(("program", account.owner), level):
+            if subscription.accepts is None or subscription.accepts(account):
+                shown = self._shown(subscription, account, slot)
+                subscription.notify(at_slot(slot, {"account": shown, "pubkey": str(key)}))
+
+    def _shown(self, subscription: Subscription, account: Account | None, slot: int) -> Any:
+        shape = AccountFormat.of(subscription.config, lambda key: self._bank.accounts.at(key, slot))
+        return shape.render(account) if account is not None else DELETED_ACCOUNT
+
+
+DELETED_ACCOUNT: Final = {
+    "data": ["", "base64"],
+    "executable": False,
+    "lamports": 0,
+    "owner": "11111111111111111111111111111111",
+    "rentEpoch": 2**64 - 1,
+    "space": 0,
+}
+
+
+def logs_of(record: TransactionRecord) -> dict[str, Any]:
+    """Return what a logs subscriber hears of a transaction."""
+    return {
+        "err": record.execution.error,
+        "logs": record.execution.logs or [],
+        "signature": record.signature,
+    }

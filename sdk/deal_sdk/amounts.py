@@ -25,7 +25,8 @@ MAX_TOKEN_DECIMALS: Final = 19
 """Above this, one whole token would not fit the 64 bits of an on-chain amount."""
 _MAX_AMOUNT_TEXT_LENGTH: Final = 64
 _PLAIN_CHARACTERS: Final = frozenset("0123456789.-+")
-_CONTEXT_PRECISION_DIGITS: Final = 60
+_CONTEXT_PRECISION_DIGITS: Final = 100
+"""More than the longest amount has, so that scaling never rounds a digit away."""
 
 
 def parse_amount(value: Amount, *, decimals: int = DEAL_DECIMALS) -> BaseUnits:
@@ -108,10 +109,7 @@ def _to_decimal(value: Amount) -> Decimal:
 
 def _parse_text(value: str) -> Decimal:
     # Decimal() would take underscores, spaces, "NaN" and full-width digits, none of which is a price.
-    plain = (
-        value.isascii() and len(value) <= _MAX_AMOUNT_TEXT_LENGTH and not (set(value) - set("0123456789.-+"))
-    )
-    if not plain:
+    if len(value) > _MAX_AMOUNT_TEXT_LENGTH or not _PLAIN_CHARACTERS.issuperset(value):
         raise InvalidAmountError("amount is not a plain decimal number", value=value[:32])
     try:
         return Decimal(value)

@@ -83,7 +83,8 @@ class Collector(Generic[Item, Result]):
         self._closed = True
         while self._waiting or self._running:
             self._flush()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            # Unlike gather, wait leaves the batches alone when the caller of close is cancelled.
+            await asyncio.wait(self._running)
 
     def _schedule_flush(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._flush_scheduled and len(self._running) < self._max_in_flight:

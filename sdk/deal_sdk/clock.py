@@ -64,7 +64,10 @@ class ManualClock:
         return self._elapsed_seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Return once the clock was advanced past `seconds` from here."""
+        """Return once the clock was advanced past `seconds` from here; at once when that is no time."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         future = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._elapsed_seconds + seconds, next(self._order), future))
         await future
@@ -75,6 +78,7 @@ class ManualClock:
         Args:
             seconds: how far to move, zero or more.
         """
+        assert seconds >= 0, "time never runs backwards"
         target = self._elapsed_seconds + seconds
         while self._sleepers and self._sleepers[0][0] <= target:
             due, _, future = heapq.heappop(self._sleepers)

@@ -45,9 +45,10 @@ class Event:
 
 
 class _Subscriber:
-    def __init__(self, event_type: str, queue_length: int) -> None:
+    def __init__(self, event_type: str, queue_length: int, *, has_handler: bool) -> None:
         self.event_type = event_type
-        self.queue: asyncio.Queue[Event] = asyncio.Queue(queue_length)
+        self.has_handler = has_handler
+        self.queue: asyncio.Queue[Event | None] = asyncio.Queue(queue_length)
         self.dropped_count = 0
 
     def offer(self, event: Event) -> None:
@@ -58,6 +59,13 @@ class _Subscriber:
         except asyncio.QueueFull:
             self.dropped_count += 1
             logger.warning("a subscriber of %s is full; dropped %s", self.event_type, event.type)
+
+    def end(self) -> None:
+        while not self.queue.empty():
+            self.queue.get_nowait()
+            self.queue.task_done()
+        self.queue.put_nowait(None)
+        self.queue.task_done()
 
 
 class EventBus:
@@ -97,15 +105,14 @@ class EventBus:
         Returns:
             A function that ends the subscription.
         """
-        subscriber = _Subscriber(event_type, self._queue_length)
+        subscriber = _Subscriber(event_type, self._queue_length, has_handler=True)
         self._subscribers.append(subscriber)
         worker = asyncio.create_task(self._serve(subscriber, handler))
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
 
         def unsubscribe() -> None:
-            with suppress(ValueError):
-                self._subscribers.remove(subscriber)
+            self._remove(subscriber)
             worker.cancel()
 
         return unsubscribe
@@ -113,33 +120,42 @@ class EventBus:
     @asynccontextmanager
     async def listen(self, event_type: str = ALL_EVENTS) -> AsyncIterator[AsyncIterator[Event]]:
         """Open an iterator over the events of a type that begins when the context is entered."""
-        subscriber = _Subscriber(event_type, self._queue_length)
+        subscriber = _Subscriber(event_type, self._queue_length, has_handler=False)
         self._subscribers.append(subscriber)
 
         async def events() -> AsyncIterator[Event]:
             while True:
-                yield await subscriber.queue.get()
+                event = await subscriber.queue.get()
+                if event is None:
+                    return
+                subscriber.queue.task_done()
+                yield event
 
         try:
             yield events()
         finally:
-            self._subscribers.remove(subscriber)
+            self._remove(subscriber)
 
     async def close(self) -> None:
-        """Stop every subscription; what still waits in a queue is not delivered."""
-        self._subscribers.clear()
+        """Stop every subscription and end every listener; what still waits is not delivered."""
+        for subscriber in tuple(self._subscribers):
+            self._remove(subscriber)
         for worker in tuple(self._workers):
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def drain(self) -> None:
-        """Return once every event published so far was handled."""
-        await asyncio.gather(*(s.queue.join() for s in self._subscribers))
+        """Return once every handler is through with every event published so far."""
+        await asyncio.gather(*(s.queue.join() for s in self._subscribers if s.has_handler))
+
+    def _remove(self, subscriber: _Subscriber) -> None:
+        with suppress(ValueError):
+            self._subscribers.remove(subscriber)
+            subscriber.end()
 
     @staticmethod
     async def _serve(subscriber: _Subscriber, handler: EventHandler) -> None:
-        while True:
-            event = await subscriber.queue.get()
+        while (event := await subscriber.queue.get()) is not None:
             try:
                 await handler(event)
             except Exception:

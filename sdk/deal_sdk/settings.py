@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from deal_sdk.errors import ConfigurationError
 
@@ -54,8 +54,11 @@ class Settings(BaseSettings):
         env_prefix="DEAL_", frozen=True, extra="forbid", populate_by_name=True, env_ignore_empty=True
     )
 
-    rpc_url: str = Field(EMBEDDED_CHAIN_URL, validation_alias=_alias("DEAL_RPC_URL", "SOLANA_RPC_URL"))
-    websocket_url: str | None = None
+    # An endpoint's URL often carries its API key, so a repr leaves it out.
+    rpc_url: str = Field(
+        EMBEDDED_CHAIN_URL, validation_alias=_alias("DEAL_RPC_URL", "SOLANA_RPC_URL"), repr=False
+    )
+    websocket_url: str | None = Field(None, repr=False)
     database_url: SecretStr = Field(
         SecretStr(EMBEDDED_DATABASE_URL), validation_alias=_alias("DEAL_DATABASE_URL", "DATABASE_URL")
     )
@@ -121,15 +124,16 @@ class _RedisHost(BaseSettings):
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
-    host: str | None = Field(None, validation_alias="REDIS_HOST")
+    host: str = Field("localhost", validation_alias="REDIS_HOST")
     port: int = Field(6379, validation_alias="REDIS_PORT", ge=1, le=65_535)
     password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
 
     def url(self) -> str | None:
-        if self.host is None:
+        if not self.model_fields_set:
             return None
         secret = f":{quote(self.password.get_secret_value(), safe='')}@" if self.password else ""
-        return f"redis://{secret}{self.host}:{self.port}/0"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"redis://{secret}{host}:{self.port}/0"
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -145,6 +149,8 @@ def load_settings(**overrides: Any) -> Settings:
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         settings = Settings(**given)
+        if "redis_url" in settings.model_fields_set:
+            return settings
         host_url = _RedisHost().url()
     except ValidationError as error:
         problems = [
@@ -153,6 +159,9 @@ def load_settings(**overrides: Any) -> Settings:
         ]
         text = "; ".join(f"{problem['setting']}: {problem['problem']}" for problem in problems)
         raise ConfigurationError(f"settings cannot be used: {text}", problems=problems) from None
-    if host_url is not None and "redis_url" not in settings.model_fields_set:
-        return settings.model_copy(update={"redis_url": SecretStr(host_url)})
-    return settings
+    except SettingsError as error:
+        # A variable that should hold JSON and does not; the message names it without its value.
+        raise ConfigurationError(f"settings cannot be used: {error}", problems=[]) from None
+    if host_url is None:
+        return settings
+    return settings.model_copy(update={"redis_url": SecretStr(host_url)})

@@ -12,10 +12,17 @@ import redis.exceptions as redis_errors
 
 from deal_sdk.errors import StoreUnavailableError
 
-ScriptMissing: Final = redis_errors.NoScriptError
 STORE_FAILURES: Final = (redis_errors.RedisError, OSError, TimeoutError)
 
+_FUNCTION_MISSING: Final = "Function not found"
 _ERROR_WORD: Final = re.compile(r"^[A-Z]{2,32}\b")
+
+
+def is_script_missing(reply: object) -> bool:
+    """Say whether a reply means that the server does not know the script, so that nothing ran."""
+    if isinstance(reply, redis_errors.NoScriptError):
+        return True
+    return isinstance(reply, redis_errors.ResponseError) and _FUNCTION_MISSING in str(reply)
 
 
 def translate(error: BaseException, store: str) -> StoreUnavailableError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Literal
 
+from deal_sdk.clock import Clock
 from deal_sdk.errors import (
     IdempotencyConflictError,
     InvalidInputError,
@@ -21,6 +22,7 @@ from deal_sdk.errors import (
     StoreUnavailableError,
 )
 from deal_sdk.events import EventBus
+from deal_sdk.limits.outages import OutageLog
 from deal_sdk.limits.rules import (
     KeySpace,
     Limit,
@@ -32,7 +34,8 @@ from deal_sdk.limits.rules import (
     check_id,
     fingerprint,
 )
-from deal_sdk.limits.store import Store, load_script
+from deal_sdk.limits.scripts import load_script
+from deal_sdk.limits.store import Store
 from deal_sdk.metrics import Metrics
 from deal_sdk.settings import StorePolicy
 
@@ -132,6 +135,7 @@ class Gate:
         self,
         store: Store,
         *,
+        clock: Clock,
         metrics: Metrics,
         keys: KeySpace | None = None,
         reservation_seconds: int = DEFAULT_RESERVATION_SECONDS,
@@ -142,6 +146,7 @@ class Gate:
 
         Args:
             store: where limits are counted; its pipeline joins concurrent calls.
+            clock: paces the log while the store is down; limits themselves go by the store's time.
             metrics: counts decisions by kind of limit.
             keys: the names of the keys.
             reservation_seconds: how long a reservation can be cancelled; longer than a payment can stay open.
@@ -160,6 +165,7 @@ class Gate:
         self._reservation_ms = reservation_seconds * _MILLISECONDS
         self._events = events
         self._rate_policy = rate_policy
+        self._outages = OutageLog(logger, clock)
 
     async def reserve(self, reservation_id: str, rules: Sequence[Rule]) -> Decision:
         """Take every limit, or none, under an id that makes a repeated call the same call.
@@ -269,7 +275,7 @@ class Gate:
         if bound or self._rate_policy == "refuse":
             raise error
         names = tuple(limit.name for limit in limits)
-        logger.warning("%s; allowed without checking %s", error.message, ", ".join(names))
+        self._outages.say(error, f"allowed without checking {', '.join(names)}")
         return Decision(True, degraded=names)
 
     def _count(self, limits: Sequence[Limit], outcome: str) -> None:

@@ -69,7 +69,7 @@ class PurchaseRule:
 
 @dataclass(frozen=True, slots=True)
 class RateRule:
-    """At most `per_minute` requests in any 60 s and at most `burst_per_second` at once, by user and operation."""
+    """At most `per_minute` requests in any 60 s, `burst_per_second` at once, by user and operation."""
 
     user_id: UserKey
     operation: str
@@ -93,7 +93,7 @@ Rule: TypeAlias = PurchaseRule | RateRule
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One thing that the script counts: its name for people, its kind, its keys and its arguments."""
+    """One thing that the script counts: its name for people, its kind, where it is kept, its arguments."""
 
     name: str
     kind: LimitKind
@@ -101,6 +101,12 @@ class Limit:
     arguments: tuple[str, ...]
     cost: int
     rule: Rule
+    field: str = ""
+
+    @property
+    def place(self) -> str:
+        """Return where it is kept; two limits with one place count the same thing."""
+        return " ".join((*self.keys, self.field))
 
     def words(self) -> tuple[str, ...]:
         """Return its part of the script's ARGV."""
@@ -129,9 +135,9 @@ class KeySpace:
         """Return the key of a purchase record (JSON)."""
         return f"{self.purchase_prefix}token_purchase_record:{_tag(user_id)}:{encode(token_mint)}"
 
-    def rate(self, user_id: UserKey, operation: str, kind: LimitKind) -> str:
-        """Return the key of a window's log or of a bucket."""
-        return f"{self.rate_prefix}{kind}:{_tag(user_id)}:{encode(operation)}"
+    def rates(self, user_id: UserKey) -> str:
+        """Return the key of the hash with all of a user's windows and buckets."""
+        return f"{self.rate_prefix}{_tag(user_id)}"
 
     def reservation(self, user_id: UserKey, reservation_id: str) -> str:
         """Return the key of a reservation."""
@@ -149,7 +155,7 @@ class KeySpace:
         if len({str(rule.user_id) for rule in rules}) > 1:
             raise InvalidInputError("the rules of one reservation must be of one user")
         limits = tuple(limit for rule in rules for limit in self._limits_of(rule))
-        if len({limit.keys for limit in limits}) < len(limits):
+        if len({limit.place for limit in limits}) < len(limits):
             raise InvalidInputError("two rules of one reservation count the same thing")
         return limits
 
@@ -188,14 +194,26 @@ class KeySpace:
         return self._rate_limit(rule, LimitKind.BURST, arguments)
 
     def _rate_limit(self, rule: RateRule, kind: LimitKind, arguments: tuple[str, ...]) -> Limit:
-        key = self.rate(rule.user_id, rule.operation, kind)
-        return Limit(f"rate:{rule.operation}:{kind}", kind, (key,), arguments, rule.cost, rule)
+        return Limit(
+            name=f"rate:{rule.operation}:{kind}",
+            kind=kind,
+            keys=(self.rates(rule.user_id),),
+            arguments=(rate_field(rule.operation, kind), *arguments),
+            cost=rule.cost,
+            rule=rule,
+            field=rate_field(rule.operation, kind),
+        )
 
 
 def fingerprint(limits: Sequence[Limit]) -> str:
     """Return what a reservation id stands for, so that the same id with other limits is noticed."""
-    parts = [f"{limit.kind} {limit.cost} {' '.join(limit.keys)}" for limit in limits]
+    parts = [f"{limit.kind} {limit.cost} {limit.place}" for limit in limits]
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def rate_field(operation: str, kind: LimitKind) -> str:
+    """Return the field of a window or a bucket within its user's hash."""
+    return f"{kind}:{encode(operation)}"
 
 
 def check_id(name: str, value: str) -> None:

@@ -7,16 +7,14 @@ It never retries a command that may have been carried out, and knows nothing of 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import math
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from importlib import resources
 from types import TracebackType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import fakeredis
@@ -27,69 +25,58 @@ from redis.backoff import NoBackoff
 from deal_sdk.batching import Collector
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConfigurationError, StoreUnavailableError
-from deal_sdk.limits._errors import STORE_FAILURES, ScriptMissing, timed_out, translate
-
-Argument: TypeAlias = str | bytes | int
+from deal_sdk.limits._errors import STORE_FAILURES, is_script_missing, timed_out, translate
+from deal_sdk.limits.scripts import Argument, Digests, Functions, Script, ScriptForm, Words
 
 MEMORY_SCHEME: Final = "memory://"
 DEFAULT_TIMEOUT_SECONDS: Final = 2.0
-DEFAULT_MAX_CONNECTIONS: Final = 8
-MAX_COMMANDS_PER_PIPELINE: Final = 512
 CLOSE_TIMEOUT_SECONDS: Final = 5.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_LUA_PACKAGE: Final = "deal_sdk.limits"
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script and the digest under which the server keeps it."""
-
-    name: str
-    source: str = field(repr=False)
-    sha1: str
-
-
-@cache
-def load_script(name: str, *parts: str, package: str = _LUA_PACKAGE) -> Script:
-    """Read a script that ships with an area, its parts one after another.
-
-    Args:
-        name: what the script is called in tests and traces.
-        parts: file names in the package's `lua` folder without ".lua".
-        package: the area that ships them.
-    """
-    folder = resources.files(package).joinpath("lua")
-    source = "\n".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
-    # SHA-1 is the name that EVALSHA knows a script by, not a protection.
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    words: tuple[Argument, ...]
+    words: Words
     deadline: float
     script: Script | None = None
 
-    def with_source(self) -> tuple[Argument, ...]:
-        assert self.script is not None
-        return ("EVAL", self.script.source, *self.words[2:])
+
+@dataclass(frozen=True, slots=True)
+class Pipelines:
+    """How concurrent commands are gathered."""
+
+    max_commands: int
+    max_in_flight: int
+
+
+# In process a pipeline runs on the event loop without a pause, so it is kept short.
+MEMORY_PIPELINES: Final = Pipelines(max_commands=8, max_in_flight=1)
+SERVER_PIPELINES: Final = Pipelines(max_commands=256, max_in_flight=4)
 
 
 class Store:
     """One Redis, or one in-process stand-in, shared by limits and cache."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, *, name: str, timeout_seconds: float, test_clock: Clock | None
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        name: str,
+        timeout_seconds: float | None,
+        test_clock: Clock | None,
+        form: ScriptForm,
+        pipelines: Pipelines,
     ) -> None:
         """Keep the client; nothing connects before the first command. Callers use `open_store`."""
         self._client = client
+        self._form = form
         self._timeout_seconds = timeout_seconds
         self._test_clock = test_clock
         self._closed = False
         self.name = name
         self._commands: Collector[_Command, Any] = Collector(
-            self._send, max_items=MAX_COMMANDS_PER_PIPELINE, max_in_flight=DEFAULT_MAX_CONNECTIONS
+            self._send, max_items=pipelines.max_commands, max_in_flight=pipelines.max_in_flight
         )
 
     def __repr__(self) -> str:
@@ -107,7 +94,7 @@ class Store:
         await self.close()
 
     def script_time(self) -> str:
-        """Return the time argument of a script: empty, so that it asks the server, unless a test sets the time."""
+        """Return a script's time argument: empty, so that it asks the server, unless a test sets the time."""
         if self._test_clock is None:
             return ""
         return str((self._test_clock.now() - _EPOCH) // _MICROSECOND)
@@ -131,7 +118,7 @@ class Store:
         Raises:
             StoreUnavailableError: when the store cannot be reached, refuses, or does not answer in time.
         """
-        words = ("EVALSHA", script.sha1, len(keys), *keys, *arguments)
+        words = self._form.call(script, keys, arguments)
         return await self._submit(_Command(words, self._deadline(), script))
 
     async def ping(self) -> None:
@@ -151,13 +138,15 @@ class Store:
                 await self._client.aclose()
 
     def _deadline(self) -> float:
+        if self._timeout_seconds is None:
+            return math.inf
         return asyncio.get_running_loop().time() + self._timeout_seconds
 
     async def _submit(self, command: _Command) -> Any:
         if self._closed:
             raise StoreUnavailableError(f"the store {self.name} is closed", store=self.name, reason="closed")
         try:
-            async with asyncio.timeout_at(command.deadline):
+            async with asyncio.timeout_at(None if command.deadline == math.inf else command.deadline):
                 return await self._commands.submit(command)
         except TimeoutError:
             raise timed_out(self.name) from None
@@ -171,17 +160,19 @@ class Store:
 
     async def _exchange(self, commands: list[_Command]) -> list[Any]:
         replies = await self._pipeline([command.words for command in commands])
-        missing = [index for index, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
+        missing = [index for index, reply in enumerate(replies) if is_script_missing(reply)]
         if missing:
-            # NOSCRIPT means that nothing ran; EVAL runs the source and leaves it with the server.
-            again = await self._pipeline([commands[index].with_source() for index in missing])
-            for index, reply in zip(missing, again, strict=True):
+            # Nothing of these ran: the server was restarted, failed over or flushed, or is new.
+            scripts = {script for index in missing if (script := commands[index].script) is not None}
+            loads = [self._form.load(script) for script in scripts]
+            again = await self._pipeline([*loads, *(commands[index].words for index in missing)])
+            for index, reply in zip(missing, again[len(loads) :], strict=True):
                 replies[index] = reply
         return [
             translate(reply, self.name) if isinstance(reply, STORE_FAILURES) else reply for reply in replies
         ]
 
-    async def _pipeline(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+    async def _pipeline(self, commands: Sequence[Words]) -> list[Any]:
         if not commands:
             return []
         try:
@@ -205,7 +196,8 @@ def open_store(
     Args:
         redis_url: redis://, rediss:// or unix://; or memory:// for a private store in this process,
             memory://name for one shared by that name while anyone holds it open.
-        timeout_seconds: the longest that one command may take, waiting and connecting included.
+        timeout_seconds: the longest that one command may take, waiting and connecting included; memory://
+            needs none.
         test_clock: gives scripts their time in place of the server's clock. For tests and simulations
             alone: in production the time must be one that all clients share.
 
@@ -216,8 +208,11 @@ def open_store(
         return Store(
             _memory_client(redis_url.removeprefix(MEMORY_SCHEME)),
             name=redis_url,
-            timeout_seconds=timeout_seconds,
+            # In this process there is nobody who might not answer, only work that waits its turn.
+            timeout_seconds=None,
             test_clock=test_clock,
+            form=Functions(),
+            pipelines=MEMORY_PIPELINES,
         )
     try:
         client = redis.asyncio.Redis.from_url(
@@ -231,7 +226,14 @@ def open_store(
         name = _name_without_password(redis_url)
     except ValueError:
         raise ConfigurationError("the Redis URL cannot be used") from None
-    return Store(client, name=name, timeout_seconds=timeout_seconds, test_clock=test_clock)
+    return Store(
+        client,
+        name=name,
+        timeout_seconds=timeout_seconds,
+        test_clock=test_clock,
+        form=Digests(),
+        pipelines=SERVER_PIPELINES,
+    )
 
 
 def _memory_client(name: str) -> redis.asyncio.Redis:

@@ -27,6 +27,13 @@ local function number_at(key, text)
   return number
 end
 
+-- All rates of a user are fields of one hash, so that a reset is one DEL. It lives as long as its last field.
+local function keep_for(key, left_ms)
+  if redis.call('PTTL', key) < left_ms then
+    redis.call('PEXPIRE', key, text_of(left_ms))
+  end
+end
+
 -- purchase: a count that begins with the first purchase and ends a period later, whatever comes in between.
 -- keys: count, record. arguments: max, period_ms, tail of the record's JSON.
 local purchase = {}
@@ -93,13 +100,13 @@ end
 
 -- window: a log of hits. A hit is noted at the end of its granule and counts for window_ms from there, so
 -- never more than `max` fall into any window, and none is held back longer than one granule too long.
--- keys: log. arguments: max, window_ms, granule_ms, cost.
+-- keys: hash. arguments: field, max, window_ms, granule_ms, cost.
 -- The log: the first time in full, then differences; "600:3" is three hits 600 ms after the one before.
 local window = {}
 
-function window.read(key, window_ms, latest_ms, now_ms)
+function window.read(key, field, window_ms, latest_ms, now_ms)
   local entries, count, at_ms = {}, 0, 0
-  for difference, hits in string.gmatch(redis.call('GET', key) or '', '(%d+):?(%d*)') do
+  for difference, hits in string.gmatch(redis.call('HGET', key, field) or '', '(%d+):?(%d*)') do
     at_ms = at_ms + tonumber(difference)
     -- A time in the future means that the server's clock went back.
     local noted_ms = math.min(at_ms, latest_ms)
@@ -112,9 +119,9 @@ function window.read(key, window_ms, latest_ms, now_ms)
   return entries, count
 end
 
-function window.write(key, entries, window_ms, now_ms)
+function window.write(key, field, entries, window_ms, now_ms)
   if #entries == 0 then
-    redis.call('DEL', key)
+    redis.call('HDEL', key, field)
     return
   end
   local parts, before_ms = {}, 0
@@ -123,15 +130,16 @@ function window.write(key, entries, window_ms, now_ms)
     parts[index] = entry.hits == 1 and difference or difference .. ':' .. text_of(entry.hits)
     before_ms = entry.at_ms
   end
-  redis.call('SET', key, table.concat(parts, ' '), 'PX', text_of(before_ms + window_ms - now_ms))
+  redis.call('HSET', key, field, table.concat(parts, ' '))
+  keep_for(key, before_ms + window_ms - now_ms)
 end
 
 function window.check(keys, arguments, now_us)
   local now_ms = math.floor(now_us / 1000)
-  local max, window_ms = tonumber(arguments[1]), tonumber(arguments[2])
-  local granule_ms, cost = tonumber(arguments[3]), tonumber(arguments[4])
+  local field, max, window_ms = arguments[1], tonumber(arguments[2]), tonumber(arguments[3])
+  local granule_ms, cost = tonumber(arguments[4]), tonumber(arguments[5])
   local noted_ms = math.ceil(now_us / 1000 / granule_ms) * granule_ms
-  local entries, count = window.read(keys[1], window_ms, noted_ms, now_ms)
+  local entries, count = window.read(keys[1], field, window_ms, noted_ms, now_ms)
   local retry_ms, excess = 0, count + cost - max
   for _, entry in ipairs(entries) do
     if excess <= 0 then
@@ -155,16 +163,16 @@ function window.take(found, keys, arguments, now_us)
     found.entries[#found.entries + 1] = { at_ms = found.noted_ms, hits = found.cost }
   end
   local now_ms = math.floor(now_us / 1000)
-  window.write(keys[1], found.entries, found.window_ms, now_ms)
+  window.write(keys[1], arguments[1], found.entries, found.window_ms, now_ms)
   found.reset_ms = found.noted_ms + found.window_ms - now_ms
-  return table.concat({ text_of(found.noted_ms), text_of(found.cost), text_of(found.window_ms) }, ':')
+  return table.concat({ text_of(found.noted_ms), text_of(found.cost), text_of(found.window_ms), arguments[1] }, ':')
 end
 
 function window.give_back(keys, receipt, now_us)
   local now_ms = math.floor(now_us / 1000)
-  local at_ms, cost, window_ms = string.match(receipt, '^(%d+):(%d+):(%d+)$')
+  local at_ms, cost, window_ms, field = string.match(receipt, '^(%d+):(%d+):(%d+):(.+)$')
   at_ms, cost, window_ms = tonumber(at_ms), tonumber(cost), tonumber(window_ms)
-  local entries = window.read(keys[1], window_ms, math.max(at_ms, now_ms), now_ms)
+  local entries = window.read(keys[1], field, window_ms, math.max(at_ms, now_ms), now_ms)
   local kept = {}
   for _, entry in ipairs(entries) do
     if entry.at_ms == at_ms then
@@ -174,16 +182,16 @@ function window.give_back(keys, receipt, now_us)
       kept[#kept + 1] = entry
     end
   end
-  window.write(keys[1], kept, window_ms, now_ms)
+  window.write(keys[1], field, kept, window_ms, now_ms)
 end
 
 -- bucket: micro-tokens and the microsecond they were counted at. Tokens per second times microseconds is
--- micro-tokens, so a refill loses no fraction. A bucket without a key is full.
--- keys: bucket. arguments: capacity, refill_per_second, cost (whole tokens).
+-- micro-tokens, so a refill loses no fraction. A bucket without a field is full.
+-- keys: hash. arguments: field, capacity, refill_per_second, cost (whole tokens).
 local bucket = {}
 
-function bucket.read(key, capacity, refill, now_us)
-  local text = redis.call('GET', key)
+function bucket.read(key, field, capacity, refill, now_us)
+  local text = redis.call('HGET', key, field)
   if not text then
     return capacity
   end
@@ -197,19 +205,19 @@ function bucket.read(key, capacity, refill, now_us)
   return tokens + elapsed_us * refill
 end
 
-function bucket.write(key, tokens, capacity, refill, now_us)
-  local full_ms = math.ceil((capacity - tokens) / refill / 1000)
-  redis.call('SET', key, text_of(tokens) .. ' ' .. text_of(now_us), 'PX', text_of(full_ms + BUCKET_MARGIN_MS))
+function bucket.write(key, field, tokens, capacity, refill, now_us)
+  redis.call('HSET', key, field, text_of(tokens) .. ' ' .. text_of(now_us))
+  keep_for(key, math.ceil((capacity - tokens) / refill / 1000) + BUCKET_MARGIN_MS)
 end
 
 function bucket.check(keys, arguments, now_us)
-  local capacity = tonumber(arguments[1]) * MICROSECONDS_PER_TOKEN
-  local refill, cost = tonumber(arguments[2]), tonumber(arguments[3])
-  local tokens = bucket.read(keys[1], capacity, refill, now_us)
+  local max, refill, cost = tonumber(arguments[2]), tonumber(arguments[3]), tonumber(arguments[4])
+  local capacity = max * MICROSECONDS_PER_TOKEN
+  local tokens = bucket.read(keys[1], arguments[1], capacity, refill, now_us)
   local missing = cost * MICROSECONDS_PER_TOKEN - tokens
   return {
-    ok = missing <= 0, cost = cost, max = tonumber(arguments[1]),
-    current = tonumber(arguments[1]) - math.floor(tokens / MICROSECONDS_PER_TOKEN),
+    ok = missing <= 0, cost = cost, max = max,
+    current = max - math.floor(tokens / MICROSECONDS_PER_TOKEN),
     retry_ms = missing > 0 and math.ceil(math.ceil(missing / refill) / 1000) or 0,
     reset_ms = math.ceil((capacity - tokens) / refill / 1000),
     tokens = tokens, capacity = capacity, refill = refill,
@@ -218,16 +226,16 @@ end
 
 function bucket.take(found, keys, arguments, now_us)
   local tokens = found.tokens - found.cost * MICROSECONDS_PER_TOKEN
-  bucket.write(keys[1], tokens, found.capacity, found.refill, now_us)
+  bucket.write(keys[1], arguments[1], tokens, found.capacity, found.refill, now_us)
   found.reset_ms = math.ceil((found.capacity - tokens) / found.refill / 1000)
-  return table.concat({ text_of(found.cost), text_of(found.capacity), text_of(found.refill) }, ':')
+  return table.concat({ text_of(found.cost), text_of(found.capacity), text_of(found.refill), arguments[1] }, ':')
 end
 
 function bucket.give_back(keys, receipt, now_us)
-  local cost, capacity, refill = string.match(receipt, '^(%d+):(%d+):(%d+)$')
+  local cost, capacity, refill, field = string.match(receipt, '^(%d+):(%d+):(%d+):(.+)$')
   cost, capacity, refill = tonumber(cost), tonumber(capacity), tonumber(refill)
-  local tokens = bucket.read(keys[1], capacity, refill, now_us) + cost * MICROSECONDS_PER_TOKEN
-  bucket.write(keys[1], math.min(tokens, capacity), capacity, refill, now_us)
+  local tokens = bucket.read(keys[1], field, capacity, refill, now_us) + cost * MICROSECONDS_PER_TOKEN
+  bucket.write(keys[1], field, math.min(tokens, capacity), capacity, refill, now_us)
 end
 
 local KINDS = { purchase = purchase, window = window, bucket = bucket }

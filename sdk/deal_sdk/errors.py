@@ -393,15 +393,19 @@ class HistoryGapError(TokenError):
 
     code = "history_gap"
 
-    def __init__(self, *, token_account: str, expected: int, found: int, signature: str) -> None:
-        """Keep the account, both balances in base units and the transaction that does not fit."""
+    def __init__(
+        self, *, token_account: str, expected: int, found: int, signature: str, slot: int, recorded_slot: int
+    ) -> None:
+        """Keep the account, both balances in base units, and the transaction that does not fit."""
         super().__init__(
-            f"the history of {token_account} ends at {expected} base units, "
-            f"but transaction {signature} starts from {found}",
+            f"the history of {token_account} ends at slot {recorded_slot} with {expected} base units, "
+            f"but transaction {signature} of slot {slot} starts from {found}",
             token_account=token_account,
             expected=expected,
             found=found,
             signature=signature,
+            slot=slot,
+            recorded_slot=recorded_slot,
         )
         self.token_account = token_account
         self.expected = expected

@@ -1,5 +1,43 @@
-"""SQL records: the schema, the database and everything that is read from or appended to it.
+"""SQL records: the schema, the database, and everything that is read from it or appended to it.
 
-This area owns every SQL table, the engines and their transactions. It never talks to the chain and
-never decides whether a payment may be made.
+This area owns every SQL table, the engines, transactions and migrations; users, the record of payments
+and the history of balances are read and appended here. It never talks to the chain, never decides
+whether a payment may be made, and never changes a payment's state: that is for payments to do.
 """
+
+from deal_sdk.records.database import Database, Unit
+from deal_sdk.records.history import BalanceHistoryRecorder, HistoryFilters
+from deal_sdk.records.history_rows import BalanceChange, HistoryRow, HistoryViolation, TrackedAccount
+from deal_sdk.records.inputs import UserId, parse_user_id
+from deal_sdk.records.meta import bind_chain, get_meta, put_meta
+from deal_sdk.records.paging import Page
+from deal_sdk.records.schema import check_schema, current_revision, upgrade
+from deal_sdk.records.transaction_rows import ExternalTransfer, Transaction
+from deal_sdk.records.transactions import TransactionFilters, TransactionRecorder
+from deal_sdk.records.users import User, UserDirectory
+
+__all__ = [
+    "BalanceChange",
+    "BalanceHistoryRecorder",
+    "Database",
+    "ExternalTransfer",
+    "HistoryFilters",
+    "HistoryRow",
+    "HistoryViolation",
+    "Page",
+    "TrackedAccount",
+    "Transaction",
+    "TransactionFilters",
+    "TransactionRecorder",
+    "Unit",
+    "User",
+    "UserDirectory",
+    "UserId",
+    "bind_chain",
+    "check_schema",
+    "current_revision",
+    "get_meta",
+    "parse_user_id",
+    "put_meta",
+    "upgrade",
+]

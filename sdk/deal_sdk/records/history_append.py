@@ -1,0 +1,213 @@
+"""Appends balance changes to their accounts' chains, set by set rather than row by row.
+
+Everything here runs inside one write transaction. The rows of `token_accounts` are locked first, in
+the order of their addresses, so that two appenders never wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final, NamedTuple, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deal_sdk.errors import HistoryGapError, InvalidInputError
+from deal_sdk.records.database import Database
+from deal_sdk.records.history_rows import BalanceChange, HistoryRow, Position, history_from_row
+from deal_sdk.records.tables import token_accounts, token_balance_history
+
+Cursors = Mapping[str, tuple[str, int]]
+"""Per token account: the newest signature that was looked at, and its slot."""
+
+# Below the 32,766 parameters that one statement may carry in either database.
+_KEYS_PER_STATEMENT: Final = 5_000
+_ACCOUNTS_PER_INSERT: Final = 1_000
+
+T = TypeVar("T")
+_table = token_balance_history
+
+
+class _End(NamedTuple):
+    """Where an account's recorded chain ends."""
+
+    sequence: int
+    balance: int
+    position: Position
+
+
+def check_changes(changes: Sequence[BalanceChange]) -> None:
+    """Refuse changes that are malformed or not in the order of the chain.
+
+    Raises:
+        InvalidInputError: naming the account whose order is wrong.
+    """
+    last: dict[str, Position] = {}
+    for change in changes:
+        change.check()
+        before = last.get(change.token_account)
+        if before is not None and change.position <= before:
+            raise InvalidInputError(
+                "changes of an account must be ordered by slot and index in the block, each place once",
+                token_account=change.token_account,
+                signature=change.signature,
+            )
+        last[change.token_account] = change.position
+
+
+async def append_changes(
+    connection: AsyncConnection,
+    database: Database,
+    changes: Sequence[BalanceChange],
+    cursors: Cursors,
+) -> list[HistoryRow]:
+    """Lock the accounts, insert what is new and move the cursors on.
+
+    Returns:
+        The rows that were inserted, in the order of the changes.
+    """
+    now = database.clock.now()
+    accounts = sorted({change.token_account for change in changes} | set(cursors))
+    await _add_accounts(connection, database, changes, now)
+    await _lock_accounts(connection, database, accounts)
+    recorded = await _recorded(connection, changes)
+    ends = await _ends(connection, {change.token_account for change in changes})
+    rows = list(_new_rows(changes, ends, recorded, now))
+    inserted = await _insert(connection, rows)
+    await _move_cursors(connection, {**_last_signatures(changes), **cursors})
+    return inserted
+
+
+async def _add_accounts(
+    connection: AsyncConnection, database: Database, changes: Sequence[BalanceChange], now: datetime
+) -> None:
+    found = {
+        change.token_account: {
+            "address": change.token_account,
+            "owner_address": change.owner_address,
+            "user_id": change.user_id,
+            "created_at": now,
+        }
+        for change in changes
+    }
+    for addresses in _chunks(sorted(found), _ACCOUNTS_PER_INSERT):
+        rows = [found[address] for address in addresses]
+        await connection.execute(database.insert(token_accounts).values(rows).on_conflict_do_nothing())
+
+
+async def _lock_accounts(connection: AsyncConnection, database: Database, accounts: Sequence[str]) -> None:
+    locked: set[str] = set()
+    address = token_accounts.c.address
+    # The order of `Database.write`'s lock keys; a language's own collation would be another one.
+    order = address.collate("C") if database.dialect == "postgresql" else address
+    for chunk in _chunks(accounts, _KEYS_PER_STATEMENT):
+        statement = sa.select(address).where(address.in_(chunk)).order_by(order).with_for_update()
+        locked.update(await connection.scalars(statement))
+    missing = sorted(set(accounts) - locked)
+    if missing:
+        raise InvalidInputError("a cursor names an account that is not tracked", token_account=missing[0])
+
+
+async def _recorded(connection: AsyncConnection, changes: Sequence[BalanceChange]) -> set[tuple[str, str]]:
+    found: set[tuple[str, str]] = set()
+    signatures = sorted({change.signature for change in changes})
+    for chunk in _chunks(signatures, _KEYS_PER_STATEMENT):
+        statement = sa.select(_table.c.token_account, _table.c.signature).where(_table.c.signature.in_(chunk))
+        found.update((account, signature) for account, signature in await connection.execute(statement))
+    return found
+
+
+async def _ends(connection: AsyncConnection, accounts: Iterable[str]) -> dict[str, _End]:
+    ends: dict[str, _End] = {}
+    for chunk in _chunks(sorted(accounts), _KEYS_PER_STATEMENT):
+        newest = (
+            sa.select(_table.c.token_account, sa.func.max(_table.c.sequence).label("sequence"))
+            .where(_table.c.token_account.in_(chunk))
+            .group_by(_table.c.token_account)
+            .subquery()
+        )
+        statement = sa.select(
+            _table.c.token_account,
+            _table.c.sequence,
+            _table.c.balance_after,
+            _table.c.slot,
+            _table.c.block_index,
+        ).join(
+            newest,
+            sa.and_(_table.c.token_account == newest.c.token_account, _table.c.sequence == newest.c.sequence),
+        )
+        for account, sequence, balance, slot, block_index in await connection.execute(statement):
+            ends[account] = _End(sequence, balance, (slot, block_index))
+    return ends
+
+
+def _new_rows(
+    changes: Sequence[BalanceChange], ends: dict[str, _End], recorded: set[tuple[str, str]], now: datetime
+) -> Iterator[dict[str, Any]]:
+    for change in changes:
+        if (change.token_account, change.signature) in recorded:
+            continue
+        end = ends.get(change.token_account)
+        if end is not None:
+            _check_continues(change, end)
+        if change.balance_before == change.balance_after:
+            continue
+        sequence = 1 if end is None else end.sequence + 1
+        ends[change.token_account] = _End(sequence, change.balance_after, change.position)
+        yield {
+            **asdict(change),
+            "sequence": sequence,
+            "change": change.balance_after - change.balance_before,
+            "created_at": now,
+        }
+
+
+def _check_continues(change: BalanceChange, end: _End) -> None:
+    if change.position <= end.position or change.balance_before != end.balance:
+        raise HistoryGapError(
+            token_account=change.token_account,
+            expected=end.balance,
+            found=change.balance_before,
+            signature=change.signature,
+            slot=change.slot,
+            recorded_slot=end.position[0],
+        )
+
+
+async def _insert(connection: AsyncConnection, rows: list[dict[str, Any]]) -> list[HistoryRow]:
+    if not rows:
+        return []
+    # Asking the database to keep the order would make SQLite insert row by row.
+    result = await connection.execute(sa.insert(_table).returning(_table), rows)
+    inserted = {(row.token_account, row.sequence): history_from_row(row) for row in result}
+    return [inserted[row["token_account"], row["sequence"]] for row in rows]
+
+
+def _last_signatures(changes: Sequence[BalanceChange]) -> dict[str, tuple[str, int]]:
+    return {change.token_account: (change.signature, change.slot) for change in changes}
+
+
+async def _move_cursors(connection: AsyncConnection, cursors: Cursors) -> None:
+    if not cursors:
+        return
+    # Never backwards: changes that are appended a second time would otherwise be read for ever.
+    statement = (
+        sa.update(token_accounts)
+        .where(
+            token_accounts.c.address == sa.bindparam("moved_address"),
+            token_accounts.c.history_slot <= sa.bindparam("moved_slot"),
+        )
+        .values(history_signature=sa.bindparam("moved_signature"), history_slot=sa.bindparam("moved_slot"))
+    )
+    rows = [
+        {"moved_address": address, "moved_signature": signature, "moved_slot": slot}
+        for address, (signature, slot) in sorted(cursors.items())
+    ]
+    await connection.execute(statement, rows)
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

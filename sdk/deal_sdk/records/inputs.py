@@ -1,0 +1,94 @@
+"""Checks what callers hand to the records, so that both databases refuse the same input in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from deal_sdk.errors import InvalidInputError
+
+UserId: TypeAlias = UUID | str
+"""A user's id as callers may write it."""
+
+MAX_PAGE_ROWS: Final = 1_000
+
+
+def parse_user_id(user_id: UserId) -> UUID:
+    """Accept a user's id as a UUID or as its text.
+
+    Raises:
+        InvalidInputError: for anything else.
+    """
+    if isinstance(user_id, UUID):
+        return user_id
+    if isinstance(user_id, str):
+        try:
+            return UUID(user_id)
+        except ValueError:
+            pass
+    raise InvalidInputError("a user id must be a UUID", value=repr(user_id)[:64])
+
+
+def optional_user_id(user_id: UserId | None) -> UUID | None:
+    """Accept a user's id where one may be missing."""
+    return None if user_id is None else parse_user_id(user_id)
+
+
+def check_text(name: str, value: str, *, max_length: int) -> str:
+    """Accept a text that both databases can store: SQLite knows no length and PostgreSQL no NUL.
+
+    Args:
+        name: what the text is, for the error.
+        value: the text.
+        max_length: in characters; the shortest is 1.
+
+    Raises:
+        InvalidInputError: when it is empty, too long or holds a NUL or a lone surrogate.
+    """
+    if not isinstance(value, str) or not 1 <= len(value) <= max_length:
+        raise InvalidInputError(f"{name} must be a text of 1 to {max_length} characters", field=name)
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidInputError(f"{name} holds characters that cannot be stored", field=name)
+    return value
+
+
+def optional_text(name: str, value: str | None, *, max_length: int) -> str | None:
+    """Accept a text where one may be missing."""
+    return None if value is None else check_text(name, value, max_length=max_length)
+
+
+def check_choice(name: str, value: str, choices: Collection[str]) -> str:
+    """Accept one of a few words.
+
+    Raises:
+        InvalidInputError: naming the words that exist.
+    """
+    if value not in choices:
+        raise InvalidInputError(
+            f"{name} must be one of {', '.join(choices)}", field=name, value=repr(value)[:64]
+        )
+    return value
+
+
+def check_limit(limit: int) -> int:
+    """Accept how many rows a page may have, 1 to 1000.
+
+    Raises:
+        InvalidInputError: for any other value.
+    """
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE_ROWS:
+        raise InvalidInputError(f"limit must be 1 to {MAX_PAGE_ROWS}", field="limit", value=repr(limit)[:64])
+    return limit
+
+
+def check_time(name: str, value: datetime) -> datetime:
+    """Accept a time that says its zone; a naive one would have to be guessed.
+
+    Raises:
+        InvalidInputError: when it has none.
+    """
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidInputError(f"{name} must be a time with a zone", field=name)
+    return value

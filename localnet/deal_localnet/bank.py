@@ -13,11 +13,12 @@ from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
-from .accounts import AccountStore, empty_account
+from .accounts import AccountStore, empty_account, identity_of
 from .addresses import GENESIS_ADDRESSES, LOOKUP_TABLE_PROGRAM
 from .config import LocalnetConfig
 from .execution import Executor, refused_execution
 from .fees import compute_budget
+from .genesis import next_block
 from .history import History
 from .records import Execution, TransactionRecord, WireTransaction
 from .slots import MAX_SLOT_HASHES, Block, Chain, Commitment
@@ -75,6 +76,15 @@ class Bank:
             account = self.accounts.current(key)
             if account is not None:
                 self.accounts.index.add(key, (account.owner, b"", b"", b""))
+
+    def restore(self, blocks: Iterable[Block], accounts: Iterable[tuple[Pubkey, Account]]) -> None:
+        """Take in what a ledger brought back: history, and the index of the accounts."""
+        for block in blocks:
+            for record in block.records:
+                self.history.add(record)
+        for key, account in accounts:
+            if account.lamports:
+                self.accounts.index.add(key, identity_of(account))
 
     def lookup_table(self, table: Pubkey) -> bytes | None:
         """Return the addresses of a lookup table as one run of bytes; None when there is no such table."""
@@ -167,14 +177,7 @@ class Bank:
         return [(key, self.accounts.at(key, slot)) for key in keys]
 
     def _open_after(self, parent: Block, slot: int) -> None:
-        block = Block(
-            slot=slot,
-            parent_slot=parent.slot,
-            height=parent.height + 1,
-            blockhash=Hash.hash(bytes(parent.blockhash) + slot.to_bytes(8, "little")),
-            time=int(self._config.wall_clock()),
-            transactions_before=parent.transaction_count,
-        )
+        block = next_block(parent, self._config, slot)
         self.chain.append(block)
         self._show_sysvars()
         for observer in self.observers:

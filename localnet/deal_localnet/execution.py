@@ -75,11 +75,13 @@ class Executor:
         if priority_fee:
             self._charge(keys[0], before[0], priority_fee)
         result = self._svm.send_transaction(transaction.transaction)
-        error = self._settle(transaction, before, fee, result)
-        if error is not None and not self._was_charged(keys[0], before[0], fee):
-            self._put(keys[0], before[0])
-            return None
         after = self._after(transaction, before)
+        error = self._settle(transaction, before, after, fee, result)
+        if error is not None:
+            if not self._was_charged(keys[0], before[0], fee):
+                self._put(keys[0], before[0])
+                return None
+            after = self._after(transaction, before)
         changed = tuple([index for index in transaction.writable if after[index] != before[index]])
         for index in changed:
             self._accounts.record(slot, keys[index], before[index], after[index])
@@ -89,11 +91,11 @@ class Executor:
         self,
         transaction: WireTransaction,
         before: States,
+        after: States,
         fee: int,
         result: TransactionMetadata | FailedTransactionMetadata,
     ) -> Any:
         if isinstance(result, TransactionMetadata):
-            after = self._after(transaction, before)
             error = self._rent_error(transaction, before, after)
             if error is not None:
                 for index in transaction.writable:
@@ -101,7 +103,7 @@ class Executor:
                 self._charge(transaction.keys[0], before[0], fee)
             return error
         error = self._error_of(transaction, before, result)
-        if error in FEE_ONLY_ERRORS if isinstance(error, str) else False:
+        if isinstance(error, str) and error in FEE_ONLY_ERRORS:
             self._charge(transaction.keys[0], before[0], fee)
         return error
 
@@ -223,7 +225,7 @@ class Executor:
 
     def _holdings(self, states: States) -> tuple[TokenHolding, ...]:
         return tuple(
-            TokenHolding(index, head, str(account.owner), self._decimals(head))
+            TokenHolding(index, head, account.owner, self._decimals(head))
             for index, account in enumerate(states)
             if account is not None and (head := token_head(account)) is not None
         )

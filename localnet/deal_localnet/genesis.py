@@ -61,5 +61,17 @@ def first_blocks(seed: bytes, config: LocalnetConfig) -> list[Block]:
     chain_hash = genesis_hash(seed)
     now = int(config.wall_clock())
     genesis = Block(0, 0, 0, chain_hash, now, 0)
-    opened = Block(1, 0, 1, Hash.hash(bytes(chain_hash) + b"\1"), now, 0)
-    return [genesis, opened]
+    return [genesis, next_block(genesis, config)]
+
+
+def next_block(parent: Block, config: LocalnetConfig, slot: int | None = None) -> Block:
+    """Return the block that follows another, in the slot after its or in a later one."""
+    number = parent.slot + 1 if slot is None else slot
+    return Block(
+        slot=number,
+        parent_slot=parent.slot,
+        height=parent.height + 1,
+        blockhash=Hash.hash(bytes(parent.blockhash) + number.to_bytes(8, "little")),
+        time=int(config.wall_clock()),
+        transactions_before=parent.transaction_count,
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -21,10 +22,13 @@ from .genesis import (
     identity_keypair,
     new_seed,
     new_svm,
+    next_block,
 )
+from .ledger import Ledger
 from .pubsub import Broker
 from .pubsub_session import SubscriptionSession
 from .registry import Node
+from .slots import Commitment
 
 JSON_HEADERS: Final = {"content-type": "application/json; charset=utf-8"}
 TEXT_HEADERS: Final = {"content-type": "text/plain; charset=utf-8"}
@@ -42,6 +46,7 @@ class Localnet:
     def __init__(self, config: LocalnetConfig | None = None) -> None:
         self.config = config or LocalnetConfig()
         self._node: Node | None = None
+        self._ledger: Ledger | None = None
         self._broker: Broker | None = None
         self._clock: asyncio.Task[None] | None = None
         self._running = asyncio.Event()
@@ -50,10 +55,7 @@ class Localnet:
         """Bring the chain up and start its slot clock."""
         if self._node is not None:
             raise RuntimeError("the localnet is already started")
-        seed = new_seed()
-        svm = new_svm()
-        fund_faucet(svm, seed, self.config.faucet_lamports)
-        bank = Bank(svm, self.config, first_blocks(seed, self.config), genesis_hash(seed))
+        seed, bank = self._load() if self.config.ledger_directory is not None else self._begin(new_seed())
         faucet = Faucet(faucet_keypair(seed))
         self._broker = Broker(bank)
         bank.observers.append(self._broker)
@@ -62,6 +64,34 @@ class Localnet:
         if self.config.auto_advance:
             self._clock = asyncio.create_task(self._tick(), name="localnet-slot-clock")
 
+    def _begin(self, seed: bytes) -> tuple[bytes, Bank]:
+        svm = new_svm()
+        fund_faucet(svm, seed, self.config.faucet_lamports)
+        return seed, Bank(svm, self.config, first_blocks(seed, self.config), genesis_hash(seed))
+
+    def _load(self) -> tuple[bytes, Bank]:
+        self._ledger = ledger = Ledger(self.config.ledger_directory or Path())
+        ledger.open(reset=self.config.reset_ledger)
+        seed = ledger.seed()
+        if seed is None:
+            seed, bank = self._begin(new_seed())
+            ledger.begin(seed, [bank.chain.block_at(Commitment.FINALIZED)])
+        else:
+            bank = self._resume(ledger, seed)
+        bank.journal = ledger
+        return seed, bank
+
+    def _resume(self, ledger: Ledger, seed: bytes) -> Bank:
+        svm = new_svm()
+        fund_faucet(svm, seed, self.config.faucet_lamports)
+        accounts = list(ledger.accounts())
+        for key, account in accounts:
+            svm.set_account(key, account)
+        blocks = ledger.blocks()
+        bank = Bank(svm, self.config, [*blocks, next_block(blocks[-1], self.config)], genesis_hash(seed))
+        bank.restore(blocks, accounts)
+        return bank
+
     async def close(self) -> None:
         """Stop the clock; closing twice does no harm."""
         clock, self._clock = self._clock, None
@@ -69,6 +99,9 @@ class Localnet:
             clock.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await clock
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            ledger.close()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -26,7 +26,7 @@ class TokenHolding(NamedTuple):
 
     account_index: int
     head: bytes
-    program: str
+    program: Pubkey
     decimals: int
 
     @property

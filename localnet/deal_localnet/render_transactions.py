@@ -235,7 +235,7 @@ def _token_balance(holding: TokenHolding) -> dict[str, Any]:
         "accountIndex": holding.account_index,
         "mint": holding.mint,
         "owner": holding.owner,
-        "programId": holding.program,
+        "programId": str(holding.program),
         "uiTokenAmount": amount,
     }
 

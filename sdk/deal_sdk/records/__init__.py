@@ -12,7 +12,7 @@ from deal_sdk.records.inputs import UserId, parse_user_id
 from deal_sdk.records.meta import bind_chain, get_meta, put_meta
 from deal_sdk.records.paging import Page
 from deal_sdk.records.schema import check_schema, current_revision, upgrade
-from deal_sdk.records.transaction_rows import ExternalTransfer, Transaction
+from deal_sdk.records.transaction_rows import ExternalTransfer, ExternalType, Transaction, row_to_transaction
 from deal_sdk.records.transactions import TransactionFilters, TransactionRecorder
 from deal_sdk.records.users import User, UserDirectory
 
@@ -21,6 +21,7 @@ __all__ = [
     "BalanceHistoryRecorder",
     "Database",
     "ExternalTransfer",
+    "ExternalType",
     "HistoryFilters",
     "HistoryRow",
     "HistoryViolation",
@@ -39,5 +40,6 @@ __all__ = [
     "get_meta",
     "parse_user_id",
     "put_meta",
+    "row_to_transaction",
     "upgrade",
 ]

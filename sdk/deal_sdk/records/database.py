@@ -70,6 +70,7 @@ class Database:
         self._engines = engines
         self._clock = clock
         self._directory = directory
+        self._refuses_units = False
         self._closed = False
         self._writer_turn = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
@@ -144,10 +145,11 @@ class Database:
 
     async def close(self) -> None:
         """Finish the units that were submitted, then close every connection; safe to call twice."""
-        if self._closed:
+        if self._refuses_units:
             return
-        self._closed = True
+        self._refuses_units = True
         await self._collector.close()
+        self._closed = True
         await asyncio.gather(*self._closing, return_exceptions=True)
         await self._engines.dispose()
         if self._directory is not None:
@@ -222,7 +224,7 @@ class Database:
         Raises:
             DatabaseError: as `run`; after a lost commit it is open whether the unit was kept.
         """
-        if self._closed:
+        if self._refuses_units:
             raise DatabaseUnavailableError("the database is closed")
         done = await self._collector.submit(_Submission(unit, lock_key))
         result: T = done.value
@@ -253,11 +255,17 @@ class Database:
     async def _give_back(self, connection: AsyncConnection) -> None:
         # Closing rolls back what was not committed. A caller that is cancelled meanwhile must not take
         # the connection with it: the pool would count it as in use for ever.
-        closing = asyncio.create_task(connection.close())
+        closing = asyncio.create_task(self._close_connection(connection))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         with translated():
             await asyncio.shield(closing)
+
+    async def _close_connection(self, connection: AsyncConnection) -> None:
+        if self._closed:
+            # The pool is gone already; a connection handed back to it would stay open unseen.
+            await connection.invalidate()
+        await connection.close()
 
     async def _commit_together(self, batch: Sequence[_Submission]) -> Sequence[_Done | BaseException]:
         if len(batch) > 1:

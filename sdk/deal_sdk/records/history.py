@@ -165,15 +165,21 @@ class BalanceHistoryRecorder:
 
         return await self._database.write(track, lock_key=token_account)
 
-    async def tracked(self, *, after: str | None = None, limit: int = 1_000) -> list[TrackedAccount]:
+    async def tracked(
+        self, *, addresses: Sequence[str] | None = None, after: str | None = None, limit: int = 1_000
+    ) -> list[TrackedAccount]:
         """Return tracked accounts in the order of their addresses.
 
         Args:
+            addresses: only those of these that are tracked, up to 30,000.
             after: the last address of the page before.
-            limit: 1 to 1000.
+            limit: 1 to 1000; with `addresses`, all of them are returned.
         """
         address = token_accounts.c.address
-        statement = sa.select(*_TRACKED).order_by(address).limit(check_limit(limit))
+        statement = sa.select(*_TRACKED).order_by(address)
+        statement = statement.limit(check_limit(limit)) if addresses is None else statement
+        if addresses is not None:
+            statement = statement.where(address.in_(addresses))
         if after is not None:
             statement = statement.where(address > _address(after))
         async with self._database.reading() as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID, uuid5
 
 import sqlalchemy as sa
@@ -15,7 +15,8 @@ from deal_sdk.records.inputs import check_choice, check_text, check_time, option
 from deal_sdk.records.tables import ADDRESS_LENGTH, SIGNATURE_LENGTH
 
 _EXTERNAL_NAMESPACE: Final = UUID("5b0f4a36-3d7c-4f0e-9a55-6c1f1f6a6f0d")
-EXTERNAL_TYPES: Final = ("deposit", "withdrawal")
+ExternalType: TypeAlias = Literal["deposit", "withdrawal", "mint", "burn"]
+EXTERNAL_TYPES: Final = ("deposit", "withdrawal", "mint", "burn")
 MAX_REASON_LENGTH: Final = 10_000
 
 
@@ -62,7 +63,8 @@ TRANSACTION_TIMES: Final = ("created_at", "updated_at", "confirmed_at", "finaliz
 class ExternalTransfer:
     """A finalized transfer that the chain shows and no payment of ours explains."""
 
-    type: Literal["deposit", "withdrawal"]
+    type: ExternalType
+    """A mint or a burn is one that was made elsewhere, such as the deployment's initial supply."""
     signature: str
     slot: int
     token_account: str
@@ -80,6 +82,11 @@ class ExternalTransfer:
     def idempotency_key(self) -> str:
         """Return the key under which the transfer is recorded once."""
         return f"chain:{self.type}:{self.signature}:{self.token_account}"
+
+
+def row_to_transaction(row: Mapping[Any, Any]) -> Transaction:
+    """Make the value from a mapping that holds at least the table's columns."""
+    return Transaction(**{name: row[name] for name in TRANSACTION_COLUMNS})
 
 
 def transaction_from_row(row: sa.Row[Any]) -> Transaction:

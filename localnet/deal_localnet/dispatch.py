@@ -1,22 +1,27 @@
 """JSON-RPC: takes a request or a batch apart, calls the methods and puts the reply together."""
 
 import asyncio
+import logging
 import time
 from typing import Any, Final
 
 import orjson
 
-from . import methods_accounts, methods_chain, methods_tokens, methods_transactions
+from . import methods_accounts, methods_chain, methods_cluster, methods_tokens, methods_transactions
 from .config import BATCH_SLICE_SECONDS
 from .errors import INVALID_REQUEST, RpcError, method_not_found
 from .params import arguments
 from .registry import Method, Node
 
+logger = logging.getLogger(__name__)
+
+INTERNAL_ERROR: Final = {"code": -32603, "message": "Internal error"}
 PARSE_FAILURE: Final = b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error"},"id":null}'
 BAD_VERSION: Final = "Unsupported JSON-RPC protocol version"
 
 METHODS: Final[dict[str, Method]] = {
     **methods_chain.table.methods,
+    **methods_cluster.table.methods,
     **methods_accounts.table.methods,
     **methods_tokens.table.methods,
     **methods_transactions.table.methods,
@@ -72,10 +77,15 @@ def answer_one(node: Node, request: dict[str, Any]) -> dict[str, Any] | None:
     fault = envelope_fault(request)
     if fault is not None:
         return fault
+    reply: dict[str, Any]
     try:
         result = _call(node, request["method"], request.get("params"))
     except RpcError as error:
         reply = {"jsonrpc": "2.0", "error": error.as_object(), "id": identifier}
+    except Exception:
+        # A fault of this node must cost its caller one reply, not the rest of the batch.
+        logger.exception("%s failed", request["method"])
+        reply = {"jsonrpc": "2.0", "error": INTERNAL_ERROR, "id": identifier}
     else:
         reply = {"jsonrpc": "2.0", "result": result, "id": identifier}
     return reply if "id" in request else None

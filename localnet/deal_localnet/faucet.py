@@ -15,8 +15,9 @@ from .wire import resolve
 class Faucet:
     """Signs transfers from one well-funded account."""
 
-    def __init__(self, keypair: Keypair) -> None:
+    def __init__(self, keypair: Keypair, initial_lamports: int) -> None:
         self._keypair = keypair
+        self.initial_lamports = initial_lamports
 
     @property
     def address(self) -> Pubkey:

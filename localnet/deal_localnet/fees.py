@@ -73,6 +73,22 @@ def compute_budget(message: Message | MessageV0) -> ComputeBudget:
     return ComputeBudget(min(default if limit is None else limit, MAX_COMPUTE_UNITS), price)
 
 
+def duplicate_budget_instruction(message: Message | MessageV0) -> int | None:
+    """Return the index of a compute budget instruction that repeats an earlier one; None when none does."""
+    keys = message.account_keys
+    if COMPUTE_BUDGET_PROGRAM not in keys:
+        return None
+    seen: set[int] = set()
+    for position, instruction in enumerate(message.instructions):
+        index, data = instruction.program_id_index, instruction.data
+        if index >= len(keys) or keys[index] != COMPUTE_BUDGET_PROGRAM or not data:
+            continue
+        if data[0] in seen:
+            return position
+        seen.add(data[0])
+    return None
+
+
 def _default_units(program: str) -> int:
     if program in BUILTIN_PROGRAM_NAMES:
         return BUILTIN_INSTRUCTION_COMPUTE_UNITS

@@ -231,5 +231,5 @@ def get_recent_prioritization_fees(node: Node, params: list[Any]) -> list[dict[s
     return [
         {"prioritizationFee": node.bank.lowest_price(block, keys), "slot": block.slot}
         for block in reversed(blocks)
-        if block.slot
+        if block.records
     ]

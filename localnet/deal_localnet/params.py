@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from solders.hash import Hash
+from solders.hash import Hash, ParseHashError
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
@@ -151,7 +151,7 @@ def blockhash(value: Any) -> Hash:
     text = string(value)
     try:
         return Hash.from_string(text)
-    except ValueError:
+    except ParseHashError:
         raise invalid_params(_base58_fault(text)) from None
 
 

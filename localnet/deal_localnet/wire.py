@@ -12,6 +12,7 @@ from solders.transaction import SanitizeError, VersionedTransaction
 
 from .base58 import b58decode, bad_character
 from .errors import RpcError, invalid_params
+from .fees import duplicate_budget_instruction
 from .records import WireTransaction
 
 PACKET_BYTES: Final = 1_232
@@ -19,6 +20,7 @@ MAX_ENCODED_CHARS: Final = {"base58": 1_683, "base64": 1_644}
 TRANSACTION_TYPE: Final = "solana_transaction::versioned::VersionedTransaction"
 MESSAGE_TYPE: Final = "solana_message::non_bpf_modules::versions::VersionedMessage"
 SANITIZE_FAILURE: Final = "invalid transaction: Transaction failed to sanitize accounts offsets correctly"
+DUPLICATE_INSTRUCTION: Final = "invalid transaction: Transaction contains a duplicate instruction"
 MISSING_TABLE: Final = "invalid transaction: Transaction loads an address table account that doesn't exist"
 BAD_TABLE_INDEX: Final = "invalid transaction: Transaction address table lookup uses an invalid index"
 ADDRESS_BYTES: Final = 32
@@ -38,6 +40,9 @@ def decode_transaction(encoded: str, encoding: str, read_table: TableReader) -> 
         transaction.sanitize()
     except SanitizeError:
         raise invalid_params(SANITIZE_FAILURE) from None
+    duplicate = duplicate_budget_instruction(transaction.message)
+    if duplicate is not None:
+        raise invalid_params(f"{DUPLICATE_INSTRUCTION} ({duplicate}) that is not allowed")
     return resolve(raw, transaction, read_table)
 
 

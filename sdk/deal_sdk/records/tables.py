@@ -309,6 +309,7 @@ token_purchases = sa.Table(
     "token_purchases",
     metadata,
     sa.Column("reservation_id", sa.String(64), primary_key=True),
+    sa.Column("payment_id", sa.Uuid, sa.ForeignKey("token_transactions.id"), unique=True),
     sa.Column("user_id", sa.String(255), nullable=False),
     sa.Column("token_mint", sa.String(255), nullable=False),
     sa.Column("subscription_id", sa.String(255)),

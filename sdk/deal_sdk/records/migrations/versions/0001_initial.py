@@ -23,12 +23,12 @@ def upgrade() -> None:
     _create_deal_meta()
     _create_keystore_keys()
     _create_token_pricing()
-    _create_token_purchases()
     _create_users()
     _create_purchase_policies()
     _create_token_accounts()
     _create_token_balance_history()
     _create_token_transactions()
+    _create_token_purchases()
     _create_token_wallets()
     _create_balance_reservations()
     _create_payment_attempts()
@@ -85,6 +85,7 @@ def _create_token_purchases() -> None:
     op.create_table(
         "token_purchases",
         sa.Column("reservation_id", sa.String(length=64), nullable=False),
+        sa.Column("payment_id", sa.Uuid(), nullable=True),
         sa.Column("user_id", sa.String(length=255), nullable=False),
         sa.Column("token_mint", sa.String(length=255), nullable=False),
         sa.Column("subscription_id", sa.String(length=255), nullable=True),
@@ -96,7 +97,13 @@ def _create_token_purchases() -> None:
         sa.CheckConstraint(
             "state IN ('reserved', 'counted', 'cancelled')", name=op.f("ck_token_purchases_state")
         ),
+        sa.ForeignKeyConstraint(
+            ["payment_id"],
+            ["token_transactions.id"],
+            name=op.f("fk_token_purchases_payment_id_token_transactions"),
+        ),
         sa.PrimaryKeyConstraint("reservation_id", name=op.f("pk_token_purchases")),
+        sa.UniqueConstraint("payment_id", name=op.f("uq_token_purchases_payment_id")),
     )
     op.create_index(
         "ix_token_purchases_user_mint",

@@ -13,9 +13,15 @@ from deal_sdk.chain.addresses import (
     parse_address,
     token_program_id,
 )
+from deal_sdk.chain.blockhashes import BlockhashSource
+from deal_sdk.chain.confirmer import Confirmer
+from deal_sdk.chain.following import Following, Verdict
+from deal_sdk.chain.keystore import Keystore
+from deal_sdk.chain.program import anchor_provider, async_client
 from deal_sdk.chain.replies import (
     AccountSnapshot,
     AddressSignature,
+    EpochPosition,
     LandedTransaction,
     LatestBlockhash,
     SignatureStatus,
@@ -27,6 +33,7 @@ from deal_sdk.chain.replies import (
     TokenSupply,
 )
 from deal_sdk.chain.rpc import Rpc
+from deal_sdk.chain.sender import Sender, SendReport
 from deal_sdk.chain.signers import KeypairSigner, Signer
 from deal_sdk.chain.token import create_deal_mint, ensure_lamports, load_mint, load_token_account
 from deal_sdk.chain.token_state import MintFacts, TokenAccountState
@@ -38,13 +45,20 @@ __all__ = [
     "TOKEN_2022_PROGRAM",
     "AccountSnapshot",
     "AddressSignature",
+    "BlockhashSource",
+    "Confirmer",
+    "EpochPosition",
+    "Following",
     "HttpTransport",
     "KeypairSigner",
+    "Keystore",
     "LandedTransaction",
     "LatestBlockhash",
     "LocalnetTransport",
     "MintFacts",
     "Rpc",
+    "SendReport",
+    "Sender",
     "SignatureStatus",
     "SignedTransaction",
     "Signer",
@@ -56,7 +70,10 @@ __all__ = [
     "TokenHolding",
     "TokenSupply",
     "Transport",
+    "Verdict",
+    "anchor_provider",
     "associated_token_address",
+    "async_client",
     "build_and_sign",
     "create_deal_mint",
     "ensure_lamports",

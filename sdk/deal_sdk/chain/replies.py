@@ -118,6 +118,14 @@ class Simulation:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochPosition:
+    """A slot and its block height, read together."""
+
+    slot: int
+    block_height: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenSupply:
     """A mint's supply at a slot."""
 

@@ -22,6 +22,7 @@ from deal_sdk.chain.replies import (
     TOKEN_AMOUNT_BYTES,
     TOKEN_AMOUNT_OFFSET,
     AccountSnapshot,
+    EpochPosition,
     LatestBlockhash,
     Simulation,
     StatusReply,
@@ -122,6 +123,18 @@ class Rpc(HistoryReads):
     async def get_block_height(self, commitment: Commitment = "finalized") -> int:
         """Return the newest block height of a commitment, which is what blockhashes expire by."""
         return await self._read("getBlockHeight", [{"commitment": commitment}], integer)
+
+    async def get_epoch_position(self, commitment: Commitment = "finalized") -> EpochPosition:
+        """Return the newest slot of a commitment and its block height, from one and the same block."""
+        return await self._read(
+            "getEpochInfo",
+            [{"commitment": commitment}],
+            lambda reply: EpochPosition(integer(reply["absoluteSlot"]), integer(reply["blockHeight"])),
+        )
+
+    async def get_first_available_block(self) -> int:
+        """Return the oldest slot that the node still holds, before which its silence proves nothing."""
+        return await self._read("getFirstAvailableBlock", [], integer)
 
     async def get_latest_blockhash(self, commitment: Commitment = "confirmed") -> LatestBlockhash:
         """Return a blockhash to sign with; send with the same commitment for preflight."""

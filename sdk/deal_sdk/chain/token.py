@@ -24,6 +24,7 @@ from deal_sdk.chain.transactions import SignedTransaction, build_and_sign
 from deal_sdk.errors import (
     ChainError,
     ConfigurationError,
+    FeePayerError,
     InvalidInputError,
     MintNotFoundError,
     RpcRefusedError,
@@ -114,7 +115,7 @@ async def ensure_lamports(rpc: Rpc, address: Pubkey, minimum_lamports: int) -> i
         The address's lamports.
 
     Raises:
-        ConfigurationError: saying how much to send to which address, where there is no faucet.
+        FeePayerError: saying how much to send to which address, where there is no faucet.
     """
     held = await rpc.get_balance(address)
     if held >= minimum_lamports:
@@ -166,8 +167,9 @@ async def create_deal_mint(
         allow_mainnet: whether this may happen on mainnet.
 
     Raises:
-        ConfigurationError: on mainnet without `allow_mainnet`, for a payer without lamports, or when
-            the address holds a mint of other facts.
+        ConfigurationError: on mainnet without `allow_mainnet`, or when the address holds a mint of
+            other facts.
+        FeePayerError: for a payer without lamports, saying how much to send it.
         TransactionFailedError: when the chain refused the deployment, with its error.
     """
     plan = MintPlan(
@@ -323,9 +325,9 @@ async def _after_failure(rpc: Rpc, plan: MintPlan, signed: SignedTransaction, er
     )
 
 
-def _unfunded(address: Pubkey, needed_lamports: int) -> ConfigurationError:
+def _unfunded(address: Pubkey, needed_lamports: int) -> FeePayerError:
     sol = needed_lamports / LAMPORTS_PER_SOL
-    return ConfigurationError(
+    return FeePayerError(
         f"{address} needs {sol:.9f} SOL more for rent and fees; send it there and try again",
         address=str(address),
         needed_lamports=needed_lamports,

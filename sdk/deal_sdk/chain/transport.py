@@ -125,22 +125,25 @@ class HttpTransport:
 class LocalnetTransport:
     """Hands bodies to an embedded validator in this process, without a socket."""
 
-    def __init__(self, localnet: Localnet, *, owned: bool = False) -> None:
+    def __init__(self, localnet: Localnet, *, clock: Clock, owned: bool = False) -> None:
         """Wrap a started localnet.
 
         Args:
             localnet: the embedded validator.
+            clock: as every transport has it.
             owned: whether `close` also closes the localnet; whoever opened it closes it.
         """
         self.localnet = localnet
+        self._clock = clock
         self._owned = owned
         self.endpoint = LOCALNET_ENDPOINT
 
     @classmethod
-    async def start(cls, *, slot_seconds: float, finality_slots: int) -> LocalnetTransport:
+    async def start(cls, *, clock: Clock, slot_seconds: float, finality_slots: int) -> LocalnetTransport:
         """Start an embedded validator that lives as long as this transport.
 
         Args:
+            clock: as every transport has it.
             slot_seconds: how long a slot takes.
             finality_slots: how many slots make a transaction final.
         """
@@ -148,13 +151,13 @@ class LocalnetTransport:
 
         localnet = Localnet(LocalnetConfig(slot_seconds=slot_seconds, finality_slots=finality_slots))
         await localnet.start()
-        return cls(localnet, owned=True)
+        return cls(localnet, clock=clock, owned=True)
 
     async def post(self, body: bytes) -> bytes:
         """Let the embedded validator answer a body; see `Transport.post`."""
-        reply = await self.localnet.handle(body)
-        if reply is None:
-            raise RpcUnavailableError("the embedded validator gave no reply", endpoint=self.endpoint)
+        status, _, reply = await self.localnet.handle_http(body)
+        if status != HTTP_OK:
+            raise translate_http_status(status, None, self.endpoint, self._clock.now())
         return reply
 
     async def close(self) -> None:
@@ -187,7 +190,7 @@ async def open_transport(
     """
     if url.startswith(EMBEDDED_CHAIN_URL):
         return await LocalnetTransport.start(
-            slot_seconds=localnet_slot_seconds, finality_slots=localnet_finality_slots
+            clock=clock, slot_seconds=localnet_slot_seconds, finality_slots=localnet_finality_slots
         )
     if url.startswith(("http://", "https://")):
         return HttpTransport(

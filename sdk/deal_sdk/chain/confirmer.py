@@ -1,0 +1,265 @@
+"""Finds out what became of every sent transaction, with one sweeper for all of them.
+
+Owns the polling, the rebroadcasts and the proof of expiry. Nothing is ever called failed or expired
+without its evidence: a transaction about which nobody can tell stays pending, however long that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from deal_sdk.chain.expiry import prove_expired
+from deal_sdk.chain.following import Following
+from deal_sdk.chain.replies import EpochPosition, StatusReply
+from deal_sdk.chain.rpc import Rpc
+from deal_sdk.chain.sender import Broadcast, Sender
+from deal_sdk.chain.transactions import SignedTransaction
+from deal_sdk.clock import Clock
+from deal_sdk.errors import ChainError, RpcRateLimitedError, RpcUnavailableError
+from deal_sdk.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_POLL_INTERVAL_SECONDS: Final = 0.1
+DEFAULT_REBROADCAST_INTERVAL_SECONDS: Final = 2.0
+FINALITY_POLL_FACTOR: Final = 5
+"""A confirmed transaction is polled this much more rarely: finality takes seconds at the least."""
+HEIGHT_INTERVAL_SECONDS: Final = 1.0
+MAX_BACKOFF_SECONDS: Final = 10.0
+_MAX_BACKOFF_DOUBLINGS: Final = 10
+
+
+class Confirmer:
+    """Follows any number of transactions to their end: 256 of them a call, none of them forgotten."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        sender: Sender | None = None,
+        witnesses: Sequence[Rpc] = (),
+        poll_interval_seconds: float = DEFAULT_POLL_INTERVAL_SECONDS,
+        rebroadcast_interval_seconds: float = DEFAULT_REBROADCAST_INTERVAL_SECONDS,
+    ) -> None:
+        """Prepare a confirmer; the first `follow` starts its sweeper.
+
+        Args:
+            rpc: the endpoint whose statuses count.
+            clock: spaces polls and rebroadcasts.
+            metrics: counts each transaction by its end in `payment_attempts_total`.
+            sender: broadcasts; by default one of its own, which `close` closes.
+            witnesses: further endpoints that must also know nothing of a transaction before it counts
+                as expired.
+            poll_interval_seconds: between two polls of a transaction that is not confirmed yet.
+            rebroadcast_interval_seconds: between two broadcasts of a transaction that nobody has seen.
+        """
+        self._rpc = rpc
+        self._clock = clock
+        self._metrics = metrics
+        self._owns_sender = sender is None
+        self._sender = Sender(rpc) if sender is None else sender
+        self._witnesses = tuple(witnesses)
+        self._poll_interval_seconds = poll_interval_seconds
+        self._rebroadcast_interval_seconds = rebroadcast_interval_seconds
+        self._pending: dict[str, Following] = {}
+        self._work = asyncio.Event()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._expiring: asyncio.Task[None] | None = None
+        self._closed = False
+        self._height_read_at_seconds = float("-inf")
+        self._finalized: EpochPosition | None = None
+
+    @property
+    def pending_count(self) -> int:
+        """Return how many transactions are not final yet."""
+        return len(self._pending)
+
+    def follow(self, transaction: SignedTransaction) -> Following:
+        """Broadcast a transaction now and follow it to its end; the same one twice is followed once.
+
+        Args:
+            transaction: must be committed to the records before, because it leaves at once.
+        """
+        return self._add(transaction.signature, transaction)
+
+    def watch(self, signature: str) -> Following:
+        """Follow a transaction of others: it is never sent, and a null status never ends it."""
+        return self._add(signature, None)
+
+    def forget(self, following: Following) -> None:
+        """Stop following, for a transaction that nobody waits for any more; those who wait are cancelled."""
+        if self._pending.get(following.signature) is following:
+            del self._pending[following.signature]
+        following.close()
+
+    async def close(self) -> None:
+        """Stop; what is pending stays pending, and those who wait for it are cancelled."""
+        self._closed = True
+        tasks = [task for task in (self._sweeper, self._expiring) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._owns_sender:
+            await self._sender.close()
+        for following in self._pending.values():
+            following.close()
+        self._pending.clear()
+
+    def _add(self, signature: str, transaction: SignedTransaction | None) -> Following:
+        if self._closed:
+            raise RpcUnavailableError("the confirmer is closed")
+        now = self._clock.monotonic()
+        following = self._pending.get(signature)
+        if following is None:
+            following = self._pending[signature] = Following(signature, transaction, now)
+        elif following.transaction is not None or transaction is None:
+            return following
+        following.transaction = transaction
+        self._broadcast(following, now)
+        self._work.set()
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="confirmer-sweeper")
+        return following
+
+    async def _sweep_for_ever(self) -> None:
+        failures = 0
+        while True:
+            if not self._pending:
+                await self._work.wait()
+            self._work.clear()
+            try:
+                await self._sweep()
+            except ChainError as error:
+                failures += 1
+                logger.warning("a status sweep failed (%d in a row): %s", failures, error.message)
+                await self._clock.sleep(self._backoff_seconds(failures, error))
+            except Exception:
+                failures += 1
+                logger.exception("a status sweep broke (%d in a row)", failures)
+                await self._clock.sleep(self._backoff_seconds(failures, None))
+            else:
+                failures = 0
+                await self._sleep_until_due()
+
+    def _backoff_seconds(self, failures: int, error: ChainError | None) -> float:
+        doubled = self._poll_interval_seconds * 2.0 ** min(failures, _MAX_BACKOFF_DOUBLINGS)
+        asked = error.retry_after_seconds if isinstance(error, RpcRateLimitedError) else None
+        return max(min(doubled, MAX_BACKOFF_SECONDS), asked or 0.0)
+
+    async def _sleep_until_due(self) -> None:
+        if not self._pending:
+            return
+        due = min(following.poll_at_seconds for following in self._pending.values())
+        # New work waits for the next poll of the others at most, so that one call serves both.
+        pause = min(max(due - self._clock.monotonic(), 0.0), self._poll_interval_seconds)
+        await self._clock.sleep(pause)
+
+    async def _sweep(self) -> None:
+        now = self._clock.monotonic()
+        due = [following for following in self._pending.values() if following.poll_at_seconds <= now]
+        if not due:
+            return
+        reply = await self._rpc.get_signature_statuses([following.signature for following in due])
+        unseen = self._take_in(due, reply)
+        now = self._clock.monotonic()
+        for following in due:
+            following.poll_at_seconds = now + self._interval_seconds(following)
+        self._rebroadcast(unseen, now)
+        self._start_expiring(unseen, now)
+
+    def _interval_seconds(self, following: Following) -> float:
+        factor = 1 if following.verdict is None else FINALITY_POLL_FACTOR
+        return self._poll_interval_seconds * factor
+
+    def _take_in(self, followings: Sequence[Following], reply: StatusReply) -> list[Following]:
+        """Hand each its status and return those of whom the node knows nothing."""
+        evidence = self._evidence(reply.context_slot)
+        unseen = []
+        for following, status in zip(followings, reply.statuses, strict=True):
+            if status is not None:
+                following.observe(status, evidence)
+                self._finish(following)
+            elif following.observe_nothing(reply.context_slot) and following.transaction is not None:
+                unseen.append(following)
+        return unseen
+
+    def _evidence(self, context_slot: int) -> dict[str, Any]:
+        return {
+            "endpoint": self._rpc.endpoint,
+            "context_slot": context_slot,
+            "finalized_height": None if self._finalized is None else self._finalized.block_height,
+            "checked_at": self._clock.now().isoformat(),
+        }
+
+    def _finish(self, following: Following) -> None:
+        if following.is_final and self._pending.pop(following.signature, None) is not None:
+            assert following.verdict is not None
+            self._metrics.payment_attempts.labels(following.verdict.state).inc()
+
+    def _rebroadcast(self, unseen: Sequence[Following], now: float) -> None:
+        for following in unseen:
+            if now - following.broadcast_at_seconds >= self._rebroadcast_interval_seconds:
+                self._broadcast(following, now)
+
+    def _broadcast(self, following: Following, now: float) -> None:
+        transaction, previous = following.transaction, following.broadcast
+        if transaction is None or (previous is not None and previous.is_under_way):
+            return
+        following.broadcast = Broadcast(transaction, again=previous is not None)
+        following.broadcast_at_seconds = now
+        self._sender.start(following.broadcast)
+
+    def _start_expiring(self, suspects: Sequence[Following], now: float) -> None:
+        is_under_way = self._expiring is not None and not self._expiring.done()
+        if not suspects or is_under_way or now - self._height_read_at_seconds < HEIGHT_INTERVAL_SECONDS:
+            return
+        self._height_read_at_seconds = now
+        # A slow or dead witness must not hold up the statuses of everybody else.
+        self._expiring = asyncio.create_task(self._expire(suspects), name="confirmer-expiry")
+
+    async def _expire(self, suspects: Sequence[Following]) -> None:
+        try:
+            # The height is read before the statuses that may prove an expiry: read the other way round,
+            # a transaction could land between the two and be declared dead.
+            finalized = self._finalized = await self._rpc.get_epoch_position("finalized")
+            overdue = [
+                following
+                for following in suspects
+                if following.transaction is not None
+                and finalized.block_height > following.transaction.last_valid_block_height
+            ]
+            if overdue:
+                await self._prove(overdue, finalized)
+        except ChainError as error:
+            logger.warning("whether transactions expired cannot be told now: %s", error.message)
+        except Exception:
+            logger.exception("the proof of an expiry broke")
+
+    async def _prove(self, overdue: Sequence[Following], finalized: EpochPosition) -> None:
+        proof = await prove_expired(
+            (self._rpc, *self._witnesses),
+            {f.signature: f.transaction.context_slot for f in overdue if f.transaction is not None},
+            finalized,
+        )
+        for following in overdue:
+            status = proof.landed.get(following.signature)
+            if status is not None:
+                following.observe(status, self._evidence(status.slot))
+            elif following.signature in proof.expired and not following.is_seen:
+                transaction = following.transaction
+                assert transaction is not None
+                following.expire(
+                    {
+                        **self._evidence(proof.context_slot),
+                        "last_valid_block_height": transaction.last_valid_block_height,
+                        "finalized_height": finalized.block_height,
+                        "finalized_slot": finalized.slot,
+                        "endpoints": list(proof.endpoints),
+                    }
+                )
+            self._finish(following)

@@ -108,6 +108,8 @@ LAYOUTS: Final = {
 SET_AUTHORITY: Final = 6
 MEMO_TRANSFER: Final = 30
 METADATA_POINTER: Final = 39
+# The metadata interface tells its instructions apart by the first 8 bytes of a hash.
+INITIALIZE_METADATA: Final = bytes.fromhex("d2e11ea258b84d8d")
 MEMO_TRANSFER_LAYOUTS: Final = {
     0: TokenLayout("enableRequiredMemoTransfers", ("account",), None, "owner"),
     1: TokenLayout("disableRequiredMemoTransfers", ("account",), None, "owner"),
@@ -116,6 +118,8 @@ MEMO_TRANSFER_LAYOUTS: Final = {
 
 def parse_token(accounts: list[str], data: bytes) -> Parsed:
     """Read a token instruction; None for those that have no layout here."""
+    if data[:8] == INITIALIZE_METADATA:
+        return _initialize_metadata(accounts, Fields(data[8:]))
     fields = Fields(data)
     number = fields.unsigned(1)
     if number == SET_AUTHORITY:
@@ -156,6 +160,14 @@ def _set_authority(accounts: list[str], fields: Fields) -> Parsed:
         **_signers("authority", accounts[1:]),
     }
     return "setAuthority", info
+
+
+def _initialize_metadata(accounts: list[str], fields: Fields) -> Parsed:
+    names = ("metadata", "updateAuthority", "mint", "mintAuthority")
+    info: dict[str, Any] = dict(zip(names, accounts, strict=True))
+    for name in ("name", "symbol", "uri"):
+        info[name] = fields.take(fields.unsigned(4)).decode()
+    return "initializeTokenMetadata", info
 
 
 def _metadata_pointer(accounts: list[str], fields: Fields) -> Parsed:

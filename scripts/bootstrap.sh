@@ -4,7 +4,7 @@
 
 set -euo pipefail
 
-REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV="$REPOSITORY/.venv"
 STAMP="$VENV/.installed"
 unset PYTHONHOME PYTHONPATH
@@ -29,8 +29,8 @@ find_python() {
 
 # Make .venv where it is missing, broken, or was made for another place.
 ensure_venv() {
-    local here='import pathlib, sys; sys.exit(pathlib.Path(sys.prefix).resolve() != pathlib.Path(sys.argv[1]).resolve())'
-    if "$VENV/bin/python" -c "$here" "$VENV" 2>/dev/null; then
+    # A moved copy still runs, but its scripts and its link to the package point to the old place.
+    if "$VENV/bin/python" -c '' 2>/dev/null && grep -qF -- "$VENV" "$VENV/bin/activate" 2>/dev/null; then
         return
     fi
     local python
@@ -63,9 +63,10 @@ bootstrap() {
         extras=$(sed -n 's/^extras //p' "$STAMP")
     fi
     wanted=$(
-        "$VENV/bin/python" - "$REPOSITORY/pyproject.toml" <<'PYTHON'
+        "$VENV/bin/python" - "$REPOSITORY/pyproject.toml" "$REPOSITORY/sdk/deal_sdk/_version.py" <<'PYTHON'
 import hashlib, pathlib, sys
-print(hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest(), sys.version.split()[0])
+content = b"".join(pathlib.Path(name).read_bytes() for name in sys.argv[1:])
+print(hashlib.sha256(content).hexdigest(), sys.version.split()[0])
 PYTHON
     )
     wanted=$(printf 'extras %s\npyproject %s' "$extras" "$wanted")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from deal_sdk.clock import Clock
 from deal_sdk.errors import (
@@ -128,6 +129,22 @@ class Decision:
         raise error(text, limits=names, retry_after_seconds=self.retry_after_seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class HeldPurchases:
+    """What the SQL record knows of a running period."""
+
+    count: int
+    started_at: datetime | None
+
+
+class PurchaseHistory(Protocol):
+    """The record of truth, asked when the store has no trace of a user's purchases."""
+
+    async def held(self, user_id: UserKey, token_mint: str, period_seconds: int) -> HeldPurchases:
+        """Return the purchases that may still count, and when the first of them was made."""
+        ...
+
+
 class Gate:
     """Reserves, commits and cancels the limits of payments, one round trip each."""
 
@@ -138,6 +155,7 @@ class Gate:
         clock: Clock,
         metrics: Metrics,
         keys: KeySpace | None = None,
+        history: PurchaseHistory | None = None,
         reservation_seconds: int = DEFAULT_RESERVATION_SECONDS,
         events: EventBus | None = None,
         rate_policy: StorePolicy = "allow",
@@ -149,6 +167,7 @@ class Gate:
             clock: paces the log while the store is down; limits themselves go by the store's time.
             metrics: counts decisions by kind of limit.
             keys: the names of the keys.
+            history: rebuilds purchase counts that the store lost; without it a lost count starts at zero.
             reservation_seconds: how long a reservation can be cancelled; longer than a payment can stay open.
             events: told when a limit refuses.
             rate_policy: what a reservation of rate limits alone gets while the store is down. One with a
@@ -157,17 +176,19 @@ class Gate:
         Raises:
             InvalidInputError: for a reservation time of zero or over 31 days.
         """
-        if not 1 <= reservation_seconds <= MAX_RESERVATION_SECONDS:
-            raise InvalidInputError(f"reservation_seconds must be 1 to {MAX_RESERVATION_SECONDS}")
+        _check_reservation_seconds(reservation_seconds)
         self._store = store
         self._metrics = metrics
-        self.keys = keys or KeySpace()
-        self._reservation_ms = reservation_seconds * _MILLISECONDS
+        self.keys = replace(keys or KeySpace(), ask_when_lost=history is not None)
+        self._history = history
+        self._reservation_seconds = reservation_seconds
         self._events = events
         self._rate_policy = rate_policy
         self._outages = OutageLog(logger, clock)
 
-    async def reserve(self, reservation_id: str, rules: Sequence[Rule]) -> Decision:
+    async def reserve(
+        self, reservation_id: str, rules: Sequence[Rule], *, reservation_seconds: int | None = None
+    ) -> Decision:
         """Take every limit, or none, under an id that makes a repeated call the same call.
 
         A refusal consumes nothing and is not remembered: the same id may be tried again later.
@@ -175,6 +196,7 @@ class Gate:
         Args:
             reservation_id: the payment's id, to be stored with it.
             rules: of one user.
+            reservation_seconds: how long it can be cancelled, where that differs from the gate's own.
 
         Raises:
             StoreUnavailableError: when the store failed and a purchase limit or the policy forbids to go
@@ -183,10 +205,12 @@ class Gate:
             InvalidInputError: for rules that do not go together.
         """
         check_id("reservation_id", reservation_id)
+        if reservation_seconds is not None:
+            _check_reservation_seconds(reservation_seconds)
         limits = self.keys.expand(rules)
         reservation = Reservation(reservation_id, rules[0].user_id)
         try:
-            reply = await self._run("reserve", limits, reservation)
+            reply = await self._run("reserve", limits, reservation, reservation_seconds)
         except StoreUnavailableError as error:
             return self._without_store(limits, error)
         return self._decide(reply, limits, reservation)
@@ -244,14 +268,35 @@ class Gate:
         reply: bytes = await self._store.run(script, [key], [verb, self._store.script_time()])
         return Settled(reply.decode())
 
-    async def _run(self, mode: str, limits: Sequence[Limit], reservation: Reservation | None) -> list[Any]:
+    async def _run(
+        self,
+        mode: str,
+        limits: Sequence[Limit],
+        reservation: Reservation | None,
+        reservation_seconds: int | None = None,
+    ) -> list[Any]:
         keys = [key for limit in limits for key in limit.keys]
         if reservation is not None:
             keys.insert(0, self.keys.reservation(reservation.user_id, reservation.reservation_id))
-        head = (mode, self._store.script_time(), self._reservation_ms, fingerprint(limits), len(limits))
+        lifetime_ms = (reservation_seconds or self._reservation_seconds) * _MILLISECONDS
+        head = (mode, self._store.script_time(), lifetime_ms, fingerprint(limits), len(limits))
         words = [word for limit in limits for word in limit.words()]
         reply: list[Any] = await self._store.run(load_script("gate", "state", "gate"), keys, [*head, *words])
+        if reply[0] == b"unknown":
+            return await self._run(mode, await self._seeded(limits), reservation, reservation_seconds)
         return reply
+
+    async def _seeded(self, limits: Sequence[Limit]) -> list[Limit]:
+        return [await self._seed(limit, limit.rule) for limit in limits]
+
+    async def _seed(self, limit: Limit, rule: Rule) -> Limit:
+        if self._history is None or not isinstance(rule, PurchaseRule):
+            return limit
+        held = await self._history.held(rule.user_id, rule.token_mint, rule.period_seconds)
+        if held.started_at is None:
+            return limit.seeded(0, 0)
+        ends_at = held.started_at + timedelta(seconds=rule.period_seconds)
+        return limit.seeded(held.count, int(ends_at.timestamp() * _MILLISECONDS))
 
     def _decide(self, reply: list[Any], limits: Sequence[Limit], reservation: Reservation | None) -> Decision:
         status = reply[0].decode()
@@ -305,6 +350,11 @@ class Gate:
                     operation=rule.operation,
                     **facts,
                 )
+
+
+def _check_reservation_seconds(seconds: int) -> None:
+    if not 1 <= seconds <= MAX_RESERVATION_SECONDS:
+        raise InvalidInputError(f"reservation_seconds must be 1 to {MAX_RESERVATION_SECONDS}")
 
 
 def _states(reply: list[Any], limits: Sequence[Limit]) -> tuple[LimitState, ...]:

@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from deal_sdk.clock import Clock
-from deal_sdk.errors import StoreUnavailableError
+from deal_sdk.errors import TokenError
 
 OUTAGE_LOG_INTERVAL_SECONDS: Final = 5.0
 
@@ -21,7 +21,7 @@ class OutageLog:
         self._silent_until = float("-inf")
         self._unsaid_count = 0
 
-    def say(self, error: StoreUnavailableError, consequence: str) -> None:
+    def say(self, error: TokenError, consequence: str) -> None:
         """Log what failed and what the caller got instead.
 
         Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 from urllib.parse import quote
@@ -108,6 +108,10 @@ class Limit:
         """Return where it is kept; two limits with one place count the same thing."""
         return " ".join((*self.keys, self.field))
 
+    def seeded(self, count: int, ends_ms: int) -> Limit:
+        """Return a purchase limit that goes on from what the SQL record knows of the running period."""
+        return replace(self, arguments=(*self.arguments[:3], "trust", str(count), str(ends_ms)))
+
     def words(self) -> tuple[str, ...]:
         """Return its part of the script's ARGV."""
         counts = (str(len(self.keys)), str(len(self.arguments)))
@@ -120,6 +124,8 @@ class KeySpace:
 
     purchase_prefix: str = DEFAULT_PURCHASE_PREFIX
     rate_prefix: str = DEFAULT_RATE_PREFIX
+    ask_when_lost: bool = False
+    """Whether a purchase without a trace in the store is looked up in the SQL record first."""
 
     def __post_init__(self) -> None:
         """Refuse a prefix that would move the hash tag or break a stored line."""
@@ -180,6 +186,9 @@ class KeySpace:
             str(rule.max_purchases),
             str(rule.period_seconds * 1000),
             json.dumps(tail, separators=(",", ":"))[1:],
+            "ask" if self.ask_when_lost else "trust",
+            "0",
+            "0",
         )
         return Limit(f"purchase:{rule.token_mint}", LimitKind.PURCHASE, keys, arguments, 1, rule)
 

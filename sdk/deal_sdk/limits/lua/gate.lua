@@ -2,7 +2,7 @@
 -- KEYS: the reservation (mode "reserve" only), then each limit's keys in order.
 -- ARGV: mode ("reserve", "take" or "peek"), time or '', reservation_ms, fingerprint, number of limits;
 --       then for each limit: kind, number of keys, number of arguments, arguments.
--- Reply: status ("allowed", "refused", "replayed" or "conflict"), then for each limit
+-- Reply: status ("allowed", "refused", "replayed", "conflict" or "unknown"), then for each limit
 --        {ok, current, max, retry_ms, reset_ms}. Everything is read before anything is written.
 
 local mode, now_us = ARGV[1], microseconds_now(ARGV[2])
@@ -14,7 +14,7 @@ if mode == 'reserve' then
   end
 end
 
-local limits, allowed = {}, true
+local limits, allowed, unknown = {}, true, false
 local next_key, next_argument = mode == 'reserve' and 2 or 1, 6
 for index = 1, tonumber(ARGV[5]) do
   local limit = { name = ARGV[next_argument], kind = KINDS[ARGV[next_argument]], keys = {}, arguments = {} }
@@ -28,7 +28,12 @@ for index = 1, tonumber(ARGV[5]) do
   next_argument = next_argument + 3 + #limit.arguments
   limit.found = limit.kind.check(limit.keys, limit.arguments, now_us)
   allowed = allowed and limit.found.ok
+  unknown = unknown or limit.found.unknown
   limits[index] = limit
+end
+
+if unknown then
+  return { 'unknown' }
 end
 
 if allowed and mode ~= 'peek' then

@@ -35,14 +35,17 @@ local function keep_for(key, left_ms)
 end
 
 -- purchase: a count that begins with the first purchase and ends a period later, whatever comes in between.
--- keys: count, record. arguments: max, period_ms, tail of the record's JSON.
+-- keys: count, record. arguments: max, period_ms, tail of the record's JSON, "ask" or "trust", count and end
+-- of the running period as the SQL record knows it (0 and 0 for none).
+-- The record outlives its period by another one: where both keys are gone, either nothing was bought for two
+-- periods or the store lost its data, and only the SQL record can tell.
 local purchase = {}
 
 function purchase.read(keys, period_ms, now_ms)
   local text = redis.call('GET', keys[1])
   local record = redis.call('GET', keys[2])
   if not text then
-    return 0, nil
+    return 0, nil, record
   end
   local ends_ms = record and string.match(record, '^{"currentCount":%d+,"periodEndTimestamp":(%d+),')
   ends_ms = ends_ms and tonumber(ends_ms)
@@ -51,43 +54,47 @@ function purchase.read(keys, period_ms, now_ms)
     ends_ms = now_ms + (ttl_ms < 0 and period_ms or ttl_ms)
   end
   if ends_ms <= now_ms then
-    return 0, nil
+    return 0, nil, record or text
   end
-  return number_at(keys[1], text), ends_ms, record
+  return number_at(keys[1], text), ends_ms, record or text
 end
 
-function purchase.write(keys, count, ends_ms, now_ms, tail)
-  local left_ms = text_of(ends_ms - now_ms)
+function purchase.write(keys, count, ends_ms, now_ms, record_ms, tail)
   local head = '{"currentCount":' .. text_of(count) .. ',"periodEndTimestamp":' .. text_of(ends_ms)
-  redis.call('SET', keys[1], text_of(count), 'PX', left_ms)
-  redis.call('SET', keys[2], head .. tail, 'PX', left_ms)
+  redis.call('SET', keys[1], text_of(count), 'PX', text_of(ends_ms - now_ms))
+  redis.call('SET', keys[2], head .. tail, 'PX', text_of(ends_ms - now_ms + record_ms))
 end
 
 function purchase.check(keys, arguments, now_us)
   local now_ms = math.floor(now_us / 1000)
   local max, period_ms = tonumber(arguments[1]), tonumber(arguments[2])
-  local count, ends_ms = purchase.read(keys, period_ms, now_ms)
+  local count, ends_ms, trace = purchase.read(keys, period_ms, now_ms)
+  if not trace and tonumber(arguments[6]) > now_ms then
+    count, ends_ms = tonumber(arguments[5]), tonumber(arguments[6])
+  end
   local left_ms = ends_ms and ends_ms - now_ms or 0
   return {
+    unknown = not trace and arguments[4] == 'ask',
     ok = count < max, current = count, max = max, cost = 1,
     retry_ms = left_ms, reset_ms = left_ms,
-    count = count, ends_ms = ends_ms or now_ms + period_ms,
+    count = count, ends_ms = ends_ms or now_ms + period_ms, period_ms = period_ms,
   }
 end
 
 function purchase.take(found, keys, arguments, now_us)
   local now_ms = math.floor(now_us / 1000)
   local tail = ',"lastPurchaseTimestamp":' .. text_of(now_ms) .. ',' .. arguments[3]
-  purchase.write(keys, found.count + 1, found.ends_ms, now_ms, tail)
+  purchase.write(keys, found.count + 1, found.ends_ms, now_ms, found.period_ms, tail)
   found.reset_ms = found.ends_ms - now_ms
-  return text_of(found.ends_ms)
+  return text_of(found.ends_ms) .. ':' .. text_of(found.period_ms)
 end
 
 -- Only into the period that it was taken from: a later period owes it nothing.
 function purchase.give_back(keys, receipt, now_us)
   local now_ms = math.floor(now_us / 1000)
+  local taken_ms, period_ms = string.match(receipt, '^(%d+):(%d+)$')
   local count, ends_ms, record = purchase.read(keys, 0, now_ms)
-  if not record or text_of(ends_ms) ~= receipt or count <= 0 then
+  if not ends_ms or text_of(ends_ms) ~= taken_ms or count <= 0 then
     return
   end
   if count == 1 then
@@ -95,7 +102,7 @@ function purchase.give_back(keys, receipt, now_us)
     return
   end
   local tail = string.match(record, '^{"currentCount":%d+,"periodEndTimestamp":%d+(,.*)$')
-  purchase.write(keys, count - 1, ends_ms, now_ms, tail)
+  purchase.write(keys, count - 1, ends_ms, now_ms, tonumber(period_ms), tail or '}')
 end
 
 -- window: a log of hits. A hit is noted at the end of its granule and counts for window_ms from there, so

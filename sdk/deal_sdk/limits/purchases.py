@@ -1,0 +1,301 @@
+"""How often a user may buy a token within a period, whichever signal triggered the purchase.
+
+Owns the answers of purchase limits and what is answered while the store is down: a check is allowed, an
+increment is refused. Never buys anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from deal_sdk.clock import Clock
+from deal_sdk.errors import DatabaseError, StoreUnavailableError
+from deal_sdk.limits.gate import Gate, Reservation
+from deal_sdk.limits.outages import OutageLog
+from deal_sdk.limits.purchase_records import PurchasePolicy, PurchaseRecords, PurchaseStats
+from deal_sdk.limits.rules import DEFAULT_PURCHASE_PERIOD_SECONDS, PurchaseRule, UserKey, check_id
+from deal_sdk.limits.store import Store
+
+logger = logging.getLogger(__name__)
+
+INCREMENT_RESERVATION_SECONDS: Final = 60
+"""An increment is settled as soon as its row is written; until then it can be taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseCheck:
+    """Whether one more purchase would be allowed now."""
+
+    can_purchase: bool
+    current_count: int
+    max_count: int
+    remaining_purchases: int
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseIncrement:
+    """What an increment did; at the limit nothing changes."""
+
+    success: bool
+    new_count: int
+    was_at_limit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseRequest:
+    """One user's purchase of one token, for the calls that take many."""
+
+    user_id: UserKey
+    token_mint: str
+    max_purchases: int
+    subscription_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseRecord:
+    """A user's running period for a token, as stored."""
+
+    user_id: str
+    token_mint: str
+    current_count: int
+    max_count: int
+    last_purchase_at: datetime
+    period_ends_at: datetime
+    subscription_id: str | None
+
+
+class TokenPurchaseTracker:
+    """Checks and counts purchases; the gate decides, the SQL record remembers."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        store: Store,
+        records: PurchaseRecords,
+        *,
+        clock: Clock,
+        period_seconds: int = DEFAULT_PURCHASE_PERIOD_SECONDS,
+    ) -> None:
+        """Keep the parts; nothing is asked yet.
+
+        Args:
+            gate: counts.
+            store: where the gate's records are read from.
+            records: the SQL side.
+            clock: tells which records are over.
+            period_seconds: how long a period lasts from its first purchase.
+        """
+        self._gate = gate
+        self._store = store
+        self._records = records
+        self._clock = clock
+        self._period_seconds = period_seconds
+        self._outages = OutageLog(logger, clock)
+
+    async def can_user_purchase_token(
+        self, user_id: UserKey, token_mint: str, max_purchases: int
+    ) -> PurchaseCheck:
+        """Say whether the user may buy now, without counting anything.
+
+        When the store fails the answer is yes, because the increment that follows decides.
+
+        Args:
+            user_id: any id of the caller's.
+            token_mint: what is bought.
+            max_purchases: 1 or more in a period.
+
+        Raises:
+            InvalidInputError: for an empty mint or user, or a maximum below 1.
+        """
+        rule = self._rule(PurchaseRequest(user_id, token_mint, max_purchases))
+        try:
+            (state,) = await self._gate.peek([rule])
+        except (StoreUnavailableError, DatabaseError) as error:
+            self._outages.say(error, "the purchase check was answered with yes")
+            return PurchaseCheck(True, 0, max_purchases, max_purchases)
+        remaining = max(max_purchases - state.current, 0)
+        return PurchaseCheck(state.allowed, state.current, max_purchases, remaining)
+
+    async def increment_and_validate_purchase(
+        self, user_id: UserKey, token_mint: str, max_purchases: int, subscription_id: str | None = None
+    ) -> PurchaseIncrement:
+        """Count one purchase if the limit allows it, atomically, and record it.
+
+        When the store or the record fails nothing is counted and the answer is no.
+
+        Args:
+            user_id: any id of the caller's.
+            token_mint: what is bought.
+            max_purchases: 1 or more in a period.
+            subscription_id: on whose behalf, for the record.
+
+        Raises:
+            InvalidInputError: for an empty mint or user, or a maximum below 1.
+        """
+        rule = self._rule(PurchaseRequest(user_id, token_mint, max_purchases, subscription_id))
+        reservation = Reservation(str(uuid.uuid4()), user_id)
+        try:
+            decision = await self._gate.reserve(
+                reservation.reservation_id, [rule], reservation_seconds=INCREMENT_RESERVATION_SECONDS
+            )
+        except (StoreUnavailableError, DatabaseError) as error:
+            self._outages.say(error, "the purchase was refused")
+            return PurchaseIncrement(False, 0, False)
+        (state,) = decision.states
+        if not decision.allowed:
+            return PurchaseIncrement(False, state.current, True)
+        if not await self._record(reservation, rule):
+            return PurchaseIncrement(False, 0, False)
+        return PurchaseIncrement(True, state.current, False)
+
+    async def can_users_purchase_tokens(
+        self, requests: Sequence[PurchaseRequest]
+    ) -> tuple[PurchaseCheck, ...]:
+        """Answer many checks in one round trip, in order.
+
+        Raises:
+            InvalidInputError: for the first request that could never be counted.
+        """
+        checks = (self.can_user_purchase_token(r.user_id, r.token_mint, r.max_purchases) for r in requests)
+        return tuple(await asyncio.gather(*checks))
+
+    async def increment_and_validate_purchases(
+        self, requests: Sequence[PurchaseRequest]
+    ) -> tuple[PurchaseIncrement, ...]:
+        """Count many purchases in one round trip and one commit, each allowed or refused by itself.
+
+        Raises:
+            InvalidInputError: for a request that could never be counted; nothing is counted then.
+        """
+        for request in requests:
+            self._rule(request)
+        increments = (
+            self.increment_and_validate_purchase(r.user_id, r.token_mint, r.max_purchases, r.subscription_id)
+            for r in requests
+        )
+        return tuple(await asyncio.gather(*increments))
+
+    async def get_purchase_record(self, user_id: UserKey, token_mint: str) -> PurchaseRecord | None:
+        """Return the running period, or None when there is none.
+
+        Raises:
+            StoreUnavailableError: when the store failed.
+            InvalidInputError: for an empty mint or user.
+        """
+        check_id("user_id", str(user_id))
+        check_id("token_mint", token_mint)
+        text = await self._store.command("GET", self._gate.keys.purchase_record(user_id, token_mint))
+        record = _parse_record(text)
+        return record if record is not None and record.period_ends_at > self._clock.now() else None
+
+    async def get_user_token_purchases(self, user_id: UserKey) -> tuple[PurchaseRecord, ...]:
+        """Return the user's running periods of all tokens, by mint.
+
+        Raises:
+            StoreUnavailableError: when the store failed.
+            DatabaseError: when the record failed.
+        """
+        check_id("user_id", str(user_id))
+        mints = await self._records.mints_of(user_id)
+        records = await asyncio.gather(*(self.get_purchase_record(user_id, mint) for mint in mints))
+        return tuple(record for record in records if record is not None)
+
+    async def get_token_purchase_stats(self) -> PurchaseStats:
+        """Return the recorded totals.
+
+        Raises:
+            DatabaseError: when the record failed.
+        """
+        return await self._records.stats()
+
+    async def cleanup_expired_records(self) -> int:
+        """Delete settled rows that no running period can need, and return how many they were.
+
+        Raises:
+            DatabaseError: when the record failed.
+        """
+        return await self._records.delete_before(self._clock.now() - timedelta(seconds=self._period_seconds))
+
+    async def reset_purchase_count(self, user_id: UserKey, token_mint: str) -> None:
+        """Let the user begin a new period; the record keeps the purchases as cancelled.
+
+        Raises:
+            StoreUnavailableError: when the store failed; calling again is safe.
+            DatabaseError: when the record failed.
+        """
+        check_id("user_id", str(user_id))
+        check_id("token_mint", token_mint)
+        # The record first: a counter that is gone is rebuilt from it.
+        await self._records.forget(user_id, token_mint, self._period_seconds)
+        keys = self._gate.keys
+        await self._store.command(
+            "DEL", keys.purchase_count(user_id, token_mint), keys.purchase_record(user_id, token_mint)
+        )
+
+    async def set_policy(
+        self,
+        user_id: UserKey,
+        token_mint: str,
+        max_purchases: int,
+        subscription_id: str | None = None,
+    ) -> PurchasePolicy:
+        """Store how often a user may buy a token; see `PurchaseRecords.set_policy`."""
+        return await self._records.set_policy(user_id, token_mint, max_purchases, subscription_id)
+
+    async def get_policy(self, user_id: UserKey, token_mint: str) -> PurchasePolicy | None:
+        """Return the stored policy, or None."""
+        return await self._records.get_policy(user_id, token_mint)
+
+    def _rule(self, request: PurchaseRequest) -> PurchaseRule:
+        return PurchaseRule(
+            request.user_id,
+            request.token_mint,
+            request.max_purchases,
+            request.subscription_id,
+            self._period_seconds,
+        )
+
+    # A caller that is cancelled here leaves its purchase counted, recorded or not: the safe side.
+    async def _record(self, reservation: Reservation, rule: PurchaseRule) -> bool:
+        try:
+            await self._records.add_counted(reservation.reservation_id, rule)
+        except DatabaseError as error:
+            logger.warning("%s; the purchase was refused", error.message)
+            await self._give_back(reservation)
+            return False
+        return True
+
+    async def _give_back(self, reservation: Reservation) -> None:
+        try:
+            await self._gate.cancel(reservation)
+        except StoreUnavailableError as error:
+            self._outages.say(error, "a refused purchase stays counted until its period ends")
+
+
+def _parse_record(text: bytes | None) -> PurchaseRecord | None:
+    if text is None:
+        return None
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        return PurchaseRecord(
+            user_id=fields["userId"],
+            token_mint=fields["tokenMint"],
+            current_count=fields["currentCount"],
+            max_count=fields["maxCount"],
+            last_purchase_at=_moment(fields["lastPurchaseTimestamp"]),
+            period_ends_at=_moment(fields["periodEndTimestamp"]),
+            subscription_id=fields["subscriptionId"],
+        )
+    except (ValueError, KeyError, TypeError):
+        raise StoreUnavailableError("a purchase record cannot be read", reason="malformed") from None
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

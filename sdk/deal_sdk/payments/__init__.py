@@ -1,0 +1,50 @@
+"""Payments: admitted once, recorded before they are sent, driven to a proven end.
+
+Owns intents and their attempts, the pipeline that drives them, the services that callers use, and the
+checks that records and chain agree. It never sends bytes that are not committed, never signs again
+before the last attempt's end is proven, and never gives back a limit or a reservation without proof.
+"""
+
+from deal_sdk.payments.admission import Admission, LimitSettlement
+from deal_sdk.payments.attempts import AttemptStore
+from deal_sdk.payments.delegation import Delegations
+from deal_sdk.payments.history_sync import HistorySync, SyncReport
+from deal_sdk.payments.intents import IntentStore
+from deal_sdk.payments.orders import Funds, Party, Plan, PurchaseLimit
+from deal_sdk.payments.parties import PartyReference, PartyResolver
+from deal_sdk.payments.pipeline import PaymentPipeline, PipelineBounds
+from deal_sdk.payments.reconcile import Reconciler, ReconcileReport
+from deal_sdk.payments.rewards import REWARD_WALLET, RewardDistributor
+from deal_sdk.payments.service import TREASURY, TokenService
+from deal_sdk.payments.signing import PaymentSigner
+from deal_sdk.payments.transaction_monitor import TransactionMonitor
+from deal_sdk.payments.verify import CheckResult, Verifier, VerifyReport
+
+__all__ = [
+    "REWARD_WALLET",
+    "TREASURY",
+    "Admission",
+    "AttemptStore",
+    "CheckResult",
+    "Delegations",
+    "Funds",
+    "HistorySync",
+    "IntentStore",
+    "LimitSettlement",
+    "Party",
+    "PartyReference",
+    "PartyResolver",
+    "PaymentPipeline",
+    "PaymentSigner",
+    "PipelineBounds",
+    "Plan",
+    "PurchaseLimit",
+    "ReconcileReport",
+    "Reconciler",
+    "RewardDistributor",
+    "SyncReport",
+    "TokenService",
+    "TransactionMonitor",
+    "Verifier",
+    "VerifyReport",
+]

@@ -1,0 +1,235 @@
+"""The one way into the pipeline: key, limits, balance, record, in that order, and nothing half done.
+
+What a caller believes after an error here: a refusal or a chain error means that nothing was recorded
+and the limits were given back; a database error means that it may have been recorded, and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from uuid import UUID, uuid4
+
+from solders.pubkey import Pubkey
+
+from deal_sdk.amounts import BaseUnits
+from deal_sdk.clock import Clock
+from deal_sdk.errors import DatabaseError, StoreUnavailableError, TokenError
+from deal_sdk.limits import Decision, Gate, PurchaseRule, RateLimiter, Reservation, Rule
+from deal_sdk.payments.intents import Intent, IntentStore
+from deal_sdk.payments.orders import (
+    Funds,
+    Order,
+    Party,
+    Plan,
+    PurchaseLimit,
+    check_idempotency_key,
+    check_reason,
+    fingerprint_of,
+)
+from deal_sdk.payments.pipeline import PaymentPipeline
+from deal_sdk.payments.signing import PaymentSigner
+from deal_sdk.records import Transaction
+from deal_sdk.settings import WaitFor
+
+logger = logging.getLogger(__name__)
+
+UNLIMITED_TYPES: Final = frozenset({"reward", "mint", "burn"})
+"""Payments of the operator: bound by safety rails instead of user limits."""
+
+
+class BalanceRead(Protocol):
+    """Reads a token account at the confirmed commitment."""
+
+    async def __call__(self, token_account: Pubkey) -> Funds:
+        """Return its balance and the slot it was read at."""
+        ...
+
+
+class PurchasePolicyLookup(Protocol):
+    """Answers whether a user has a stored purchase policy."""
+
+    async def __call__(self, user_id: UUID) -> PurchaseLimit | None:
+        """Return the policy for the mint, if there is one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a paying method decided: who, how much, what to sign, which limits."""
+
+    amount: BaseUnits
+    plan: Plan
+    sender: Party | None
+    recipient: Party | None
+    debits: bool
+    purchase_limit: PurchaseLimit | None = None
+    reward_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentOptions:
+    """What every paying method takes besides its own arguments."""
+
+    reason: str | None = None
+    idempotency_key: str | None = None
+    wait_for: WaitFor = "confirmed"
+
+
+class Admission:
+    """Admits payments: the same steps for every paying method."""
+
+    def __init__(
+        self,
+        *,
+        intents: IntentStore,
+        pipeline: PaymentPipeline,
+        signer: PaymentSigner,
+        gate: Gate,
+        read_balance: BalanceRead,
+        find_policy: PurchasePolicyLookup,
+        rates: RateLimiter,
+        purchase_period_seconds: int,
+        confirm_timeout_seconds: float,
+        clock: Clock,
+    ) -> None:
+        """Wire the parts; nothing runs yet."""
+        self._intents = intents
+        self._pipeline = pipeline
+        self._signer = signer
+        self._gate = gate
+        self._read_balance = read_balance
+        self._find_policy = find_policy
+        self._rates = rates
+        self._purchase_period_seconds = purchase_period_seconds
+        self._confirm_timeout_seconds = confirm_timeout_seconds
+        self._clock = clock
+
+    async def pay(
+        self,
+        payment_type: str,
+        inputs: Mapping[str, Any],
+        options: PaymentOptions,
+        draft: Callable[[], Awaitable[Draft]],
+    ) -> Transaction:
+        """Admit a payment, or find the one that its key stands for, and wait as asked.
+
+        Args:
+            payment_type: as in `token_transactions.type`.
+            inputs: what the caller gave, as it was given; its hash guards the idempotency key.
+            options: reason, key and wait.
+            draft: resolves amount and parties; called only when the key is new, so that a replay costs
+                nothing and finds its payment whatever has changed since.
+
+        Raises:
+            LimitExceededError, InsufficientBalanceError, SignatureRequiredError, FeePayerError,
+                StoreUnavailableError, ChainError: nothing was recorded.
+            DatabaseError: it may have been recorded; `facts["payment_id"]` names it.
+            PaymentPendingError, TransactionFailedError: after it was recorded; see each.
+        """
+        key = check_idempotency_key(options.idempotency_key)
+        reason = check_reason(options.reason)
+        fingerprint = fingerprint_of(type=payment_type, reason=reason, **inputs)
+        payment = await self._intents.find_by_key(key, fingerprint) if key is not None else None
+        if payment is None:
+            found = await draft()
+            order = Order(
+                payment_id=uuid4(),
+                type=payment_type,
+                amount=found.amount,
+                plan=found.plan,
+                sender=found.sender,
+                recipient=found.recipient,
+                reason=reason,
+                idempotency_key=key,
+                fingerprint=fingerprint,
+                created_at=self._clock.now(),
+                reward_type=found.reward_type,
+                purchase=await self._purchase_limit(payment_type, found),
+            )
+            await self._signer.check(order.plan)
+            payment = await self._pipeline.undisturbed(self._admit(order, debits=found.debits))
+        return await self._pipeline.wait(
+            payment, options.wait_for, timeout_seconds=self._confirm_timeout_seconds
+        )
+
+    async def _purchase_limit(self, payment_type: str, found: Draft) -> PurchaseLimit | None:
+        if payment_type in UNLIMITED_TYPES or found.sender is None or found.sender.user_id is None:
+            return None
+        return found.purchase_limit or await self._find_policy(found.sender.user_id)
+
+    async def _admit(self, order: Order, *, debits: bool) -> Transaction:
+        decision = await self._reserve_limits(order)
+        if decision is not None:
+            decision.raise_if_refused()
+        reservation = decision.reservation if decision is not None else None
+        try:
+            funds = await self._funds(order) if debits else None
+            payment = await self._pipeline.submit(Intent(order, funds))
+        except DatabaseError as error:
+            # Whether the commit went through is unknown, so the limits stay used.
+            error.facts = {**error.facts, "payment_id": str(order.payment_id)}
+            raise
+        except TokenError:
+            await self._cancel(reservation)
+            raise
+        if payment.id != order.payment_id:
+            # Another call with the same key was faster; this one's limits were never needed.
+            await self._cancel(reservation)
+        return payment
+
+    async def _reserve_limits(self, order: Order) -> Decision | None:
+        rules = self._rules(order)
+        if not rules:
+            return None
+        return await self._gate.reserve(str(order.payment_id), rules)
+
+    def _rules(self, order: Order) -> list[Rule]:
+        sender = order.sender
+        if order.type in UNLIMITED_TYPES or sender is None or sender.user_id is None or sender.tier is None:
+            return []
+        user = str(sender.user_id)
+        rules: list[Rule] = [self._rates.rule_for(user, sender.tier, order.type)]
+        if order.purchase is not None:
+            rules.append(
+                PurchaseRule(
+                    user,
+                    order.purchase.token_mint,
+                    order.purchase.max_purchases,
+                    order.purchase.subscription_id,
+                    self._purchase_period_seconds,
+                )
+            )
+        return rules
+
+    async def _funds(self, order: Order) -> Funds:
+        assert order.sender is not None
+        return await self._read_balance(Pubkey.from_string(order.sender.token_account))
+
+    async def _cancel(self, reservation: Reservation | None) -> None:
+        if reservation is None:
+            return
+        try:
+            await self._gate.cancel(reservation)
+        except StoreUnavailableError as error:
+            logger.warning("limits of %s stay used: %s", reservation.reservation_id, error.message)
+
+
+class LimitSettlement:
+    """Ends the limits of payments whose end is proven; everything else stays reserved."""
+
+    def __init__(self, gate: Gate) -> None:
+        """Settle through a gate."""
+        self._gate = gate
+
+    async def __call__(self, payment: Transaction) -> None:
+        """Commit at finalized, cancel on proven failure or expiry."""
+        if payment.from_user_id is None or payment.type in UNLIMITED_TYPES:
+            return
+        reservation = Reservation(str(payment.id), str(payment.from_user_id))
+        if payment.status == "finalized":
+            await self._gate.commit(reservation)
+        elif payment.status in ("failed", "expired"):
+            await self._gate.cancel(reservation)

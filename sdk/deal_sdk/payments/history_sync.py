@@ -1,0 +1,313 @@
+"""Balance history from the chain itself: finalized transactions of our token accounts, in their order.
+
+Every row's before and after are the transaction's own token balances. A transfer that none of our
+payments explains is recorded as a deposit or a withdrawal; nothing that is recorded is ever changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import sqlalchemy as sa
+from solders.pubkey import Pubkey
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deal_sdk.chain import AddressSignature, LandedTransaction, MintFacts, Rpc
+from deal_sdk.errors import RpcMalformedReplyError
+from deal_sdk.records import (
+    BalanceChange,
+    BalanceHistoryRecorder,
+    Database,
+    ExternalTransfer,
+    ExternalType,
+    TrackedAccount,
+    TransactionRecorder,
+)
+from deal_sdk.records.tables import payment_attempts, token_transactions
+
+logger = logging.getLogger(__name__)
+
+SIGNATURES_PER_PAGE: Final = 1_000
+SIGNATURES_PER_QUERY: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync found and appended."""
+
+    accounts: int
+    transactions: int
+    history_rows: int
+    external_transfers: int
+    incomplete: tuple[str, ...]
+    """Token accounts whose newest transactions the endpoint does not show whole yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    """A transaction at its place in the chain."""
+
+    transaction: LandedTransaction
+    block_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Explanation:
+    """The payment of ours that moved a token account in a transaction."""
+
+    type: str
+    reason: str | None
+
+
+class HistorySync:
+    """Appends what the finalized chain shows of tracked token accounts."""
+
+    def __init__(
+        self,
+        *,
+        rpc: Rpc,
+        mint: MintFacts,
+        database: Database,
+        history: BalanceHistoryRecorder,
+        transactions: TransactionRecorder,
+        max_backfill_signatures: int,
+    ) -> None:
+        """Wire the parts; nothing is read yet.
+
+        Args:
+            max_backfill_signatures: how far back the history of a newly tracked account reaches.
+        """
+        self._rpc = rpc
+        self._mint = str(mint.address)
+        self._database = database
+        self._history = history
+        self._transactions = transactions
+        self._max_backfill_signatures = max_backfill_signatures
+        self._turn = asyncio.Lock()
+
+    async def sync(self, token_accounts: Collection[str] | None = None) -> SyncReport:
+        """Bring the history of tracked accounts up to the finalized chain.
+
+        Args:
+            token_accounts: only these; all tracked ones by default.
+
+        Raises:
+            ChainError: when the endpoint fails; what was appended stays, and the next sync goes on.
+            HistoryGapError: when the chain does not continue what is recorded.
+        """
+        async with self._turn:
+            tracked = await self._tracked(token_accounts)
+            listed = await asyncio.gather(*(self._new_signatures(account) for account in tracked))
+            landed = await self._fetch(listed)
+            return await self._append(tracked, listed, landed)
+
+    async def _tracked(self, token_accounts: Collection[str] | None) -> list[TrackedAccount]:
+        if token_accounts is not None:
+            return await self._history.tracked(addresses=list(token_accounts))
+        found: list[TrackedAccount] = []
+        while page := await self._history.tracked(after=found[-1].address if found else None):
+            found.extend(page)
+        return found
+
+    async def _new_signatures(self, account: TrackedAccount) -> list[AddressSignature]:
+        """List an account's transactions after its cursor, oldest first."""
+        found: list[AddressSignature] = []
+        before: str | None = None
+        while True:
+            page = await self._rpc.get_signatures_for_address(
+                Pubkey.from_string(account.address),
+                before=before,
+                until=account.history_signature,
+                limit=SIGNATURES_PER_PAGE,
+            )
+            found.extend(page)
+            if len(page) < SIGNATURES_PER_PAGE:
+                break
+            if account.history_signature is None and len(found) >= self._max_backfill_signatures:
+                break
+            before = page[-1].signature
+        found.reverse()
+        return found
+
+    async def _fetch(self, listed: Sequence[Sequence[AddressSignature]]) -> dict[str, _Landed]:
+        """Read each transaction once, and its place in the block where a slot holds several."""
+        wanted = {entry.signature: entry for entries in listed for entry in entries if entry.error is None}
+        transactions = await asyncio.gather(
+            *(self._rpc.get_transaction(signature, "finalized") for signature in wanted)
+        )
+        by_slot: defaultdict[int, list[str]] = defaultdict(list)
+        for entry in wanted.values():
+            by_slot[entry.slot].append(entry.signature)
+        crowded = [slot for slot, signatures in by_slot.items() if len(signatures) > 1]
+        orders = await asyncio.gather(*(self._block_order(slot) for slot in crowded))
+        order = dict(zip(crowded, orders, strict=True))
+        landed: dict[str, _Landed] = {}
+        for transaction in transactions:
+            if transaction is None:
+                continue
+            place = order.get(transaction.slot)
+            if place is None:
+                landed[transaction.signature] = _Landed(transaction, 0)
+            elif transaction.signature in place:
+                landed[transaction.signature] = _Landed(transaction, place[transaction.signature])
+        return landed
+
+    async def _block_order(self, slot: int) -> dict[str, int]:
+        block = await self._rpc.get_block_transactions(slot)
+        if block is None:
+            raise RpcMalformedReplyError(
+                f"the endpoint lists transactions of slot {slot} but has no such block", slot=slot
+            )
+        return {transaction.signature: index for index, transaction in enumerate(block)}
+
+    async def _append(
+        self,
+        tracked: Sequence[TrackedAccount],
+        listed: Sequence[Sequence[AddressSignature]],
+        landed: Mapping[str, _Landed],
+    ) -> SyncReport:
+        explained = await self._explanations(list(landed))
+        changes: list[BalanceChange] = []
+        external: list[ExternalTransfer] = []
+        cursors: dict[str, tuple[str, int]] = {}
+        incomplete: list[str] = []
+        for account, entries in zip(tracked, listed, strict=True):
+            usable = _usable(entries, landed)
+            if len(usable) < len(entries):
+                incomplete.append(account.address)
+            if not usable:
+                continue
+            cursors[account.address] = (usable[-1].signature, usable[-1].slot)
+            ordered = sorted(
+                (landed[entry.signature] for entry in usable if entry.error is None),
+                key=lambda found: (found.transaction.slot, found.block_index),
+            )
+            for found in ordered:
+                self._add_change(account, found, explained, changes, external)
+
+        async def append(connection: AsyncConnection) -> tuple[int, int]:
+            found = await self._transactions.record_external(external, connection=connection)
+            rows = await self._history.append(changes, cursors=cursors, connection=connection)
+            return len(found), len(rows)
+
+        external_count, row_count = await self._database.run(append)
+        return SyncReport(len(tracked), len(landed), row_count, external_count, tuple(incomplete))
+
+    def _add_change(
+        self,
+        account: TrackedAccount,
+        found: _Landed,
+        explained: Mapping[tuple[str, str], _Explanation],
+        changes: list[BalanceChange],
+        external: list[ExternalTransfer],
+    ) -> None:
+        transaction = found.transaction
+        before, after = self._balances(account.address, transaction)
+        if before == after:
+            return
+        explanation = explained.get((transaction.signature, account.address))
+        if explanation is None:
+            transfer = self._external(account, transaction, after - before)
+            external.append(transfer)
+            explanation = _Explanation(transfer.type, None)
+        changes.append(
+            BalanceChange(
+                token_account=account.address,
+                owner_address=account.owner_address,
+                user_id=account.user_id,
+                signature=transaction.signature,
+                slot=transaction.slot,
+                block_index=found.block_index,
+                balance_before=before,
+                balance_after=after,
+                type=explanation.type,
+                reason=explanation.reason,
+                block_time=_time(transaction.block_time),
+            )
+        )
+
+    def _balances(self, token_account: str, transaction: LandedTransaction) -> tuple[int, int]:
+        """Return an account's balance before and after; an account that is missing held nothing."""
+        amounts = []
+        for holdings in (transaction.token_balances_before, transaction.token_balances_after):
+            holding = holdings.get(token_account)
+            is_ours = holding is not None and holding.mint == self._mint
+            amounts.append(holding.amount_base_units if holding is not None and is_ours else 0)
+        return amounts[0], amounts[1]
+
+    def _external(
+        self, account: TrackedAccount, transaction: LandedTransaction, change: int
+    ) -> ExternalTransfer:
+        counterparty = self._counterparty(account.address, transaction, change)
+        incoming = change > 0
+        return ExternalTransfer(
+            type=self._external_type(transaction, change),
+            signature=transaction.signature,
+            slot=transaction.slot,
+            token_account=account.address,
+            amount=abs(change),
+            from_address=counterparty if incoming else account.owner_address,
+            to_address=account.owner_address if incoming else counterparty,
+            from_user_id=None if incoming else account.user_id,
+            to_user_id=account.user_id if incoming else None,
+            block_time=_time(transaction.block_time),
+        )
+
+    def _external_type(self, transaction: LandedTransaction, change: int) -> ExternalType:
+        """Tell tokens that were created or destroyed from tokens that came or went."""
+        accounts = {*transaction.token_balances_before, *transaction.token_balances_after}
+        net = 0
+        for token_account in accounts:
+            before, after = self._balances(token_account, transaction)
+            net += after - before
+        if net == change:
+            return "mint" if change > 0 else "burn"
+        return "deposit" if change > 0 else "withdrawal"
+
+    def _counterparty(self, token_account: str, transaction: LandedTransaction, change: int) -> str | None:
+        """Return the owner on the other side where there is exactly one."""
+        holdings = {**transaction.token_balances_before, **transaction.token_balances_after}
+        owners = set()
+        for other, holding in holdings.items():
+            before, after = self._balances(other, transaction)
+            if other != token_account and (after - before) * change < 0:
+                owners.add(holding.owner)
+        return owners.pop() if len(owners) == 1 else None
+
+    async def _explanations(self, signatures: Sequence[str]) -> dict[tuple[str, str], _Explanation]:
+        """Return what our payments say of each (signature, token account)."""
+        payment, attempt = token_transactions.c, payment_attempts.c
+        explained: dict[tuple[str, str], _Explanation] = {}
+        for start in range(0, len(signatures), SIGNATURES_PER_QUERY):
+            query = (
+                sa.select(attempt.signature, payment.type, payment.reason, payment.instruction)
+                .join(token_transactions, payment.id == attempt.payment_id)
+                .where(attempt.signature.in_(signatures[start : start + SIGNATURES_PER_QUERY]))
+            )
+            async with self._database.reading() as connection:
+                rows = (await connection.execute(query)).all()
+            for signature, kind, reason, plan in rows:
+                for side in ("source", "destination"):
+                    if plan and plan.get(side):
+                        explained[signature, plan[side]] = _Explanation(kind, reason)
+        return explained
+
+
+def _usable(entries: Sequence[AddressSignature], landed: Mapping[str, _Landed]) -> list[AddressSignature]:
+    """Return the entries up to the first that the endpoint could not show, so that no gap is recorded."""
+    usable = []
+    for entry in entries:
+        if entry.error is None and entry.signature not in landed:
+            break
+        usable.append(entry)
+    return usable
+
+
+def _time(block_time: int | None) -> datetime | None:
+    return None if block_time is None else datetime.fromtimestamp(block_time, UTC)

@@ -1,0 +1,339 @@
+"""Intents: the payment, its balance reservation and its purchase, recorded in ONE transaction.
+
+Admission happens here and only here. Many intents that arrive together share one transaction, and a
+refusal of one undoes no neighbour, because refusals are decided before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deal_sdk.amounts import format_amount
+from deal_sdk.batching import Collector
+from deal_sdk.clock import Clock
+from deal_sdk.errors import ConstraintError, IdempotencyConflictError, InsufficientBalanceError
+from deal_sdk.payments.orders import Funds, Order
+from deal_sdk.records import Database, Transaction, row_to_transaction
+from deal_sdk.records.tables import (
+    balance_reservations,
+    token_accounts,
+    token_purchases,
+    token_rewards,
+    token_transactions,
+)
+
+MAX_INTENTS_PER_TRANSACTION: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An order with the balance that it is admitted against; no funds means that nothing is debited."""
+
+    order: Order
+    funds: Funds | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The payment as the database now holds it; `is_new` is false when the key was used before."""
+
+    payment: Transaction
+    is_new: bool
+
+
+IntentResult: TypeAlias = Recorded | BaseException
+
+
+class IntentStore:
+    """Records intents, many in one transaction."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Record into a database."""
+        self._database = database
+        self._clock = clock
+        self._lane: Collector[Intent, Recorded] = Collector(
+            self._create_batch, max_items=MAX_INTENTS_PER_TRANSACTION
+        )
+
+    async def create(self, intent: Intent) -> Recorded:
+        """Record an intent and reserve its balance, or return the payment that its key stands for.
+
+        Raises:
+            InsufficientBalanceError: when the balance less all reservations does not cover it; then
+                nothing was recorded.
+            IdempotencyConflictError: when the key was used with other input.
+            DatabaseError: when the database failed; whether it was recorded is then unknown.
+        """
+        return await self._lane.submit(intent)
+
+    async def find_by_key(self, idempotency_key: str, fingerprint: str) -> Transaction | None:
+        """Return the payment that a key stands for, so that a replay costs no limit.
+
+        Raises:
+            IdempotencyConflictError: when the key was used with other input.
+        """
+        async with self._database.reading() as connection:
+            row = (await self._rows_by_key(connection, [idempotency_key])).get(idempotency_key)
+        if row is None:
+            return None
+        _check_fingerprint(row, fingerprint)
+        return row_to_transaction(row)
+
+    async def close(self) -> None:
+        """Finish what was submitted."""
+        await self._lane.close()
+
+    async def _create_batch(self, intents: Sequence[Intent]) -> Sequence[IntentResult]:
+        try:
+            return await self._database.run(lambda connection: self._create_in(connection, intents))
+        except ConstraintError as error:
+            if len(intents) == 1:
+                return [error]
+        # One intent broke a constraint (a user removed meanwhile, say); alone, each shows which.
+        return [(await self._create_batch([intent]))[0] for intent in intents]
+
+    async def _create_in(self, connection: AsyncConnection, intents: Sequence[Intent]) -> list[IntentResult]:
+        keys = [intent.order.idempotency_key for intent in intents if intent.order.idempotency_key]
+        rows = await self._rows_by_key(connection, keys)
+        reserved = await self._lock_and_sum(connection, intents)
+        refused: dict[UUID, BaseException] = {}
+        accepted: list[Intent] = []
+        taken = set(rows)
+        for intent in intents:
+            if intent.order.idempotency_key in taken:
+                continue
+            refusal = _admit(intent, reserved)
+            if refusal is not None:
+                refused[intent.order.payment_id] = refusal
+                continue
+            accepted.append(intent)
+            if intent.order.idempotency_key is not None:
+                taken.add(intent.order.idempotency_key)
+        inserted = await self._insert(connection, accepted)
+        missing = [key for key in taken - set(rows) if key not in inserted]
+        rows |= await self._rows_by_key(connection, missing)
+        return [
+            refused.get(intent.order.payment_id) or _result(intent.order, inserted, rows)
+            for intent in intents
+        ]
+
+    @staticmethod
+    async def _rows_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Mapping[Any, Any]]:
+        if not keys:
+            return {}
+        query = sa.select(token_transactions).where(token_transactions.c.idempotency_key.in_(keys))
+        return {row["idempotency_key"]: row for row in (await connection.execute(query)).mappings()}
+
+    async def _lock_and_sum(
+        self, connection: AsyncConnection, intents: Sequence[Intent]
+    ) -> dict[str, list[tuple[int | None, int]]]:
+        """Lock the debited accounts in address order, then sum their reservations by landed slot."""
+        senders = {
+            intent.order.sender.token_account: intent.order.sender
+            for intent in intents
+            if intent.funds is not None and intent.order.sender is not None
+        }
+        if not senders:
+            return {}
+        now = self._clock.now()
+        rows = [
+            {"address": account, "owner_address": party.address, "user_id": party.user_id, "created_at": now}
+            for account, party in sorted(senders.items())
+        ]
+        await connection.execute(
+            self._database.insert(token_accounts).on_conflict_do_nothing(index_elements=["address"]), rows
+        )
+        lock = sa.select(token_accounts.c.address).where(token_accounts.c.address.in_(list(senders)))
+        await connection.execute(lock.order_by(token_accounts.c.address).with_for_update())
+        oldest_slot = min(intent.funds.slot for intent in intents if intent.funds is not None)
+        return await self._sum_reservations(connection, list(senders), oldest_slot)
+
+    @staticmethod
+    async def _sum_reservations(
+        connection: AsyncConnection, accounts: list[str], oldest_slot: int
+    ) -> dict[str, list[tuple[int | None, int]]]:
+        column = balance_reservations.c
+        counted = sa.or_(
+            column.state == "live", sa.and_(column.state == "landed", column.landed_slot > oldest_slot)
+        )
+        query = (
+            sa.select(column.token_account, column.landed_slot, sa.func.sum(column.amount))
+            .where(column.token_account.in_(accounts), counted)
+            .group_by(column.token_account, column.landed_slot)
+        )
+        sums: dict[str, list[tuple[int | None, int]]] = {account: [] for account in accounts}
+        for account, landed_slot, amount in await connection.execute(query):
+            sums[account].append((landed_slot, int(amount)))
+        return sums
+
+    async def _insert(
+        self, connection: AsyncConnection, accepted: Sequence[Intent]
+    ) -> dict[UUID | str, Mapping[Any, Any]]:
+        """Insert what was accepted and return the rows that went in, by payment id and by key."""
+        if not accepted:
+            return {}
+        rows = {intent.order.payment_id: _transaction_row(intent.order) for intent in accepted}
+        insert = (
+            self._database.insert(token_transactions)
+            .on_conflict_do_nothing(index_elements=["idempotency_key"])
+            .returning(token_transactions.c.id)
+        )
+        ids = set((await connection.execute(insert, list(rows.values()))).scalars())
+        new = [intent for intent in accepted if intent.order.payment_id in ids]
+        for table, row_of in _COMPANIONS:
+            companions = [row for intent in new if (row := row_of(intent)) is not None]
+            if companions:
+                await connection.execute(table.insert(), companions)
+        by_id: dict[UUID | str, Mapping[Any, Any]] = {payment_id: rows[payment_id] for payment_id in ids}
+        by_key = {row["idempotency_key"]: row for row in by_id.values() if row["idempotency_key"]}
+        return {**by_id, **by_key}
+
+
+def spendable(funds: Funds, reservations: Sequence[tuple[int | None, int]]) -> int:
+    """Return what a balance read at a slot leaves to spend.
+
+    A live reservation always counts; a landed one counts while the balance is older than its slot.
+
+    Args:
+        funds: the balance and the slot it was read at.
+        reservations: pairs of landed slot (None while live) and amount in base units.
+    """
+    held = sum(amount for slot, amount in reservations if slot is None or slot > funds.slot)
+    return funds.balance_base_units - held
+
+
+def _admit(
+    intent: Intent, reserved: Mapping[str, list[tuple[int | None, int]]]
+) -> InsufficientBalanceError | None:
+    if intent.funds is None or intent.order.sender is None:
+        return None
+    held = reserved[intent.order.sender.token_account]
+    available = spendable(intent.funds, held)
+    amount = intent.order.amount
+    if amount > available:
+        return insufficient(amount, available)
+    held.append((None, amount))
+    return None
+
+
+def insufficient(required: int, available: int) -> InsufficientBalanceError:
+    """Build the refusal that names what is required, available and missing."""
+    shown = max(available, 0)
+    return InsufficientBalanceError(
+        required=format_amount(required),
+        available=format_amount(shown),
+        deficit=format_amount(required - shown),
+    )
+
+
+def _result(
+    order: Order,
+    inserted: Mapping[UUID | str, Mapping[Any, Any]],
+    rows: Mapping[str, Mapping[Any, Any]],
+) -> IntentResult:
+    if order.payment_id in inserted:
+        return Recorded(row_to_transaction(inserted[order.payment_id]), is_new=True)
+    # The key was there before, came twice in this batch, or another process inserted it meanwhile.
+    key = order.idempotency_key
+    assert key is not None
+    return _replay(inserted[key] if key in inserted else rows[key], order)
+
+
+def _replay(row: Mapping[Any, Any], order: Order) -> IntentResult:
+    try:
+        _check_fingerprint(row, order.fingerprint)
+    except IdempotencyConflictError as error:
+        return error
+    return Recorded(row_to_transaction(row), is_new=False)
+
+
+def _check_fingerprint(row: Mapping[Any, Any], fingerprint: str) -> None:
+    if row["fingerprint"] != fingerprint:
+        raise IdempotencyConflictError(
+            "the idempotency key was used before with other input",
+            idempotency_key=row["idempotency_key"],
+            payment_id=str(row["id"]),
+        )
+
+
+def _transaction_row(order: Order) -> dict[str, Any]:
+    sender, recipient = order.sender, order.recipient
+    return {
+        "id": order.payment_id,
+        "idempotency_key": order.idempotency_key,
+        "fingerprint": order.fingerprint,
+        "type": order.type,
+        "status": "pending",
+        "from_user_id": sender.user_id if sender else None,
+        "to_user_id": recipient.user_id if recipient else None,
+        "from_address": sender.address if sender else None,
+        "to_address": recipient.address if recipient else None,
+        "amount": order.amount,
+        "reason": order.reason,
+        "instruction": order.plan.to_json(),
+        "signature": None,
+        "slot": None,
+        "evidence": None,
+        "created_at": order.created_at,
+        "updated_at": order.created_at,
+        "confirmed_at": None,
+        "finalized_at": None,
+    }
+
+
+def _reservation_row(intent: Intent) -> dict[str, Any] | None:
+    if intent.funds is None or intent.order.sender is None:
+        return None
+    return {
+        "payment_id": intent.order.payment_id,
+        "token_account": intent.order.sender.token_account,
+        "amount": intent.order.amount,
+        "state": "live",
+        "created_at": intent.order.created_at,
+    }
+
+
+def _reward_row(intent: Intent) -> dict[str, Any] | None:
+    order = intent.order
+    if order.reward_type is None:
+        return None
+    return {
+        "payment_id": order.payment_id,
+        "user_id": order.recipient.user_id if order.recipient else None,
+        "reward_type": order.reward_type,
+        "amount": order.amount,
+        "created_at": order.created_at,
+    }
+
+
+def _purchase_row(intent: Intent) -> dict[str, Any] | None:
+    order = intent.order
+    if order.purchase is None or order.sender is None:
+        return None
+    created: datetime = order.created_at
+    return {
+        "reservation_id": str(order.payment_id),
+        "payment_id": order.payment_id,
+        "user_id": str(order.sender.user_id or order.sender.address),
+        "token_mint": order.purchase.token_mint,
+        "subscription_id": order.purchase.subscription_id,
+        "max_purchases": order.purchase.max_purchases,
+        "amount": order.amount,
+        "state": "reserved",
+        "created_at": created,
+        "updated_at": created,
+    }
+
+
+_COMPANIONS: Final = (
+    (balance_reservations, _reservation_row),
+    (token_rewards, _reward_row),
+    (token_purchases, _purchase_row),
+)

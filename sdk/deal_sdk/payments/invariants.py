@@ -1,0 +1,211 @@
+"""The rules that SQL alone can prove, each a query for the rows that break it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import sqlalchemy as sa
+
+from deal_sdk.records.tables import (
+    ENDED_ATTEMPT_STATUSES,
+    LIVE_ATTEMPT_STATUSES,
+    balance_reservations,
+    payment_attempts,
+    token_balance_history,
+    token_purchases,
+    token_rewards,
+    token_transactions,
+    token_wallets,
+)
+
+BrokenRows: TypeAlias = sa.Select[str, str, str]
+"""A query for rows that break a rule: table, key, and what is wrong."""
+
+_payment = token_transactions.c
+_attempt = payment_attempts.c
+_reservation = balance_reservations.c
+_purchase = token_purchases.c
+_reward = token_rewards.c
+_wallet = token_wallets.c
+_history = token_balance_history.c
+
+_OPEN: Final = ("pending", "confirmed")
+_ENDED_WITHOUT_PAYING: Final = ("failed", "expired")
+_OURS: Final = _payment.instruction.is_not(None)
+
+
+def _broken(table: str, identity: Any, problem: str | sa.ColumnElement[str]) -> BrokenRows:
+    text = sa.literal(problem) if isinstance(problem, str) else problem
+    return sa.select(sa.literal(table), sa.cast(identity, sa.String), text)
+
+
+def _attempts(statuses: tuple[str, ...]) -> sa.Exists:
+    return (
+        sa.select(_attempt.id)
+        .where(_attempt.payment_id == _payment.id, _attempt.status.in_(statuses))
+        .exists()
+    )
+
+
+def _finalized_with_proof() -> BrokenRows:
+    proof = (
+        sa.select(_attempt.id)
+        .where(_attempt.payment_id == _payment.id, _attempt.status == "finalized")
+        .where(_attempt.signature == _payment.signature)
+        .exists()
+    )
+    return _broken(
+        "token_transactions", _payment.id, "finalized without a finalized attempt of its signature"
+    ).where(_OURS, _payment.status == "finalized", sa.or_(~proof, _payment.slot.is_(None)))
+
+
+def _failed_with_evidence() -> BrokenRows:
+    return _broken("token_transactions", _payment.id, "failed or expired without evidence").where(
+        _payment.status.in_(_ENDED_WITHOUT_PAYING), _payment.evidence.is_(None)
+    )
+
+
+def _ended_without_live_attempt() -> BrokenRows:
+    return _broken("token_transactions", _payment.id, "ended while an attempt may still land").where(
+        _payment.status.not_in(_OPEN), _attempts(LIVE_ATTEMPT_STATUSES)
+    )
+
+
+def _open_not_ended() -> BrokenRows:
+    return _broken("token_transactions", _payment.id, "open although an attempt was finalized").where(
+        _payment.status.in_(_OPEN), _attempts(("finalized",))
+    )
+
+
+def _one_live_attempt() -> BrokenRows:
+    return (
+        _broken("payment_attempts", sa.func.max(_attempt.id), "a second live attempt of its payment")
+        .where(_attempt.status.in_(LIVE_ATTEMPT_STATUSES))
+        .group_by(_attempt.payment_id)
+        .having(sa.func.count() > 1)
+    )
+
+
+def _ended_attempts_with_evidence() -> BrokenRows:
+    return _broken("payment_attempts", _attempt.id, "ended without evidence").where(
+        _attempt.status.in_(ENDED_ATTEMPT_STATUSES), _attempt.evidence.is_(None)
+    )
+
+
+def _reservations_follow() -> BrokenRows:
+    wanted = sa.case(
+        (_payment.status == "pending", "live"),
+        (_payment.status.in_(("confirmed", "finalized")), "landed"),
+        else_="released",
+    )
+    problem = sa.literal("is ") + _reservation.state + " although its payment is " + _payment.status
+    return (
+        _broken("balance_reservations", _reservation.payment_id, problem)
+        .join_from(balance_reservations, token_transactions, _payment.id == _reservation.payment_id)
+        .where(_reservation.state != wanted)
+    )
+
+
+def _reservations_amount() -> BrokenRows:
+    return (
+        _broken("balance_reservations", _reservation.payment_id, "holds another amount than its payment")
+        .join_from(balance_reservations, token_transactions, _payment.id == _reservation.payment_id)
+        .where(_reservation.amount != _payment.amount)
+    )
+
+
+def _debits_reserved() -> BrokenRows:
+    reserved = sa.select(_reservation.payment_id).where(_reservation.payment_id == _payment.id).exists()
+    return _broken("token_transactions", _payment.id, "debits a wallet without a reservation").where(
+        _OURS, _payment.from_address.is_not(None), ~reserved
+    )
+
+
+def _payments_in_history() -> BrokenRows:
+    """Compare each history row with the sum of our payments in its transaction."""
+    source = sa.type_coerce(_payment.instruction["source"].as_string(), sa.String)
+    destination = sa.type_coerce(_payment.instruction["destination"].as_string(), sa.String)
+    moved = sa.func.sum(
+        sa.case((destination == _history.token_account, _payment.amount), else_=-_payment.amount)
+    )
+    return (
+        _broken("token_balance_history", _history.id, "its change is not what its payments moved")
+        .join_from(
+            token_balance_history,
+            token_transactions,
+            sa.and_(
+                _payment.signature == _history.signature,
+                _payment.status == "finalized",
+                _OURS,
+                sa.or_(source == _history.token_account, destination == _history.token_account),
+            ),
+        )
+        .group_by(_history.id, _history.change)
+        .having(moved != sa.cast(_history.change, sa.BigInteger))
+    )
+
+
+def _purchases_follow() -> BrokenRows:
+    wanted = sa.case(
+        (_payment.status.in_(_OPEN), "reserved"),
+        (_payment.status == "finalized", "counted"),
+        else_="cancelled",
+    )
+    return (
+        _broken("token_purchases", _purchase.reservation_id, "its state is not what its payment says")
+        .join_from(token_purchases, token_transactions, _payment.id == _purchase.payment_id)
+        .where(_purchase.state != wanted)
+    )
+
+
+def _rewards_recorded() -> BrokenRows:
+    matching = (
+        sa.select(_reward.payment_id)
+        .where(_reward.payment_id == _payment.id, _reward.amount == _payment.amount)
+        .exists()
+    )
+    return _broken("token_transactions", _payment.id, "a reward without its row of the same amount").where(
+        _OURS, _payment.type == "reward", ~matching
+    )
+
+
+def _keys_have_fingerprints() -> BrokenRows:
+    return _broken("token_transactions", _payment.id, "has a key and no fingerprint of its input").where(
+        _OURS, _payment.idempotency_key.is_not(None), _payment.fingerprint.is_(None)
+    )
+
+
+def _wallets_consistent() -> BrokenRows:
+    return _broken("token_wallets", _wallet.id, "inactive and primary, or without its time").where(
+        _wallet.status == "inactive",
+        sa.or_(_wallet.is_primary, _wallet.disconnected_at.is_(None)),
+    )
+
+
+def _active_addresses_unique() -> BrokenRows:
+    return (
+        _broken("token_wallets", _wallet.address, "active more than once")
+        .where(_wallet.status == "active")
+        .group_by(_wallet.address)
+        .having(sa.func.count() > 1)
+    )
+
+
+SQL_INVARIANTS: Final[Mapping[str, BrokenRows]] = {
+    "finalized_payments_have_proof": _finalized_with_proof(),
+    "failed_payments_have_evidence": _failed_with_evidence(),
+    "ended_payments_have_no_live_attempt": _ended_without_live_attempt(),
+    "open_payments_have_no_finalized_attempt": _open_not_ended(),
+    "one_live_attempt_per_payment": _one_live_attempt(),
+    "ended_attempts_have_evidence": _ended_attempts_with_evidence(),
+    "reservations_follow_their_payments": _reservations_follow(),
+    "reservations_hold_the_amount": _reservations_amount(),
+    "debits_are_reserved": _debits_reserved(),
+    "history_is_what_payments_moved": _payments_in_history(),
+    "purchases_follow_their_payments": _purchases_follow(),
+    "rewards_are_recorded": _rewards_recorded(),
+    "keys_have_fingerprints": _keys_have_fingerprints(),
+    "wallets_are_consistent": _wallets_consistent(),
+    "active_addresses_are_unique": _active_addresses_unique(),
+}

@@ -1,0 +1,128 @@
+"""The values that a payment is made of: who, how much, what to sign, and what it promised."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import orjson
+
+from deal_sdk.amounts import BaseUnits
+from deal_sdk.errors import InvalidInputError
+
+PlanKind = Literal["transfer", "mint", "burn"]
+
+MAX_IDEMPOTENCY_KEY_LENGTH: Final = 255
+MAX_REASON_LENGTH: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One side of a payment: an address, with the user or the operator wallet behind it."""
+
+    address: str
+    token_account: str
+    user_id: UUID | None = None
+    tier: str | None = None
+    operator_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an attempt signs, complete enough to sign it again after a crash.
+
+    `authority` is the address whose signature moves the tokens: the owner, its delegate, or the
+    mint authority.
+    """
+
+    kind: PlanKind
+    authority: str
+    source: str | None
+    destination: str | None
+    destination_owner: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as the row of `token_transactions` keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """Read a plan back from its row."""
+        return cls(**value)
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseLimit:
+    """The purchase limit that a caller attaches to a transfer."""
+
+    token_mint: str
+    max_purchases: int
+    subscription_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Funds:
+    """A balance read from the chain, against which a debit is admitted."""
+
+    balance_base_units: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One payment, decided and not yet recorded."""
+
+    payment_id: UUID
+    type: str
+    amount: BaseUnits
+    plan: Plan
+    sender: Party | None
+    recipient: Party | None
+    reason: str | None
+    idempotency_key: str | None
+    fingerprint: str
+    created_at: datetime
+    reward_type: str | None = None
+    purchase: PurchaseLimit | None = None
+
+
+def check_idempotency_key(key: str | None) -> str | None:
+    """Accept a key of 1 to 255 characters, or none.
+
+    Raises:
+        InvalidInputError: for another length or type.
+    """
+    if key is None:
+        return None
+    if not isinstance(key, str) or not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH or "\x00" in key:
+        raise InvalidInputError(
+            f"an idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters, none of them NUL"
+        )
+    return key
+
+
+def check_reason(reason: str | None) -> str | None:
+    """Accept a reason of at most 1,000 characters, or none.
+
+    Raises:
+        InvalidInputError: for a longer one, another type, or a NUL, which PostgreSQL cannot store.
+    """
+    if reason is None:
+        return None
+    if not isinstance(reason, str) or len(reason) > MAX_REASON_LENGTH or "\x00" in reason:
+        raise InvalidInputError(f"a reason has at most {MAX_REASON_LENGTH} characters, none of them NUL")
+    return reason
+
+
+def fingerprint_of(**inputs: Any) -> str:
+    """Hash the caller's input, so that a key used again with other input is noticed.
+
+    What the caller gave is hashed, not what it resolved to: a user whose primary wallet changed
+    since still means the same payment.
+    """
+    canonical = orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS, default=str)
+    return hashlib.sha256(canonical).hexdigest()

@@ -1,0 +1,167 @@
+"""Who pays and who receives: a user, an address or an operator wallet, resolved to a token account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import sqlalchemy as sa
+from solders.pubkey import Pubkey
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deal_sdk.batching import Collector
+from deal_sdk.chain import parse_address
+from deal_sdk.errors import InvalidInputError, TokenError, UserNotFoundError, WalletNotFoundError
+from deal_sdk.payments.orders import Party
+from deal_sdk.records import Database
+from deal_sdk.records.tables import token_wallets, users
+
+PartyReference: TypeAlias = UUID | str
+"""A user's UUID, an address, or the name of an operator wallet such as "treasury"."""
+
+MAX_LOOKUPS_PER_QUERY: Final = 500
+_UUID_TEXT_LENGTH: Final = 36
+
+
+@dataclass(frozen=True, slots=True)
+class _UserWallets:
+    """What one lookup found: the user and their active addresses, the primary first."""
+
+    user_id: UUID
+    tier: str
+    addresses: tuple[str, ...]
+
+
+_Key: TypeAlias = UUID | str
+
+
+class PartyResolver:
+    """Resolves references, many in one query when many ask at once."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        operators: Mapping[str, str],
+        token_account_of: Callable[[Pubkey], Pubkey],
+    ) -> None:
+        """Resolve against a database and the operator's own wallets.
+
+        Args:
+            database: where users and wallets live.
+            operators: address by name, such as {"treasury": ...}.
+            token_account_of: derives the mint's associated token account of an owner.
+        """
+        self._database = database
+        self._operators = operators
+        self._names = {address: name for name, address in operators.items()}
+        self._token_account_of = token_account_of
+        self._lookups: Collector[_Key, _UserWallets | None] = Collector(
+            self._look_up, max_items=MAX_LOOKUPS_PER_QUERY, max_in_flight=4
+        )
+
+    async def resolve(self, reference: PartyReference, *, wallet: str | None = None) -> Party:
+        """Return the party behind a reference.
+
+        Args:
+            reference: a user's UUID, an address, or an operator wallet's name.
+            wallet: which active wallet of a user to take instead of the primary one.
+
+        Raises:
+            InvalidWalletAddressError: for a text that is none of the three, or an address that no
+                key can own.
+            UserNotFoundError: for a UUID that is no user's.
+            WalletNotFoundError: when the user has no active wallet, or `wallet` is not one of them.
+        """
+        user_id = _as_user_id(reference)
+        if user_id is not None:
+            return await self._resolve_user(user_id, wallet)
+        if wallet is not None:
+            raise InvalidInputError("a wallet can be chosen only for a user")
+        text = str(reference)
+        if text in self._operators:
+            return self._party(self._operators[text], operator_name=text)
+        address = str(parse_address(text, on_curve=True))
+        if address in self._names:
+            return self._party(address, operator_name=self._names[address])
+        found = await self._lookups.submit(address)
+        if found is None:
+            return self._party(address)
+        return self._party(address, user_id=found.user_id, tier=found.tier)
+
+    async def close(self) -> None:
+        """Finish the lookups under way."""
+        await self._lookups.close()
+
+    async def _resolve_user(self, user_id: UUID, wallet: str | None) -> Party:
+        found = await self._lookups.submit(user_id)
+        if found is None:
+            raise UserNotFoundError("there is no such user", user_id=str(user_id))
+        if wallet is not None and wallet not in found.addresses:
+            parse_address(wallet)
+            raise WalletNotFoundError(
+                "the wallet is not an active wallet of this user", user_id=str(user_id), address=wallet
+            )
+        if not found.addresses:
+            raise WalletNotFoundError("the user has no active wallet", user_id=str(user_id))
+        return self._party(wallet or found.addresses[0], user_id=user_id, tier=found.tier)
+
+    def _party(self, address: str, **details: Any) -> Party:
+        token_account = self._token_account_of(Pubkey.from_string(address))
+        return Party(address=address, token_account=str(token_account), **details)
+
+    async def _look_up(self, keys: Sequence[_Key]) -> Sequence[_UserWallets | BaseException | None]:
+        try:
+            async with self._database.reading() as connection:
+                by_user = await self._by_user(connection, [key for key in keys if isinstance(key, UUID)])
+                by_address = await self._by_address(connection, [key for key in keys if isinstance(key, str)])
+        except TokenError as error:
+            return [error] * len(keys)
+        return [by_user.get(key) if isinstance(key, UUID) else by_address.get(key) for key in keys]
+
+    @staticmethod
+    async def _by_user(connection: AsyncConnection, ids: list[UUID]) -> dict[UUID, _UserWallets]:
+        if not ids:
+            return {}
+        active = sa.and_(token_wallets.c.user_id == users.c.id, token_wallets.c.status == "active")
+        query = (
+            sa.select(users.c.id, users.c.tier, token_wallets.c.address)
+            .select_from(users.outerjoin(token_wallets, active))
+            .where(users.c.id.in_(ids))
+            .order_by(users.c.id, token_wallets.c.is_primary.desc(), token_wallets.c.connected_at)
+        )
+        found: dict[UUID, _UserWallets] = {}
+        for user_id, tier, address in await connection.execute(query):
+            known = found.get(user_id, _UserWallets(user_id, tier, ()))
+            addresses = known.addresses if address is None else (*known.addresses, address)
+            found[user_id] = _UserWallets(user_id, tier, addresses)
+        return found
+
+    @staticmethod
+    async def _by_address(connection: AsyncConnection, addresses: list[str]) -> dict[str, _UserWallets]:
+        if not addresses:
+            return {}
+        query = (
+            sa.select(token_wallets.c.address, users.c.id, users.c.tier)
+            .join(users, users.c.id == token_wallets.c.user_id)
+            .where(token_wallets.c.address.in_(addresses), token_wallets.c.status == "active")
+        )
+        return {
+            address: _UserWallets(user_id, tier, (address,))
+            for address, user_id, tier in await connection.execute(query)
+        }
+
+
+def _as_user_id(reference: PartyReference) -> UUID | None:
+    if isinstance(reference, UUID):
+        return reference
+    if not isinstance(reference, str):
+        raise InvalidInputError("a party is a user's UUID, an address or an operator wallet's name")
+    if len(reference) != _UUID_TEXT_LENGTH:
+        return None
+    try:
+        return UUID(reference)
+    except ValueError:
+        return None

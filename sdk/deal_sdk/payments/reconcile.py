@@ -1,0 +1,110 @@
+"""Reconciling: what was left open is carried on, and what the chain shows is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from deal_sdk.clock import Clock
+from deal_sdk.errors import TokenError
+from deal_sdk.payments.history_sync import HistorySync, SyncReport
+from deal_sdk.payments.orders import Plan
+from deal_sdk.payments.pipeline import PaymentPipeline
+from deal_sdk.records import Transaction
+
+logger = logging.getLogger(__name__)
+
+FULL_PASS_SECONDS: Final = 60.0
+MAX_TRIES_PER_MARK: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileReport:
+    """What a pass found: payments taken up again, and what was read from the chain."""
+
+    resumed_payments: int
+    history: SyncReport
+
+
+class Reconciler:
+    """Keeps records and chain together, by a loop of its own and whenever asked."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: PaymentPipeline,
+        history: HistorySync,
+        clock: Clock,
+        poll_interval_seconds: float,
+    ) -> None:
+        """Wire the parts; the loop begins with `start`."""
+        self._pipeline = pipeline
+        self._history = history
+        self._clock = clock
+        self._poll_interval_seconds = poll_interval_seconds
+        self._marked: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin the loop, which `close` ends."""
+        assert self._task is None
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """End the loop; a pass that is cut short is repeated by the next one."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def observe(self, payment: Transaction) -> None:
+        """Note the token accounts of a finalized payment, whose history is then read soon."""
+        if payment.status != "finalized" or not payment.instruction:
+            return
+        plan = Plan.from_json(payment.instruction)
+        for account in (plan.source, plan.destination):
+            if account is not None:
+                self._marked[account] = MAX_TRIES_PER_MARK
+
+    async def reconcile(self) -> ReconcileReport:
+        """Carry on every open payment and read the history of every tracked token account.
+
+        Raises:
+            ChainError, DatabaseError: what was done so far stays done.
+        """
+        resumed = await self._pipeline.resume()
+        return ReconcileReport(resumed, await self._history.sync())
+
+    async def sync_marked(self) -> None:
+        """Read the history of the accounts that recent payments moved."""
+        accounts = list(self._marked)
+        if not accounts:
+            return
+        report = await self._history.sync(accounts)
+        for account in accounts:
+            self._count_down(account, found_all=account not in report.incomplete)
+
+    def _count_down(self, account: str, *, found_all: bool) -> None:
+        # An endpoint may list a finalized transaction a little late, so one clean look is not enough.
+        tries = self._marked.get(account, 0) - (MAX_TRIES_PER_MARK // 4 if found_all else 1)
+        if tries > 0:
+            self._marked[account] = tries
+        else:
+            self._marked.pop(account, None)
+
+    async def _run(self) -> None:
+        next_full_pass = self._clock.monotonic() + FULL_PASS_SECONDS
+        while True:
+            await self._clock.sleep(self._poll_interval_seconds)
+            try:
+                if self._clock.monotonic() >= next_full_pass:
+                    next_full_pass = self._clock.monotonic() + FULL_PASS_SECONDS
+                    await self.reconcile()
+                else:
+                    await self.sync_marked()
+            except TokenError as error:
+                logger.warning("reconciling waits: %s (%s)", error.message, error.code)
+            except Exception:
+                logger.exception("a pass of reconciling failed")

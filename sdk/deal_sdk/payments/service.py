@@ -1,0 +1,320 @@
+"""TokenService: the DEAL token for callers, every payment through the same admission."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, Protocol
+from uuid import UUID
+
+from solders.pubkey import Pubkey
+
+from deal_sdk.amounts import Amount, BaseUnits, parse_amount, to_decimal
+from deal_sdk.chain import MintFacts, Rpc
+from deal_sdk.errors import ConfigurationError, InvalidInputError
+from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
+from deal_sdk.payments.delegation import Delegations
+from deal_sdk.payments.orders import Party, Plan, PurchaseLimit
+from deal_sdk.payments.parties import PartyReference, PartyResolver
+from deal_sdk.records import Transaction
+from deal_sdk.settings import WaitFor
+
+TREASURY: Final = "treasury"
+"""The operator wallet that fees go to and that holds the mint authority."""
+
+
+class ServicePrices(Protocol):
+    """Says what a service costs."""
+
+    async def get_service_fee(self, service_type: str) -> BaseUnits:
+        """Return the fee in base units."""
+        ...
+
+
+class DisplayBalances(Protocol):
+    """Balances for display, at most a few minutes old."""
+
+    async def current(self, token_account: str) -> int:
+        """Return base units from the cache, or from the chain where the cache has none."""
+        ...
+
+
+class TokenService:
+    """Moves DEAL between users, addresses and operator wallets, and reads what they hold."""
+
+    def __init__(
+        self,
+        *,
+        mint: MintFacts,
+        rpc: Rpc,
+        admission: Admission,
+        parties: PartyResolver,
+        delegations: Delegations,
+        prices: ServicePrices,
+        balances: DisplayBalances,
+    ) -> None:
+        """Wire the parts; nothing runs yet."""
+        self._mint = mint
+        self._rpc = rpc
+        self._admission = admission
+        self._parties = parties
+        self._delegations = delegations
+        self._prices = prices
+        self._balances = balances
+
+    async def get_balance(self, user_id: PartyReference, *, wallet: str | None = None) -> Decimal:
+        """Return what a user, address or operator wallet holds, in whole DEAL, at most 300 s old.
+
+        It is for display; a payment reads the chain again.
+
+        Raises:
+            UserNotFoundError, WalletNotFoundError, InvalidWalletAddressError: for the party.
+        """
+        party = await self._parties.resolve(user_id, wallet=wallet)
+        return self._shown(await self._balances.current(party.token_account))
+
+    async def balance_of(self, party_id: PartyReference, *, wallet: str | None = None) -> Decimal:
+        """Read a balance from the chain at the confirmed commitment, past every cache."""
+        party = await self._parties.resolve(party_id, wallet=wallet)
+        balance = await self._rpc.get_token_balance(Pubkey.from_string(party.token_account))
+        return self._shown(balance.amount_base_units)
+
+    async def total_supply(self) -> Decimal:
+        """Return the mint's supply in whole tokens."""
+        return self._shown((await self._rpc.get_token_supply(self._mint.address)).amount_base_units)
+
+    async def transfer(
+        self,
+        from_id: PartyReference,
+        to_id: PartyReference,
+        amount: Amount,
+        reason: str | None = None,
+        *,
+        purchase_limit: PurchaseLimit | None = None,
+        wallet: str | None = None,
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "confirmed",
+    ) -> Transaction:
+        """Transfer DEAL: limits first, then the balance, then a recorded intent, then the chain.
+
+        Args:
+            from_id: a user's UUID, an address whose key the backend holds, or an operator wallet's name.
+            to_id: a user's UUID, an address, or an operator wallet's name.
+            amount: whole DEAL as `str` or `Decimal`, up to 8 decimals.
+            reason: up to 1,000 characters, for the record.
+            purchase_limit: counts this transfer as a purchase.
+            wallet: which of the sending user's wallets pays.
+            idempotency_key: the same key again returns the same payment.
+            wait_for: "recorded", "confirmed" or "finalized".
+
+        Returns:
+            The payment with its status and signature.
+
+        Raises:
+            InvalidAmountError, InvalidWalletAddressError, UserNotFoundError, WalletNotFoundError,
+                SignatureRequiredError, LimitExceededError, InsufficientBalanceError: nothing happened.
+            PaymentPendingError: the wait ran out; the payment goes on.
+            TransactionFailedError: it provably did not happen.
+        """
+        units = self._units(amount)
+
+        async def draft() -> Draft:
+            sender = await self._parties.resolve(from_id, wallet=wallet)
+            recipient = await self._parties.resolve(to_id)
+            plan = _transfer_plan(sender, recipient, authority=sender.address)
+            return Draft(units, plan, sender, recipient, debits=True, purchase_limit=purchase_limit)
+
+        inputs = {
+            "from": from_id,
+            "to": to_id,
+            "amount": units,
+            "wallet": wallet,
+            "purchase_limit": purchase_limit,
+        }
+        options = PaymentOptions(reason, idempotency_key, wait_for)
+        return await self._admission.pay("transfer", inputs, options, draft)
+
+    async def transfer_from(
+        self,
+        spender_id: PartyReference,
+        from_id: PartyReference,
+        to_id: PartyReference,
+        amount: Amount,
+        reason: str | None = None,
+        *,
+        wallet: str | None = None,
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "confirmed",
+    ) -> Transaction:
+        """Transfer out of a wallet that approved the spender before, without its owner's key.
+
+        Args:
+            spender_id: who was approved; the backend must hold this key.
+            from_id: whose DEAL it is.
+            to_id: who receives it.
+            amount: whole DEAL, within what is left of the approval.
+            reason: up to 1,000 characters.
+            wallet: which of the owner's wallets pays.
+            idempotency_key: the same key again returns the same payment.
+            wait_for: "recorded", "confirmed" or "finalized".
+
+        Raises:
+            DelegationError: when the spender is not the delegate, or its allowance does not cover it.
+        """
+        units = self._units(amount)
+
+        async def draft() -> Draft:
+            spender = await self._parties.resolve(spender_id)
+            sender = await self._parties.resolve(from_id, wallet=wallet)
+            recipient = await self._parties.resolve(to_id)
+            await self._delegations.check(sender, spender, units)
+            plan = _transfer_plan(sender, recipient, authority=spender.address)
+            return Draft(units, plan, sender, recipient, debits=True)
+
+        inputs = {"spender": spender_id, "from": from_id, "to": to_id, "amount": units, "wallet": wallet}
+        options = PaymentOptions(reason, idempotency_key, wait_for)
+        return await self._admission.pay("transfer", inputs, options, draft)
+
+    async def deduct_service_fee(
+        self,
+        user_id: UUID | str,
+        service_type: str,
+        *,
+        wallet: str | None = None,
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "confirmed",
+    ) -> Transaction:
+        """Charge a user what a service costs now, to the treasury.
+
+        Args:
+            user_id: the user's UUID.
+            service_type: "search", "goal", "analysis", "notification" or one with a stored price.
+            wallet: which of the user's wallets pays.
+            idempotency_key: the same key again returns the same payment, also after a change of price.
+            wait_for: "recorded", "confirmed" or "finalized".
+
+        Raises:
+            UnknownServiceTypeError: for a service without a price.
+            InsufficientBalanceError: says what is required, available and missing.
+        """
+
+        async def draft() -> Draft:
+            fee = await self._prices.get_service_fee(service_type)
+            sender = await self._parties.resolve(user_id, wallet=wallet)
+            treasury = await self._parties.resolve(TREASURY)
+            plan = _transfer_plan(sender, treasury, authority=sender.address)
+            return Draft(fee, plan, sender, treasury, debits=True)
+
+        inputs = {"user": user_id, "service_type": service_type, "wallet": wallet}
+        options = PaymentOptions(service_type, idempotency_key, wait_for)
+        return await self._admission.pay("service_fee", inputs, options, draft)
+
+    async def mint(
+        self,
+        to_id: PartyReference,
+        amount: Amount,
+        reason: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "confirmed",
+    ) -> Transaction:
+        """Create new DEAL in a wallet; the backend must hold the mint authority.
+
+        Raises:
+            ConfigurationError: for a mint whose supply is fixed.
+            SignatureRequiredError: when the mint authority's key is elsewhere.
+        """
+        units = self._units(amount)
+
+        async def draft() -> Draft:
+            recipient = await self._parties.resolve(to_id)
+            authority = self._mint_authority()
+            plan = Plan("mint", authority, None, recipient.token_account, recipient.address)
+            return Draft(units, plan, None, recipient, debits=False)
+
+        options = PaymentOptions(reason, idempotency_key, wait_for)
+        return await self._admission.pay("mint", {"to": to_id, "amount": units}, options, draft)
+
+    async def burn(
+        self,
+        from_id: PartyReference,
+        amount: Amount,
+        reason: str | None = None,
+        *,
+        wallet: str | None = None,
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "confirmed",
+    ) -> Transaction:
+        """Destroy DEAL of a wallet whose key the backend holds.
+
+        Raises:
+            InsufficientBalanceError: when the wallet holds less.
+        """
+        units = self._units(amount)
+
+        async def draft() -> Draft:
+            sender = await self._parties.resolve(from_id, wallet=wallet)
+            plan = Plan("burn", sender.address, sender.token_account, None, None)
+            return Draft(units, plan, sender, None, debits=True)
+
+        options = PaymentOptions(reason, idempotency_key, wait_for)
+        inputs = {"from": from_id, "amount": units, "wallet": wallet}
+        return await self._admission.pay("burn", inputs, options, draft)
+
+    async def approve(
+        self,
+        owner_id: PartyReference,
+        delegate_id: PartyReference,
+        amount: Amount,
+        *,
+        wallet: str | None = None,
+        replace: bool = False,
+    ) -> str:
+        """Let a delegate move up to an amount out of the owner's token account.
+
+        A token account has one delegate, so approving another one ends the first.
+
+        Args:
+            owner_id: whose DEAL it is; the backend must hold the key.
+            delegate_id: who may move it.
+            amount: whole DEAL; it replaces what was left of an earlier approval.
+            wallet: which of the owner's wallets.
+            replace: end another delegate's live approval.
+
+        Returns:
+            The signature of the confirmed approval.
+
+        Raises:
+            DelegateInUseError: when another delegate is live and `replace` is False.
+        """
+        owner = await self._parties.resolve(owner_id, wallet=wallet)
+        delegate = await self._parties.resolve(delegate_id)
+        return await self._delegations.approve(owner, delegate, self._units(amount), replace=replace)
+
+    async def revoke(self, owner_id: PartyReference, *, wallet: str | None = None) -> str:
+        """End whatever approval the owner's token account has and return the confirmed signature."""
+        return await self._delegations.revoke(await self._parties.resolve(owner_id, wallet=wallet))
+
+    async def allowance(
+        self, owner_id: PartyReference, delegate_id: PartyReference, *, wallet: str | None = None
+    ) -> Decimal:
+        """Return what a delegate may still move, in whole DEAL; zero for anyone who is not the delegate."""
+        owner = await self._parties.resolve(owner_id, wallet=wallet)
+        delegate = await self._parties.resolve(delegate_id)
+        return self._shown(await self._delegations.allowance(owner, delegate))
+
+    def _units(self, amount: Amount) -> BaseUnits:
+        return parse_amount(amount, decimals=self._mint.decimals)
+
+    def _shown(self, amount_base_units: int) -> Decimal:
+        return to_decimal(amount_base_units, decimals=self._mint.decimals)
+
+    def _mint_authority(self) -> str:
+        if self._mint.mint_authority is None:
+            raise ConfigurationError("the mint has no mint authority; its supply is fixed")
+        return str(self._mint.mint_authority)
+
+
+def _transfer_plan(sender: Party, recipient: Party, *, authority: str) -> Plan:
+    if sender.token_account == recipient.token_account:
+        raise InvalidInputError("sender and recipient are the same wallet", address=sender.address)
+    return Plan("transfer", authority, sender.token_account, recipient.token_account, recipient.address)

@@ -38,7 +38,7 @@ class TestMigrations:
             await connection.run_sync(metadata.drop_all)
             await connection.run_sync(metadata.create_all)
         assert migrated == await rules(database)
-        assert any("uq_payment_attempts_live" in rule for rule in migrated["payment_attempts"])
+        assert any("uq_payment_attempts_live" in rule and "WHERE" in rule for rule in migrated)
 
     async def test_an_upgrade_of_a_current_database_changes_nothing(self, database: Database) -> None:
         await schema.upgrade(database)
@@ -46,24 +46,21 @@ class TestMigrations:
         await schema.check_schema(database)
 
 
-async def rules(database: Database) -> dict[str, set[str]]:
-    """Return what the database says of checks and partial indexes, as it words them itself."""
-
-    def read(connection: sa.Connection) -> dict[str, set[str]]:
-        inspector = sa.inspect(connection)
-        return {
-            table: {
-                f"{check['name']}: {check['sqltext']}" for check in inspector.get_check_constraints(table)
-            }
-            | {
-                f"{index['name']} {index['column_names']} {index['unique']} {index.get('dialect_options')}"
-                for index in inspector.get_indexes(table)
-            }
-            for table in metadata.tables
-        }
-
+async def rules(database: Database) -> set[str]:
+    """Return what the database says of every rule and index, as it words them itself."""
+    if database.dialect == "sqlite":
+        statement = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> 'alembic_version'"
+    else:
+        statement = (
+            "SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)"
+            " FROM pg_constraint WHERE conrelid::regclass::text <> 'alembic_version'"
+            " UNION SELECT indexdef FROM pg_indexes"
+            " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        )
     async with database.reading() as connection:
-        return await connection.run_sync(read)
+        texts = [str(text) for (text,) in await connection.exec_driver_sql(statement)]
+    # The order of a table's rules is no part of its schema.
+    return {line.strip(" ,\t") for text in texts for line in text.splitlines()}
 
 
 class TestOpening:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -55,6 +56,7 @@ def create_engines(location: DatabaseLocation, *, busy_timeout_seconds: float, p
         hide_parameters=True,
     )
     _listen(engine)
+    sa.event.listen(engine.sync_engine, "connect", _return_plain_uuids)
     sa.event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return Engines(engine, snapshot)
@@ -130,6 +132,20 @@ def _postgresql_arguments(lock_timeout_seconds: float) -> dict[str, Any]:
 
 def _listen(engine: AsyncEngine) -> None:
     sa.event.listen(engine.sync_engine, "handle_error", on_statement_error)
+
+
+def _return_plain_uuids(connection: Any, _record: object) -> None:
+    # asyncpg's own UUID is a subclass, which orjson refuses to write.
+    async def set_codec(driver_connection: Any) -> None:
+        await driver_connection.set_type_codec(
+            "uuid",
+            schema="pg_catalog",
+            encoder=lambda value: value.bytes,
+            decoder=lambda value: UUID(bytes=bytes(value)),
+            format="binary",
+        )
+
+    connection.run_async(set_codec)
 
 
 def _refuse_closed_connection(connection: Any, _record: object, _proxy: object) -> None:

@@ -1,0 +1,326 @@
+"""DEAL balances, cached by token account, each with the slot it was read at.
+
+Owns the cached balance and the fast answer whether a user can pay. A value of an older slot never replaces
+a newer one. Never authorises a debit: the payment reserves its amount against a fresh reading.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, Protocol
+
+from deal_sdk.amounts import DEAL_DECIMALS, MAX_U64, Amount, parse_amount, to_decimal
+from deal_sdk.cache.flights import Flights
+from deal_sdk.cache.manager import DEFAULT_PREFIX, DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
+from deal_sdk.clock import Clock
+from deal_sdk.errors import InvalidInputError, StoreUnavailableError
+from deal_sdk.limits.outages import OutageLog
+from deal_sdk.limits.rules import UserKey, check_id, encode
+from deal_sdk.limits.scripts import load_script
+from deal_sdk.limits.store import Store
+from deal_sdk.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+CACHE_NAME: Final = "balances"
+KEEP_SLOT_SECONDS: Final = 3_600
+"""How long the newest slot is remembered after the last write; no reading is that late."""
+_MILLISECONDS: Final = 1000
+
+
+class BalanceReader(Protocol):
+    """Reads the chain."""
+
+    async def read_balance(self, token_account: str) -> tuple[int, int]:
+        """Return a token account's amount in base units and the slot at which it was read."""
+        ...
+
+
+class AccountResolver(Protocol):
+    """Knows which token account a user pays from."""
+
+    async def resolve(self, user_id: UserKey) -> str:
+        """Return the address of the user's token account."""
+        ...
+
+
+class ReservationReader(Protocol):
+    """Knows what is promised to payments."""
+
+    async def reserved(self, token_account: str, slot: int) -> int:
+        """Return the base units that still count against a balance read at `slot`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CachedBalance:
+    """A balance, the slot it was read at, and its age when it was served."""
+
+    amount_base_units: int
+    slot: int
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceCheck:
+    """Whether a user could pay now, reservations counted; in whole tokens."""
+
+    sufficient: bool
+    available: Decimal
+    required: Decimal
+    deficit: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    balance: CachedBalance | None
+    guard: str | None
+    """The guard of the entry; None when the store did not answer."""
+
+
+class BalanceManager:
+    """Answers balances from the cache, else from the chain."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        reader: BalanceReader,
+        resolver: AccountResolver,
+        reservations: ReservationReader,
+        clock: Clock,
+        metrics: Metrics,
+        ttl_seconds: float = DEFAULT_TTL_SECONDS,
+        decimals: int = DEAL_DECIMALS,
+        prefix: str = DEFAULT_PREFIX,
+    ) -> None:
+        """Keep the parts; nothing is asked yet.
+
+        Args:
+            store: where balances are cached.
+            reader: the chain.
+            resolver: from users to token accounts.
+            reservations: what is promised to payments.
+            clock: tells the age of entries.
+            metrics: counts hits and misses and the age of what is served.
+            ttl_seconds: how long a balance is served before the chain is read again.
+            decimals: the mint's.
+            prefix: begins every key.
+
+        Raises:
+            InvalidInputError: for a lifetime out of range.
+        """
+        if not 0 < ttl_seconds <= MAX_TTL_SECONDS:
+            raise InvalidInputError(f"a lifetime must be above 0 and at most {MAX_TTL_SECONDS:.0f} s")
+        self._store = store
+        self._reader = reader
+        self._resolver = resolver
+        self._reservations = reservations
+        self._clock = clock
+        self._metrics = metrics
+        self._ttl_seconds = ttl_seconds
+        self._decimals = decimals
+        self._prefix = f"{prefix}balance:"
+        self._flights: Flights[CachedBalance] = Flights()
+        self._outages = OutageLog(logger, clock)
+
+    async def get(self, token_account: str) -> CachedBalance | None:
+        """Return the cached balance, or None where there is none or the store is down."""
+        return (await self._look_up(token_account)).balance
+
+    async def load(self, token_account: str) -> CachedBalance:
+        """Read the chain and cache what it says; where a newer slot is cached, that is returned.
+
+        Raises:
+            ChainError: when the chain could not be read.
+        """
+        seen = await self._peek(token_account)
+        return await self._load(token_account, seen.guard)
+
+    async def get_or_load(self, token_account: str) -> CachedBalance:
+        """Return the cached balance, else read the chain once for all who wait.
+
+        Raises:
+            ChainError: when the chain had to be read and could not be.
+        """
+        seen = await self._look_up(token_account)
+        if seen.balance is not None:
+            return seen.balance
+        flight = f"{seen.guard or ''}:{token_account}"
+        return await self._flights.join(flight, lambda: self._load(token_account, seen.guard))
+
+    async def put(self, token_account: str, amount_base_units: int, slot: int) -> CachedBalance | None:
+        """Cache a balance that is known from a transaction; one of an older slot is ignored.
+
+        Args:
+            token_account: an address.
+            amount_base_units: 0 to 2**64-1.
+            slot: at which the balance holds, 0 to 2**64-1.
+
+        Returns:
+            What is cached now; None when the store is down.
+
+        Raises:
+            InvalidInputError: for an amount or slot out of range.
+        """
+        return await self._write("put", token_account, amount_base_units, slot, "")
+
+    async def invalidate(self, token_account: str, *, slot: int = 0) -> bool:
+        """Forget a cached balance, and make readings under way not be cached.
+
+        Args:
+            token_account: an address.
+            slot: the slot of the change, if known: no older reading is cached from then on.
+
+        Returns:
+            Whether the store took it; when it is down the entry may live on until its end.
+
+        Raises:
+            InvalidInputError: for a slot out of range.
+        """
+        self._flights.leave(f":{token_account}")
+        return await self._run("drop", token_account, 0, slot, uuid.uuid4().hex) is not None
+
+    async def refresh(self, user_id: UserKey) -> CachedBalance:
+        """Read the user's balance from the chain, whatever is cached.
+
+        Raises:
+            ChainError: when the chain could not be read.
+            WalletNotFoundError: when the user has no wallet.
+        """
+        return await self.load(await self._resolver.resolve(user_id))
+
+    async def update_balance_cache(
+        self, user_id: UserKey, new_balance: Amount, slot: int | None = None
+    ) -> None:
+        """Cache a user's balance as of a slot; an older slot is ignored, no slot only invalidates.
+
+        Args:
+            user_id: whose balance.
+            new_balance: in whole tokens, zero or more.
+            slot: at which it holds. Without it nobody knows whether it is newer, so it is read again.
+
+        Raises:
+            InvalidAmountError: for a balance that is no amount.
+            WalletNotFoundError: when the user has no wallet.
+        """
+        amount = self._parse_balance(new_balance)
+        token_account = await self._resolver.resolve(user_id)
+        if slot is None:
+            await self.invalidate(token_account)
+        else:
+            await self.put(token_account, amount, slot)
+
+    async def check_balance(self, user_id: UserKey, required: Amount) -> BalanceCheck:
+        """Say whether the user could pay, for display and for a fast refusal.
+
+        A cached balance that would not do is read again first, so that nobody is refused for a stale value.
+        The answer authorises nothing: the payment checks again when it reserves.
+
+        Args:
+            user_id: who would pay.
+            required: in whole tokens.
+
+        Raises:
+            InvalidAmountError: for a required amount that is no amount.
+            WalletNotFoundError: when the user has no wallet.
+            ChainError: when the chain had to be read and could not be.
+        """
+        required_base_units = parse_amount(required, decimals=self._decimals)
+        token_account = await self._resolver.resolve(user_id)
+        cached = await self.get(token_account)
+        if cached is not None:
+            available = await self._available(token_account, cached)
+            if available >= required_base_units:
+                return self._check(available, required_base_units)
+        available = await self._available(token_account, await self.load(token_account))
+        return self._check(available, required_base_units)
+
+    async def close(self) -> None:
+        """Cancel the readings under way."""
+        await self._flights.close()
+
+    async def _available(self, token_account: str, balance: CachedBalance) -> int:
+        reserved = await self._reservations.reserved(token_account, balance.slot)
+        return max(balance.amount_base_units - reserved, 0)
+
+    def _check(self, available: int, required: int) -> BalanceCheck:
+        deficit = max(required - available, 0)
+        available_tokens, required_tokens, deficit_tokens = (
+            to_decimal(amount, decimals=self._decimals) for amount in (available, required, deficit)
+        )
+        return BalanceCheck(deficit == 0, available_tokens, required_tokens, deficit_tokens)
+
+    async def _look_up(self, token_account: str) -> _Seen:
+        seen = await self._peek(token_account)
+        outcome = "error" if seen.guard is None else "miss" if seen.balance is None else "hit"
+        self._metrics.cache_requests.labels(cache=CACHE_NAME, outcome=outcome).inc()
+        if seen.balance is not None:
+            self._metrics.cache_staleness_seconds.observe(seen.balance.age_seconds)
+        return seen
+
+    async def _peek(self, token_account: str) -> _Seen:
+        try:
+            text, guard = await self._store.command("HMGET", self._key(token_account), "v", "g")
+        except StoreUnavailableError as error:
+            self._outages.say(error, "balances are read from the chain")
+            return _Seen(None, None)
+        balance = self._parse(text) if text else None
+        if balance is not None and balance.age_seconds >= self._ttl_seconds:
+            balance = None
+        return _Seen(balance, guard.decode() if guard is not None else "")
+
+    async def _load(self, token_account: str, guard: str | None) -> CachedBalance:
+        amount, slot = await self._reader.read_balance(token_account)
+        loaded = CachedBalance(amount, slot, 0.0)
+        if guard is None:
+            return loaded
+        cached = await self._write("fill", token_account, amount, slot, guard)
+        return cached if cached is not None and cached.slot > slot else loaded
+
+    async def _write(
+        self, verb: str, token_account: str, amount_base_units: int, slot: int, guard: str
+    ) -> CachedBalance | None:
+        text = await self._run(verb, token_account, amount_base_units, slot, guard)
+        return self._parse(text) if text else None
+
+    async def _run(
+        self, verb: str, token_account: str, amount_base_units: int, slot: int, guard: str
+    ) -> bytes | None:
+        _check_u64("amount_base_units", amount_base_units)
+        _check_u64("slot", slot)
+        stored_at_ms = int(self._clock.now().timestamp() * _MILLISECONDS)
+        keep_ms = math.ceil(max(self._ttl_seconds, KEEP_SLOT_SECONDS) * _MILLISECONDS)
+        # All as text: a 64-bit integer must not become a Lua number on its way.
+        arguments = (verb, str(amount_base_units), str(slot), str(stored_at_ms), guard, str(keep_ms))
+        script = load_script("balance", "balance", package="deal_sdk.cache")
+        try:
+            text: bytes = await self._store.run(script, [self._key(token_account)], arguments)
+        except StoreUnavailableError as error:
+            self._outages.say(error, f"a cached balance was not changed ({verb})")
+            return None
+        return text
+
+    def _parse(self, text: bytes) -> CachedBalance | None:
+        amount, slot, stored_at_ms = map(int, text.split())
+        age_seconds = self._clock.now().timestamp() - stored_at_ms / _MILLISECONDS
+        return CachedBalance(amount, slot, max(age_seconds, 0.0))
+
+    def _parse_balance(self, balance: Amount) -> int:
+        is_zero = (
+            isinstance(balance, str | Decimal) and set(str(balance)) <= {"0", "."} and "0" in str(balance)
+        )
+        return 0 if is_zero else parse_amount(balance, decimals=self._decimals)
+
+    def _key(self, token_account: str) -> str:
+        check_id("token_account", token_account)
+        return f"{self._prefix}{{{encode(token_account)}}}"
+
+
+def _check_u64(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_U64:
+        raise InvalidInputError(f"{name} must be an int of 0 to 2**64-1")

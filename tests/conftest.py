@@ -94,6 +94,11 @@ def _missing(reason: str) -> None:
     pytest.skip(reason)
 
 
+def _check_mark(request: pytest.FixtureRequest, mark: str) -> None:
+    if request.node.get_closest_marker(mark) is None:
+        pytest.fail(f"taken by getfixturevalue without the mark {mark}", pytrace=False)
+
+
 def _run(make: Callable[[], ServerT]) -> Iterator[ServerT]:
     try:
         server = make()
@@ -113,8 +118,9 @@ def _redis_of_session() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis_server(_redis_of_session: RedisServer) -> Iterator[RedisServer]:
+def redis_server(request: pytest.FixtureRequest, _redis_of_session: RedisServer) -> Iterator[RedisServer]:
     """A flushed redis-server that the test may kill, pause and restart; it is healed afterwards."""
+    _check_mark(request, "redis")
     _redis_of_session.flush()
     yield _redis_of_session
     if _redis_of_session.running:
@@ -153,8 +159,11 @@ def _postgres_of_session() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_server(_postgres_of_session: PostgresServer) -> Iterator[PostgresServer]:
+def postgres_server(
+    request: pytest.FixtureRequest, _postgres_of_session: PostgresServer
+) -> Iterator[PostgresServer]:
     """A running PostgreSQL that the test may stop, crash and start; it is healed afterwards."""
+    _check_mark(request, "postgres")
     _postgres_of_session.heal()
     yield _postgres_of_session
     _postgres_of_session.heal()

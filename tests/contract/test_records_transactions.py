@@ -162,9 +162,8 @@ class TestQueries:
         order = [(payment.created_at, payment.id.hex) for payment in found]
         assert order == sorted(order, reverse=newest_first)
 
-    @pytest.mark.parametrize(
-        "filters",
-        [
+    async def test_a_filter_that_cannot_be_one_is_refused(self, recorder: TransactionRecorder) -> None:
+        refused: list[dict[str, Any]] = [
             {"user_id": "x"},
             {"wallet": ""},
             {"wallet": "a\x00"},
@@ -180,13 +179,10 @@ class TestQueries:
             {"cursor": "eyJhIjoxfQ"},
             {"cursor": "é"},
             {"cursor": "A" * 600},
-        ],
-    )
-    async def test_a_filter_that_cannot_be_one_is_refused(
-        self, recorder: TransactionRecorder, filters: dict[str, Any]
-    ) -> None:
-        with pytest.raises(InvalidInputError):
-            await recorder.query(**filters)
+        ]
+        for filters in refused:
+            with pytest.raises(InvalidInputError):
+                await recorder.query(**filters)
 
     async def test_a_cursor_belongs_to_its_query(
         self, database: Database, recorder: TransactionRecorder
@@ -301,18 +297,16 @@ class TestRecordExternal:
         (payment,) = await recorder.record_external([deposit(1, block_time=happened)])
         assert (payment.finalized_at, payment.created_at) == (happened, manual_clock.now())
 
-    @pytest.mark.parametrize(
-        ("values", "error"),
-        [
+    async def test_what_cannot_be_a_transfer_is_refused_with_its_neighbours(
+        self, recorder: TransactionRecorder
+    ) -> None:
+        refused: list[tuple[dict[str, Any], type[Exception]]] = [
             ({"type": "reward"}, InvalidInputError),
             ({"amount": 0}, InvalidAmountError),
             ({"amount": 2**63}, InvalidAmountError),
             ({"signature": ""}, InvalidInputError),
-        ],
-    )
-    async def test_what_cannot_be_a_transfer_is_refused(
-        self, recorder: TransactionRecorder, values: dict[str, Any], error: type[Exception]
-    ) -> None:
-        with pytest.raises(error):
-            await recorder.record_external([deposit(1), deposit(2, **values)])
+        ]
+        for values, error in refused:
+            with pytest.raises(error):
+                await recorder.record_external([deposit(1), deposit(2, **values)])
         assert await recorder.count() == 0

@@ -150,9 +150,13 @@ def _new_rows(
         if (change.token_account, change.signature) in recorded:
             continue
         end = ends.get(change.token_account)
+        changes_nothing = change.balance_before == change.balance_after
+        if changes_nothing and (end is None or change.position <= end.position):
+            # It left no row when it was seen before, so that it cannot be told from a new one.
+            continue
         if end is not None:
             _check_continues(change, end)
-        if change.balance_before == change.balance_after:
+        if changes_nothing:
             continue
         sequence = 1 if end is None else end.sequence + 1
         ends[change.token_account] = _End(sequence, change.balance_after, change.position)

@@ -1,0 +1,140 @@
+"""Every error that the package raises, as one tree.
+
+    TokenError
+    ├── InvalidInputError                 the caller's input; nothing happened
+    │   ├── InvalidAmountError
+    │   ├── InvalidWalletAddressError
+    │   ├── UnknownServiceTypeError
+    │   └── IdempotencyConflictError      the key was used with other input
+    ├── ConfigurationError                settings that cannot work
+    │   ├── ChainMismatchError            the database belongs to another chain or mint
+    │   └── SchemaError                   the database's schema is not this version's
+    ├── UserNotFoundError, WalletNotFoundError, PaymentNotFoundError
+    ├── UserAlreadyExistsError
+    ├── WalletAlreadyConnectedError
+    ├── InsufficientBalanceError          says required, available and deficit
+    ├── LimitExceededError                says which limits refused and when to come back
+    │   ├── PurchaseLimitExceededError
+    │   └── RateLimitExceededError
+    ├── SignatureRequiredError            the backend holds no key for that wallet
+    ├── FeePayerError                     the fee payer's lamports run out
+    ├── KeystoreError                     a key cannot be unlocked or stored
+    ├── DelegateInUseError                another live delegate would be replaced
+    ├── DelegationError                   a delegation is missing, exhausted or replaced
+    ├── MintNotFoundError, UnsupportedMintError
+    ├── PaymentPendingError               not a failure: the wait ended before the payment did
+    ├── TransactionFailedError            proven not to have happened; carries the evidence
+    │   └── TransactionExpiredError
+    ├── ChainError                        the RPC side
+    │   ├── RpcUnavailableError
+    │   │   ├── RpcTimeoutError
+    │   │   └── RpcRateLimitedError
+    │   ├── RpcRefusedError               a JSON-RPC error reply, with its code and data
+    │   └── RpcMalformedReplyError
+    ├── DatabaseError
+    │   ├── DatabaseUnavailableError
+    │   ├── DatabaseBusyError
+    │   └── ConstraintError               a rule that the database itself keeps
+    ├── HistoryGapError                   a balance that does not continue the recorded chain
+    └── StoreUnavailableError             Redis: limits or cache
+
+Each class has a stable `code` for programs, `retryable` (the same call may succeed later without
+changes), and `outcome`, which answers what the caller must believe about the money.
+
+Owns the classes and the dispatcher that hands them on. Never translates another library's
+exceptions: each area does that in its `_errors`.
+"""
+
+from deal_sdk.errors.base import Outcome, TokenError
+from deal_sdk.errors.dispatcher import ErrorDispatcher, ErrorHandler
+from deal_sdk.errors.inputs import (
+    ChainMismatchError,
+    ConfigurationError,
+    IdempotencyConflictError,
+    InvalidAmountError,
+    InvalidInputError,
+    InvalidWalletAddressError,
+    PaymentNotFoundError,
+    SchemaError,
+    UnknownServiceTypeError,
+    UserAlreadyExistsError,
+    UserNotFoundError,
+    WalletAlreadyConnectedError,
+    WalletNotFoundError,
+)
+from deal_sdk.errors.payments import (
+    DelegateInUseError,
+    DelegationError,
+    FeePayerError,
+    InsufficientBalanceError,
+    KeystoreError,
+    LimitExceededError,
+    MintNotFoundError,
+    PaymentPendingError,
+    PurchaseLimitExceededError,
+    RateLimitExceededError,
+    SignatureRequiredError,
+    TransactionExpiredError,
+    TransactionFailedError,
+    UnsupportedMintError,
+)
+from deal_sdk.errors.systems import (
+    ChainError,
+    ConstraintError,
+    DatabaseBusyError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    HistoryGapError,
+    RpcMalformedReplyError,
+    RpcRateLimitedError,
+    RpcRefusedError,
+    RpcTimeoutError,
+    RpcUnavailableError,
+    StoreUnavailableError,
+)
+
+__all__ = [
+    "ChainError",
+    "ChainMismatchError",
+    "ConfigurationError",
+    "ConstraintError",
+    "DatabaseBusyError",
+    "DatabaseError",
+    "DatabaseUnavailableError",
+    "DelegateInUseError",
+    "DelegationError",
+    "ErrorDispatcher",
+    "ErrorHandler",
+    "FeePayerError",
+    "HistoryGapError",
+    "IdempotencyConflictError",
+    "InsufficientBalanceError",
+    "InvalidAmountError",
+    "InvalidInputError",
+    "InvalidWalletAddressError",
+    "KeystoreError",
+    "LimitExceededError",
+    "MintNotFoundError",
+    "Outcome",
+    "PaymentNotFoundError",
+    "PaymentPendingError",
+    "PurchaseLimitExceededError",
+    "RateLimitExceededError",
+    "RpcMalformedReplyError",
+    "RpcRateLimitedError",
+    "RpcRefusedError",
+    "RpcTimeoutError",
+    "RpcUnavailableError",
+    "SchemaError",
+    "SignatureRequiredError",
+    "StoreUnavailableError",
+    "TokenError",
+    "TransactionExpiredError",
+    "TransactionFailedError",
+    "UnknownServiceTypeError",
+    "UnsupportedMintError",
+    "UserAlreadyExistsError",
+    "UserNotFoundError",
+    "WalletAlreadyConnectedError",
+    "WalletNotFoundError",
+]

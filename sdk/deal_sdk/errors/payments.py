@@ -1,0 +1,131 @@
+"""Why a payment is refused, pending or proven not to have happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deal_sdk.errors.base import Outcome, TokenError
+
+
+class InsufficientBalanceError(TokenError):
+    """A balance that does not cover the payment once live reservations are counted."""
+
+    code = "insufficient_balance"
+
+    def __init__(self, *, required: str, available: str, deficit: str) -> None:
+        """Keep the three amounts, each in whole tokens as text."""
+        super().__init__(
+            f"Insufficient balance. Required: {required}, Available: {available}, Deficit: {deficit}",
+            required=required,
+            available=available,
+            deficit=deficit,
+        )
+        self.required = required
+        self.available = available
+        self.deficit = deficit
+
+
+class LimitExceededError(TokenError):
+    """A limit that refused the payment before anything was recorded or sent."""
+
+    code = "limit_exceeded"
+    retryable = True
+
+    def __init__(self, message: str, *, limits: tuple[str, ...], retry_after_seconds: float) -> None:
+        """Keep the names of every limit that refused and the longest wait among them."""
+        super().__init__(message, limits=list(limits), retry_after_seconds=retry_after_seconds)
+        self.limits = limits
+        self.retry_after_seconds = retry_after_seconds
+
+
+class PurchaseLimitExceededError(LimitExceededError):
+    """A purchase beyond the number allowed within the period."""
+
+    code = "purchase_limit_exceeded"
+
+
+class RateLimitExceededError(LimitExceededError):
+    """A request beyond the tier's window or burst."""
+
+    code = "rate_limit_exceeded"
+
+
+class SignatureRequiredError(TokenError):
+    """A wallet whose key the backend does not hold; its owner must sign."""
+
+    code = "signature_required"
+
+
+class FeePayerError(TokenError):
+    """A fee payer without the lamports that the next transaction needs; nothing was recorded."""
+
+    code = "fee_payer"
+    retryable = True
+
+
+class KeystoreError(TokenError):
+    """A key that cannot be stored or unlocked; the message never holds key material."""
+
+    code = "keystore"
+
+
+class DelegateInUseError(TokenError):
+    """An approval that would replace another live delegate of the token account."""
+
+    code = "delegate_in_use"
+
+
+class DelegationError(TokenError):
+    """A delegation that is missing, exhausted or was replaced."""
+
+    code = "delegation"
+
+
+class MintNotFoundError(TokenError):
+    """An address at which there is no token mint."""
+
+    code = "mint_not_found"
+
+
+class UnsupportedMintError(TokenError):
+    """A mint with extensions under which an amount sent is not the amount received."""
+
+    code = "unsupported_mint"
+
+
+class PaymentPendingError(TokenError):
+    """The wait ended before the payment did; it is recorded, and is neither done nor failed."""
+
+    code = "payment_pending"
+    outcome = Outcome.UNKNOWN
+
+    def __init__(self, payment_id: str, *, signature: str | None = None) -> None:
+        """Keep the id under which the payment can be followed."""
+        super().__init__(
+            f"payment {payment_id} is still pending; it was not refused and must not be made again",
+            payment_id=payment_id,
+            signature=signature,
+        )
+        self.payment_id = payment_id
+        self.signature = signature
+
+
+class TransactionFailedError(TokenError):
+    """A payment that provably did not happen, with the evidence (slot, height, endpoint, error)."""
+
+    code = "transaction_failed"
+    outcome = Outcome.FAILED_ON_CHAIN
+
+    def __init__(self, message: str, *, payment_id: str | None = None, **evidence: Any) -> None:
+        """Keep the payment's id and the proof."""
+        super().__init__(message, payment_id=payment_id, **evidence)
+        self.payment_id = payment_id
+        self.evidence: Mapping[str, Any] = evidence
+
+
+class TransactionExpiredError(TransactionFailedError):
+    """A transaction whose blockhash ran out by the finalized height before it landed."""
+
+    code = "transaction_expired"
+    retryable = True

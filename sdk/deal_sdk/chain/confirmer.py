@@ -210,7 +210,8 @@ class Confirmer:
         transaction, previous = following.transaction, following.broadcast
         if transaction is None or (previous is not None and previous.is_under_way):
             return
-        following.broadcast = Broadcast(transaction, again=previous is not None)
+        report = None if previous is None else previous.report
+        following.broadcast = Broadcast(transaction, again=previous is not None, report=report)
         following.broadcast_at_seconds = now
         self._sender.start(following.broadcast)
 

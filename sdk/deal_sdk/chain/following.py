@@ -66,7 +66,7 @@ class Following:
 
     @property
     def last_report(self) -> SendReport | None:
-        """Return what the node said to the latest broadcast that came back."""
+        """Return the last refusal of its broadcasts, or that there was none; None before the first is back."""
         return None if self.broadcast is None else self.broadcast.report
 
     async def reached(self, level: Level) -> Verdict:
@@ -134,7 +134,7 @@ class Following:
         """End as expired; the confirmer holds the evidence that it can never land."""
         report = self.last_report
         refusal = None if report is None else report.to_evidence()
-        self._settle(Verdict("expired", True, None, None, {**evidence, "slot": None, "error": refusal}))
+        self._settle(Verdict("expired", True, None, refusal, {**evidence, "slot": None, "error": refusal}))
 
     def close(self) -> None:
         """Cancel those who wait; what became of the transaction stays unknown."""

@@ -86,7 +86,10 @@ class Sender:
 
     async def _run(self, broadcast: Broadcast) -> None:
         try:
-            broadcast.report = await self.send(broadcast.transaction, again=broadcast.again)
+            report = await self.send(broadcast.transaction, again=broadcast.again)
+            # Rebroadcasts are not simulated: the reason that the first one's preflight gave is kept.
+            if report.error is not None or broadcast.report is None:
+                broadcast.report = report
         except Exception:
             logger.exception("a broadcast of %s broke", broadcast.transaction.signature)
         finally:
@@ -95,7 +98,7 @@ class Sender:
 
 @dataclass(slots=True)
 class Broadcast:
-    """One background broadcast and, once it is back, what the node said."""
+    """One background broadcast, and the last refusal of these bytes, or that there was none yet."""
 
     transaction: SignedTransaction
     again: bool

@@ -121,24 +121,17 @@ class AccountStore:
 
     def record(self, slot: int, key: Pubkey, before: Account | None, after: Account | None) -> None:
         """Enter a change that LiteSVM already holds."""
-        versions = self._versions.get(key)
-        if versions is None:
-            self._versions[key] = [(BASE_SLOT, before), (slot, after)]
-        elif versions[-1][0] == slot:
-            versions[-1] = (slot, after)
-        else:
-            versions.append((slot, after))
+        versions = self._versions.setdefault(key, [(BASE_SLOT, before)])
+        replaced = [versions.pop()] if versions[-1][0] == slot else []
+        versions.append((slot, after))
         self._touched.setdefault(slot, {})[key] = None
-        self._index(key, before, after)
-
-    def _index(self, key: Pubkey, before: Account | None, after: Account | None) -> None:
         old = identity_of(before) if before is not None else None
         new = identity_of(after) if after is not None else None
-        if old == new:
-            return
-        self._restless.add(key)
-        if new is not None:
-            self.index.add(key, new)
+        if old != new:
+            self._restless.add(key)
+            if new is not None:
+                self.index.add(key, new)
+            self._reindex(key, replaced, versions)
 
     def touched(self, slot: int) -> Iterator[Pubkey]:
         """Iterate over the addresses that changed in a slot that is not compacted yet."""

@@ -75,7 +75,7 @@ def missing_docstrings(module: Module) -> list[str]:
 def floats_in_money(module: Module) -> list[str]:
     """Find binary fractions where money is handled: literals, annotations, `float()` and `/`.
 
-    Only durations may be fractions, and they say so: their names end with `_seconds`.
+    Only durations may be fractions, and they say so: their names are `seconds` or end with `_seconds`.
     """
     if module.package != "deal_sdk" or module.area not in MONEY_AREAS:
         return []
@@ -175,7 +175,7 @@ def _speaks_of_seconds(node: ast.AST) -> bool:
             names = [ast.unparse(item) for item in (node.left, *node.comparators)]
         case _:
             return False
-    return any(name.lower().endswith(_TIME_SUFFIX) for name in names)
+    return any(f"_{name.lower()}".endswith(_TIME_SUFFIX) for name in names)
 
 
 def _divides_numbers(node: ast.BinOp | ast.AugAssign) -> bool:

@@ -82,6 +82,7 @@ def test_a_breach_is_noticed(rule: Rule, module: Module) -> None:
         (rules.missing_docstrings, sample(DOCUMENTED + 'def f():\n    """F."""\n    def g(): pass')),
         (rules.floats_in_money, sample("wait_seconds = 0.5\nWAIT_SECONDS: Final = 0.5")),
         (rules.floats_in_money, sample("def f(wait_seconds: float = 0.5): pass")),
+        (rules.floats_in_money, sample("def f(seconds: float): pass")),
         (rules.floats_in_money, sample("def f(a, b=1, *, wait_seconds=0.5): pass")),
         (rules.floats_in_money, sample("wait(timeout_seconds=elapsed / 2)")),
         (rules.floats_in_money, sample("if age_seconds > 0.5: pass")),

@@ -17,3 +17,8 @@ async def driver() -> AsyncIterator[Driver]:
         driver = Driver(localnet)
         await driver.fund()
         yield driver
+
+
+@pytest.fixture
+async def fuzzed(driver: Driver) -> Localnet:
+    return driver.localnet

@@ -153,6 +153,14 @@ class BalanceManager:
         flight = f"{seen.guard or ''}:{token_account}"
         return await self._flights.join(flight, lambda: self._load(token_account, seen.guard))
 
+    async def current(self, token_account: str) -> int:
+        """Return a balance in base units for display, from the cache or else from the chain.
+
+        Raises:
+            ChainError: when the chain had to be read and could not be.
+        """
+        return (await self.get_or_load(token_account)).amount_base_units
+
     async def put(self, token_account: str, amount_base_units: int, slot: int) -> CachedBalance | None:
         """Cache a balance that is known from a transaction; one of an older slot is ignored.
 

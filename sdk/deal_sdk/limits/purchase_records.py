@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,8 +20,7 @@ from deal_sdk.limits.rules import PurchaseRule, UserKey, check_id
 from deal_sdk.records import Database, parse_user_id
 from deal_sdk.records.tables import purchase_policies, token_purchases, users
 
-PurchaseState = Literal["reserved", "counted", "cancelled"]
-_HELD: tuple[PurchaseState, ...] = ("reserved", "counted")
+_HELD: Final = ("reserved", "counted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +49,18 @@ class PurchaseRecords:
         """Keep the database; nothing is read yet."""
         self._database = database
 
-    async def add(
-        self,
-        connection: AsyncConnection,
-        reservation_id: str,
-        rule: PurchaseRule,
-        *,
-        state: PurchaseState,
-        amount_base_units: int | None = None,
-    ) -> bool:
-        """Add a purchase inside the caller's transaction, so that it stands or falls with the payment.
+    async def add_counted(self, reservation_id: str, rule: PurchaseRule) -> bool:
+        """Record a purchase that no payment of ours stands behind, in a commit shared with other callers.
 
         Args:
-            connection: of a write transaction.
-            reservation_id: the payment's id.
+            reservation_id: under which it was counted.
             rule: what it was counted under.
-            state: "reserved" before the payment, "counted" once it happened.
-            amount_base_units: what was bought for, if known.
 
         Returns:
             False when the id was recorded before; nothing changes then.
+
+        Raises:
+            DatabaseError: when it could not be recorded.
         """
         now = self._database.clock.now()
         statement = (
@@ -80,39 +71,18 @@ class PurchaseRecords:
                 token_mint=rule.token_mint,
                 subscription_id=rule.subscription_id,
                 max_purchases=rule.max_purchases,
-                amount=amount_base_units,
-                state=state,
+                state="counted",
                 created_at=now,
                 updated_at=now,
             )
             .on_conflict_do_nothing(index_elements=["reservation_id"])
             .returning(token_purchases.c.reservation_id)
         )
-        return (await connection.execute(statement)).first() is not None
 
-    async def settle(self, connection: AsyncConnection, reservation_id: str, state: PurchaseState) -> bool:
-        """Turn a reserved purchase into a counted or a cancelled one, inside the caller's transaction.
+        async def unit(connection: AsyncConnection) -> bool:
+            return (await connection.execute(statement)).first() is not None
 
-        Returns:
-            False when there is no reserved purchase by that id.
-        """
-        statement = (
-            sa.update(token_purchases)
-            .where(token_purchases.c.reservation_id == reservation_id, token_purchases.c.state == "reserved")
-            .values(state=state, updated_at=self._database.clock.now())
-            .returning(token_purchases.c.reservation_id)
-        )
-        return (await connection.execute(statement)).first() is not None
-
-    async def add_counted(self, reservation_id: str, rule: PurchaseRule) -> bool:
-        """Record a purchase that is counted for good, in a commit shared with other callers.
-
-        Raises:
-            DatabaseError: when it could not be recorded.
-        """
-        return await self._database.write(
-            lambda connection: self.add(connection, reservation_id, rule, state="counted")
-        )
+        return await self._database.write(unit)
 
     async def held(self, user_id: UserKey, token_mint: str, period_seconds: int) -> HeldPurchases:
         """Count the purchases that may still belong to a running period, and say when the first was made.
@@ -148,12 +118,19 @@ class PurchaseRecords:
             return PurchaseStats(*(await connection.execute(query)).one())
 
     async def forget(self, user_id: UserKey, token_mint: str, period_seconds: int) -> int:
-        """Mark the purchases of the running period as cancelled, and return how many they were."""
+        """Mark the purchases of the running period as cancelled, and return how many they were.
+
+        A purchase that belongs to a payment keeps its state, which follows the payment's.
+        """
         now = self._database.clock.now()
         since = now - timedelta(seconds=period_seconds)
         statement = (
             sa.update(token_purchases)
-            .where(*_of(user_id, token_mint), token_purchases.c.created_at > since)
+            .where(
+                *_of(user_id, token_mint),
+                token_purchases.c.created_at > since,
+                token_purchases.c.payment_id.is_(None),
+            )
             .values(state="cancelled", updated_at=now)
         )
 

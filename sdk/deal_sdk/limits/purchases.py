@@ -20,7 +20,13 @@ from deal_sdk.errors import DatabaseError, StoreUnavailableError
 from deal_sdk.limits.gate import Gate, Reservation
 from deal_sdk.limits.outages import OutageLog
 from deal_sdk.limits.purchase_records import PurchasePolicy, PurchaseRecords, PurchaseStats
-from deal_sdk.limits.rules import DEFAULT_PURCHASE_PERIOD_SECONDS, PurchaseRule, UserKey, check_id
+from deal_sdk.limits.rules import (
+    DEFAULT_PURCHASE_PERIOD_SECONDS,
+    PurchaseRule,
+    UserKey,
+    check_id,
+    empty_record,
+)
 from deal_sdk.limits.store import Store
 
 logger = logging.getLogger(__name__)
@@ -224,7 +230,10 @@ class TokenPurchaseTracker:
         return await self._records.delete_before(self._clock.now() - timedelta(seconds=self._period_seconds))
 
     async def reset_purchase_count(self, user_id: UserKey, token_mint: str) -> None:
-        """Let the user begin a new period; the record keeps the purchases as cancelled.
+        """Let the user begin a new period; the purchases stay recorded.
+
+        Should the store lose its data before the old period would have ended, purchases that belong to
+        payments count again.
 
         Raises:
             StoreUnavailableError: when the store failed; calling again is safe.
@@ -232,11 +241,15 @@ class TokenPurchaseTracker:
         """
         check_id("user_id", str(user_id))
         check_id("token_mint", token_mint)
-        # The record first: a counter that is gone is rebuilt from it.
         await self._records.forget(user_id, token_mint, self._period_seconds)
         keys = self._gate.keys
-        await self._store.command(
-            "DEL", keys.purchase_count(user_id, token_mint), keys.purchase_record(user_id, token_mint)
+        # A trace stays, so that the purchases of payments, which no reset may change, are not counted anew.
+        trace = empty_record(user_id, token_mint)
+        await asyncio.gather(
+            self._store.command(
+                "SET", keys.purchase_record(user_id, token_mint), trace, "PX", self._period_seconds * 1000
+            ),
+            self._store.command("DEL", keys.purchase_count(user_id, token_mint)),
         )
 
     async def set_policy(

@@ -175,17 +175,12 @@ class KeySpace:
             self.purchase_count(rule.user_id, rule.token_mint),
             self.purchase_record(rule.user_id, rule.token_mint),
         )
-        tail = {
-            "userId": str(rule.user_id),
-            "tokenMint": rule.token_mint,
-            "maxCount": rule.max_purchases,
-            "subscriptionId": rule.subscription_id,
-        }
         # The script writes the record's head, which it reads again, and leaves this part as it is.
+        tail = _record_tail(rule.user_id, rule.token_mint, rule.max_purchases, rule.subscription_id)
         arguments = (
             str(rule.max_purchases),
             str(rule.period_seconds * 1000),
-            json.dumps(tail, separators=(",", ":"))[1:],
+            tail,
             "ask" if self.ask_when_lost else "trust",
             "0",
             "0",
@@ -225,6 +220,12 @@ def rate_field(operation: str, kind: LimitKind) -> str:
     return f"{kind}:{encode(operation)}"
 
 
+def empty_record(user_id: UserKey, token_mint: str) -> str:
+    """Return the record of a user without a running period: a trace that there was one."""
+    head = '{"currentCount":0,"periodEndTimestamp":0,"lastPurchaseTimestamp":0,'
+    return head + _record_tail(user_id, token_mint, 0, None)
+
+
 def check_id(name: str, value: str) -> None:
     """Accept an id that can be a key and a column.
 
@@ -246,6 +247,16 @@ def encode(text: str) -> str:
     Two different ids never meet, and none can close the hash tag or start another part.
     """
     return quote(text, safe="")
+
+
+def _record_tail(user_id: UserKey, token_mint: str, maximum: int, subscription_id: str | None) -> str:
+    fields = {
+        "userId": str(user_id),
+        "tokenMint": token_mint,
+        "maxCount": maximum,
+        "subscriptionId": subscription_id,
+    }
+    return json.dumps(fields, separators=(",", ":"))[1:]
 
 
 def _tag(user_id: UserKey) -> str:

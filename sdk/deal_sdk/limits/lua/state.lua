@@ -97,12 +97,14 @@ function purchase.give_back(keys, receipt, now_us)
   if not ends_ms or text_of(ends_ms) ~= taken_ms or count <= 0 then
     return
   end
+  local tail = string.match(record, '^{"currentCount":%d+,"periodEndTimestamp":%d+(,.*)$') or '}'
   if count == 1 then
-    redis.call('DEL', keys[1], keys[2])
+    -- The next purchase begins a period. The record stays as a trace, or it would be looked up in SQL.
+    redis.call('DEL', keys[1])
+    redis.call('SET', keys[2], '{"currentCount":0,"periodEndTimestamp":0' .. tail, 'PX', period_ms)
     return
   end
-  local tail = string.match(record, '^{"currentCount":%d+,"periodEndTimestamp":%d+(,.*)$')
-  purchase.write(keys, count - 1, ends_ms, now_ms, tonumber(period_ms), tail or '}')
+  purchase.write(keys, count - 1, ends_ms, now_ms, tonumber(period_ms), tail)
 end
 
 -- window: a log of hits. A hit is noted at the end of its granule and counts for window_ms from there, so

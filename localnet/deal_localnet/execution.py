@@ -31,11 +31,13 @@ from .records import (
 ACCOUNT_OVERHEAD_BYTES: Final = 128
 RENT_LAMPORTS_PER_BYTE: Final = 6_960
 LOADED_ACCOUNT_OVERHEAD_BYTES: Final = 64
-FEE_ONLY_ERRORS: Final = frozenset({
-    "ProgramAccountNotFound",
-    "InvalidProgramForExecution",
-    "MaxLoadedAccountsDataSizeExceeded",
-})
+FEE_ONLY_ERRORS: Final = frozenset(
+    {
+        "ProgramAccountNotFound",
+        "InvalidProgramForExecution",
+        "MaxLoadedAccountsDataSizeExceeded",
+    }
+)
 
 States = list[Account | None]
 
@@ -136,9 +138,7 @@ class Executor:
             posts: dict[Pubkey, Account | None] = {}
         else:
             posts = {key: account if account.lamports else None for key, account in result.post_accounts()}
-            after = [
-                posts.get(key, state) for key, state in zip(transaction.keys, before, strict=True)
-            ]
+            after = [posts.get(key, state) for key, state in zip(transaction.keys, before, strict=True)]
             error = self._rent_error(transaction, before, after)
             if error is not None:
                 after, posts = self._with_fee(before, fee), {}

@@ -5,10 +5,12 @@ from typing import Any, Final
 from .base58 import b58encode
 from .parse_programs import PARSERS
 
-MEMO_NAMES: Final = frozenset({
-    "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr",
-    "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo",
-})
+MEMO_NAMES: Final = frozenset(
+    {
+        "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr",
+        "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo",
+    }
+)
 
 
 def parse_instruction(

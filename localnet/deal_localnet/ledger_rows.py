@@ -24,14 +24,16 @@ def account_rows(accounts: States) -> list[tuple[Any, ...]]:
     rows = []
     for key, account in accounts:
         state = account or Account(0, b"", Pubkey.default())
-        rows.append((
-            bytes(key),
-            state.lamports.to_bytes(8, "little"),
-            state.data,
-            bytes(state.owner),
-            state.executable,
-            state.rent_epoch.to_bytes(8, "little"),
-        ))
+        rows.append(
+            (
+                bytes(key),
+                state.lamports.to_bytes(8, "little"),
+                state.data,
+                bytes(state.owner),
+                state.executable,
+                state.rent_epoch.to_bytes(8, "little"),
+            )
+        )
     return rows
 
 
@@ -66,9 +68,7 @@ def _packed(execution: Execution) -> dict[str, Any]:
             for holding in getattr(execution, side)
         ]
     if execution.inner is not None:
-        packed["inner"] = [
-            [_packed_instruction(item) for item in group] for group in execution.inner
-        ]
+        packed["inner"] = [[_packed_instruction(item) for item in group] for group in execution.inner]
     return packed
 
 

@@ -141,7 +141,5 @@ def _token_filter(value: Any) -> tuple[str, Pubkey]:
         raise invalid_params("Invalid params: invalid value: map, expected map with a single key.")
     field, address = next(iter(value.items()))
     if field not in ("mint", "programId"):
-        raise RpcError(
-            -32602, f"Invalid params: unknown variant `{field}`, expected `mint` or `programId`."
-        )
+        raise RpcError(-32602, f"Invalid params: unknown variant `{field}`, expected `mint` or `programId`.")
     return field, pubkey(address)

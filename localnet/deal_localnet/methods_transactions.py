@@ -168,12 +168,14 @@ def _listed(
     for record in node.bank.history.mentioning(address, max_slot=top, before=start):
         if record.signature == until or len(found) == limit:
             break
-        found.append({
-            "blockTime": _block_time(node, record),
-            "confirmationStatus": node.bank.chain.commitment_of(record.slot).label,
-            "err": record.execution.error,
-            "memo": None if MEMO_PROGRAMS.isdisjoint(record.keys) else memo_of(record),
-            "signature": record.signature,
-            "slot": record.slot,
-        })
+        found.append(
+            {
+                "blockTime": _block_time(node, record),
+                "confirmationStatus": node.bank.chain.commitment_of(record.slot).label,
+                "err": record.execution.error,
+                "memo": None if MEMO_PROGRAMS.isdisjoint(record.keys) else memo_of(record),
+                "signature": record.signature,
+                "slot": record.slot,
+            }
+        )
     return found

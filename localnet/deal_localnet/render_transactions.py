@@ -146,11 +146,13 @@ class TransactionView:
         return self._with_lookups(message)
 
     def _parsed_message(self) -> dict[str, Any]:
-        return self._with_lookups({
-            "accountKeys": self._parsed_keys(),
-            "instructions": self._instructions("jsonParsed"),
-            "recentBlockhash": str(self._message.recent_blockhash),
-        })
+        return self._with_lookups(
+            {
+                "accountKeys": self._parsed_keys(),
+                "instructions": self._instructions("jsonParsed"),
+                "recentBlockhash": str(self._message.recent_blockhash),
+            }
+        )
 
     def _with_lookups(self, message: dict[str, Any]) -> dict[str, Any]:
         if isinstance(self._message, MessageV0):

@@ -121,9 +121,7 @@ async def test_solana_py_pays_and_moves_tokens(server: Addresses) -> None:
     async with AsyncClient(server.rpc, Confirmed) as client:
         payer, friend, mint = await funded(client), Keypair(), Keypair()
         accounts = [Keypair(), Keypair()]
-        pay = transfer(
-            TransferParams(from_pubkey=payer.pubkey(), to_pubkey=friend.pubkey(), lamports=SOL)
-        )
+        pay = transfer(TransferParams(from_pubkey=payer.pubkey(), to_pubkey=friend.pubkey(), lamports=SOL))
         paid = await send(client, payer, [pay])
         await send(client, payer, token_setup(payer, mint, accounts), mint, *accounts)
 
@@ -143,9 +141,7 @@ async def test_solana_py_hears_of_a_signature(server: Addresses) -> None:
     async with AsyncClient(server.rpc, Confirmed) as client, connect(server.pubsub) as socket:
         payer = await funded(client)
         latest = (await client.get_latest_blockhash(Confirmed)).value
-        pay = transfer(
-            TransferParams(from_pubkey=payer.pubkey(), to_pubkey=Keypair().pubkey(), lamports=SOL)
-        )
+        pay = transfer(TransferParams(from_pubkey=payer.pubkey(), to_pubkey=Keypair().pubkey(), lamports=SOL))
         message = MessageV0.try_compile(payer.pubkey(), [pay], [], latest.blockhash)
         transaction = VersionedTransaction(message, [payer])
         await socket.signature_subscribe(transaction.signatures[0], Confirmed)

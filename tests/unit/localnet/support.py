@@ -126,9 +126,7 @@ class Driver:
             )
         )
         data = bytes([20, DECIMALS]) + bytes(self.payer.pubkey()) + b"\0"
-        await self.run(
-            create, Instruction(program, data, [writable(mint.pubkey())]), signers=[mint]
-        )
+        await self.run(create, Instruction(program, data, [writable(mint.pubkey())]), signers=[mint])
         return mint.pubkey()
 
     async def open_account(self, mint: Pubkey, owner: Pubkey, program: Pubkey = TOKEN) -> Pubkey:
@@ -148,9 +146,7 @@ class Driver:
     async def mint_to(self, mint: Pubkey, account: Pubkey, amount: int, program: Pubkey = TOKEN) -> str:
         """Mint tokens."""
         data = bytes([7]) + amount.to_bytes(8, "little")
-        return await self.run(
-            Instruction(program, data, [writable(mint), writable(account), self.authority])
-        )
+        return await self.run(Instruction(program, data, [writable(mint), writable(account), self.authority]))
 
     @property
     def authority(self) -> AccountMeta:
@@ -159,9 +155,7 @@ class Driver:
 
     def pay(self, to: Pubkey, lamports: int) -> Instruction:
         """Build a transfer of lamports."""
-        return transfer(
-            TransferParams(from_pubkey=self.payer.pubkey(), to_pubkey=to, lamports=lamports)
-        )
+        return transfer(TransferParams(from_pubkey=self.payer.pubkey(), to_pubkey=to, lamports=lamports))
 
     def move(self, source: Pubkey, mint: Pubkey, to: Pubkey, amount: int) -> Instruction:
         """Build a TransferChecked."""

@@ -103,7 +103,9 @@ class StoreMachine(RuleBasedStateMachine):
             held = {
                 key
                 for key, account in world.items()
-                if account.owner == TOKEN_PROGRAM and account.data[72] and account.data[76:108] == bytes(delegate)
+                if account.owner == TOKEN_PROGRAM
+                and account.data[72]
+                and account.data[76:108] == bytes(delegate)
             }
             assert set(self.store.index.of_delegate(delegate)) == held
 

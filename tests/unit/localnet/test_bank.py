@@ -23,7 +23,9 @@ async def test_a_transfer_is_seen_level_by_level(driver: Driver) -> None:
     await driver.run(driver.pay(FRIEND, SOL))
     seen = []
     for _ in range(33):
-        seen.append([await lamports(driver, FRIEND, level) for level in ("processed", "confirmed", "finalized")])
+        seen.append(
+            [await lamports(driver, FRIEND, level) for level in ("processed", "confirmed", "finalized")]
+        )
         driver.advance()
     assert seen[0] == [SOL, 0, 0]
     assert seen[1] == [SOL, SOL, 0]
@@ -65,7 +67,9 @@ async def test_a_blockhash_expires_by_height(driver: Driver) -> None:
 
 async def test_preflight_judges_the_blockhash_by_its_own_commitment(driver: Driver) -> None:
     driver.advance(40)
-    transaction = await driver.signed([driver.pay(FRIEND, SOL)], blockhash=await driver.blockhash("confirmed"))
+    transaction = await driver.signed(
+        [driver.pay(FRIEND, SOL)], blockhash=await driver.blockhash("confirmed")
+    )
     with pytest.raises(Refused, match="Blockhash not found"):
         await driver.send(transaction, preflightCommitment="finalized")
     await driver.send(transaction, preflightCommitment="confirmed")
@@ -184,7 +188,9 @@ async def test_rollback_takes_back_transactions_and_accounts(driver: Driver) -> 
 
 async def test_a_dropped_transaction_can_be_sent_again(driver: Driver) -> None:
     slot = driver.advance() - 1
-    transaction = await driver.signed([driver.pay(FRIEND, SOL)], blockhash=await driver.blockhash("confirmed"))
+    transaction = await driver.signed(
+        [driver.pay(FRIEND, SOL)], blockhash=await driver.blockhash("confirmed")
+    )
     signature = await driver.send(transaction)
     driver.localnet.rollback(slot)
     assert await lamports(driver, FRIEND) == 0
@@ -211,7 +217,9 @@ async def test_a_set_account_is_seen_by_commitment_and_rolled_back(driver: Drive
 async def test_a_lookup_table_is_usable_one_slot_after_its_creation(driver: Driver) -> None:
     slot = driver.advance() - 1
     payer = driver.payer.pubkey()
-    table, bump = Pubkey.find_program_address([bytes(payer), slot.to_bytes(8, "little")], LOOKUP_TABLE_PROGRAM)
+    table, bump = Pubkey.find_program_address(
+        [bytes(payer), slot.to_bytes(8, "little")], LOOKUP_TABLE_PROGRAM
+    )
     owner = [writable(table), driver.authority, driver.authority, readonly(SYSTEM)]
     create = Instruction(
         LOOKUP_TABLE_PROGRAM, (0).to_bytes(4, "little") + slot.to_bytes(8, "little") + bytes([bump]), owner

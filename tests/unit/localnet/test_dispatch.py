@@ -10,7 +10,11 @@ from tests.unit.localnet.support import Driver, Refused
 PARSE_ERROR = {"jsonrpc": "2.0", "error": {"code": -32700, "message": "Parse error"}, "id": None}
 INVALID = {"code": -32600, "message": "Invalid request"}
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(max_size=60),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=60),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
@@ -56,7 +60,10 @@ async def test_what_is_no_request_is_a_parse_error(driver: Driver, body: bytes) 
             {"jsonrpc": "2.0", "id": 1, "method": "foo"},
             {"jsonrpc": "2.0", "error": {"code": -32601, "message": "Method not found"}, "id": 1},
         ),
-        ({"jsonrpc": "2.0", "id": None, "method": "getHealth"}, {"jsonrpc": "2.0", "result": "ok", "id": None}),
+        (
+            {"jsonrpc": "2.0", "id": None, "method": "getHealth"},
+            {"jsonrpc": "2.0", "result": "ok", "id": None},
+        ),
         (
             {"jsonrpc": "2.0", "id": "a", "method": "getHealth", "params": []},
             {"jsonrpc": "2.0", "result": "ok", "id": "a"},
@@ -101,14 +108,26 @@ async def test_a_body_over_fifty_kib_is_refused(driver: Driver) -> None:
         ("getBalance", ["abc"], "Invalid param: WrongSize"),
         ("getBalance", ["0OIl"], "Invalid param: Invalid"),
         ("getBalance", [5], "Invalid params: invalid type: integer `5`, expected a string."),
-        ("getBalance", ["1" * 32, 3], "Invalid params: invalid type: integer `3`, expected struct RpcContextConfig."),
+        (
+            "getBalance",
+            ["1" * 32, 3],
+            "Invalid params: invalid type: integer `3`, expected struct RpcContextConfig.",
+        ),
         ("getBalance", ["1" * 32, {}, 4], "Invalid parameters: Expected from 1 to 2 parameters."),
         ("getSlot", ["x"], 'Invalid params: invalid type: string "x", expected struct RpcContextConfig.'),
         ("getSlot", [{"minContextSlot": "a"}], 'Invalid params: invalid type: string "a", expected u64.'),
         ("getMultipleAccounts", ["x"], 'Invalid params: invalid type: string "x", expected a sequence.'),
         ("getMultipleAccounts", [["1" * 32] * 101], "Too many inputs provided; max 100"),
-        ("getMinimumBalanceForRentExemption", [-1], "Invalid params: invalid value: integer `-1`, expected usize."),
-        ("getAccountInfo", ["1" * 32, {"dataSlice": {"offset": 0}}], "Invalid params: missing field `length`."),
+        (
+            "getMinimumBalanceForRentExemption",
+            [-1],
+            "Invalid params: invalid value: integer `-1`, expected usize.",
+        ),
+        (
+            "getAccountInfo",
+            ["1" * 32, {"dataSlice": {"offset": 0}}],
+            "Invalid params: missing field `length`.",
+        ),
         (
             "getAccountInfo",
             ["1" * 32, {"encoding": "foo"}],
@@ -117,7 +136,11 @@ async def test_a_body_over_fifty_kib_is_refused(driver: Driver) -> None:
         ),
         ("getSignatureStatuses", [["abc"]], "Invalid param: WrongSize"),
         ("getSignatureStatuses", [["1" * 64] * 257], "Too many inputs provided; max 256"),
-        ("getTransaction", ["1" * 64, {"commitment": "processed"}], "Method does not support commitment below `confirmed`"),
+        (
+            "getTransaction",
+            ["1" * 64, {"commitment": "processed"}],
+            "Method does not support commitment below `confirmed`",
+        ),
         (
             "getTransaction",
             ["1" * 64, "foo"],
@@ -126,11 +149,16 @@ async def test_a_body_over_fifty_kib_is_refused(driver: Driver) -> None:
         ("getSignaturesForAddress", ["1" * 32, {"limit": 0}], "Invalid limit; max 1000"),
         ("getSignaturesForAddress", ["1" * 32, {"limit": 1001}], "Invalid limit; max 1000"),
         ("isBlockhashValid", ["abc"], "WrongSize"),
-        ("getProgramAccounts", ["1" * 32, {"filters": [{"dataSize": 1}] * 5}], "Too many filters provided; max 4"),
+        (
+            "getProgramAccounts",
+            ["1" * 32, {"filters": [{"dataSize": 1}] * 5}],
+            "Too many filters provided; max 4",
+        ),
         (
             "getProgramAccounts",
             ["1" * 32, {"filters": [{"foo": 1}]}],
-            "Invalid params: unknown variant `foo`, expected one of `dataSize`, `memcmp`, `tokenAccountState`.",
+            "Invalid params: unknown variant `foo`, "
+            "expected one of `dataSize`, `memcmp`, `tokenAccountState`.",
         ),
         (
             "getProgramAccounts",
@@ -145,8 +173,16 @@ async def test_a_body_over_fifty_kib_is_refused(driver: Driver) -> None:
         ("getTokenAccountBalance", ["1" * 32], "Invalid param: not a Token account"),
         ("getTokenSupply", ["1" * 32], "Invalid param: not a Token mint"),
         ("getTokenLargestAccounts", ["1" * 32], "Invalid param: Token mint could not be unpacked"),
-        ("getTokenAccountsByOwner", ["1" * 32, {}], "Invalid params: invalid value: map, expected map with a single key."),
-        ("getTokenAccountsByOwner", ["1" * 32, {"programId": "1" * 32}], "Invalid param: unrecognized Token program id"),
+        (
+            "getTokenAccountsByOwner",
+            ["1" * 32, {}],
+            "Invalid params: invalid value: map, expected map with a single key.",
+        ),
+        (
+            "getTokenAccountsByOwner",
+            ["1" * 32, {"programId": "1" * 32}],
+            "Invalid param: unrecognized Token program id",
+        ),
         ("getFeeForMessage", ["abc"], "invalid base64 encoding: InvalidPadding"),
         ("getFeeForMessage", ["!!!"], "invalid base64 encoding: InvalidByte(0, 33)"),
         ("getRecentPrioritizationFees", [["1" * 32] * 129], "Too many inputs provided; max 128"),
@@ -195,7 +231,9 @@ async def test_a_lagging_bank_says_so(driver: Driver) -> None:
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(method=st.sampled_from(sorted(METHODS)), params=JSON)
 async def test_no_parameters_upset_the_node(fuzzed: Localnet, method: str, params: object) -> None:
-    body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, option=orjson.OPT_NON_STR_KEYS)
+    body = orjson.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, option=orjson.OPT_NON_STR_KEYS
+    )
     reply = await fuzzed.handle(body)
     assert reply is not None
     assert orjson.loads(reply).get("error", {}).get("code") != -32603

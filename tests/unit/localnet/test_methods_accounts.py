@@ -119,7 +119,9 @@ async def test_token_methods_agree(driver: Driver, program: Pubkey) -> None:
         assert found["pubkey"] == str(account)
         assert found["account"]["data"]["parsed"]["info"]["tokenAmount"] == amount
     elsewhere = TOKEN if program == TOKEN_2022 else TOKEN_2022
-    assert await driver.value("getTokenAccountsByOwner", str(owner), {"programId": str(elsewhere)}, config) == []
+    assert (
+        await driver.value("getTokenAccountsByOwner", str(owner), {"programId": str(elsewhere)}, config) == []
+    )
 
 
 async def test_delegates_are_found_until_revoked(driver: Driver) -> None:

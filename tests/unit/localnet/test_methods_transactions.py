@@ -189,7 +189,9 @@ async def test_a_simulation_sees_the_accounts_of_its_commitment(driver: Driver) 
     transaction = await driver.signed([driver.pay(FRIEND, SOL)])
     config = {"encoding": "base64", "replaceRecentBlockhash": True}
     seen = [
-        (await driver.value("simulateTransaction", encoded(transaction), {**config, **level}))["postBalances"][1]
+        (await driver.value("simulateTransaction", encoded(transaction), {**config, **level}))[
+            "postBalances"
+        ][1]
         for level in (PROCESSED, CONFIRMED)
     ]
     assert seen == [2 * SOL, SOL]
@@ -234,7 +236,9 @@ async def test_a_block_holds_its_transactions(driver: Driver) -> None:
     assert full["parentSlot"] == slot - 1
     brief = await driver.call("getBlock", slot, {**VERSIONED, "transactionDetails": "signatures"})
     assert brief["signatures"] == [signature]
-    assert "transactions" not in await driver.call("getBlock", slot, {**VERSIONED, "transactionDetails": "none"})
+    assert "transactions" not in await driver.call(
+        "getBlock", slot, {**VERSIONED, "transactionDetails": "none"}
+    )
     accounts = await driver.call("getBlock", slot, {**VERSIONED, "transactionDetails": "accounts"})
     assert accounts["transactions"][0]["meta"]["fee"] == FEE
     with pytest.raises(Refused, match=f"Block not available for slot {slot + 1}") as refused:

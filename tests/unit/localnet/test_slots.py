@@ -32,7 +32,12 @@ def test_a_young_chain_is_final_at_genesis_only() -> None:
 
 @pytest.mark.parametrize(
     ("slot", "level"),
-    [(68, Commitment.FINALIZED), (69, Commitment.CONFIRMED), (99, Commitment.CONFIRMED), (100, Commitment.PROCESSED)],
+    [
+        (68, Commitment.FINALIZED),
+        (69, Commitment.CONFIRMED),
+        (99, Commitment.CONFIRMED),
+        (100, Commitment.PROCESSED),
+    ],
 )
 def test_a_slot_knows_its_level(slot: int, level: Commitment) -> None:
     assert grown(99).commitment_of(slot) is level
@@ -77,7 +82,9 @@ def test_a_final_slot_cannot_be_dropped() -> None:
 
 def test_forgotten_blockhashes_do_not_pile_up() -> None:
     chain = grown(1_000)
-    assert sum(chain.blockhash_height(block.blockhash) is not None for block in chain.last_blocks(1_001)) < 200
+    assert (
+        sum(chain.blockhash_height(block.blockhash) is not None for block in chain.last_blocks(1_001)) < 200
+    )
 
 
 @pytest.mark.parametrize(("slot_seconds", "blocks"), [(0.4, 150), (0.05, 200), (0.01, 1_000)])

@@ -61,7 +61,7 @@ def _sqlite(url: sa.URL) -> DatabaseLocation:
     if url.query:
         raise ConfigurationError(f"a SQLite URL takes no parameters, such as {', '.join(sorted(url.query))}")
     ephemeral = url.database in (None, "", _MEMORY)
-    target = url.set(drivername="sqlite+aiosqlite", database=None if ephemeral else url.database)
+    target = sa.URL.create("sqlite+aiosqlite", database=None if ephemeral else url.database)
     return DatabaseLocation("sqlite", target, ephemeral)
 
 

@@ -7,6 +7,7 @@ before the last attempt's end is proven, and never gives back a limit or a reser
 
 from deal_sdk.payments.admission import Admission, LimitSettlement
 from deal_sdk.payments.attempts import AttemptStore
+from deal_sdk.payments.balances import BalanceInvalidation, BalanceReads
 from deal_sdk.payments.delegation import Delegations
 from deal_sdk.payments.history_sync import HistorySync, SyncReport
 from deal_sdk.payments.intents import IntentStore
@@ -25,6 +26,8 @@ __all__ = [
     "TREASURY",
     "Admission",
     "AttemptStore",
+    "BalanceInvalidation",
+    "BalanceReads",
     "CheckResult",
     "Delegations",
     "Funds",

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
-from solders.pubkey import Pubkey
-
 from deal_sdk.amounts import BaseUnits
 from deal_sdk.clock import Clock
 from deal_sdk.errors import DatabaseError, StoreUnavailableError, TokenError
@@ -43,7 +41,7 @@ UNLIMITED_TYPES: Final = frozenset({"reward", "mint", "burn"})
 class BalanceRead(Protocol):
     """Reads a token account at the confirmed commitment."""
 
-    async def __call__(self, token_account: Pubkey) -> Funds:
+    async def __call__(self, token_account: str) -> Funds:
         """Return its balance and the slot it was read at."""
         ...
 
@@ -206,7 +204,7 @@ class Admission:
 
     async def _funds(self, order: Order) -> Funds:
         assert order.sender is not None
-        return await self._read_balance(Pubkey.from_string(order.sender.token_account))
+        return await self._read_balance(order.sender.token_account)
 
     async def _cancel(self, reservation: Reservation | None) -> None:
         if reservation is None:

@@ -244,11 +244,16 @@ _SLOT: Final = sa.bindparam("b_slot", type_=sa.BigInteger())
 _EVIDENCE: Final = sa.bindparam("b_evidence", type_=Json)
 
 
+def _any_of(column: sa.Column[str], values: tuple[str, ...]) -> sa.ColumnElement[bool]:
+    # IN expands its list when it runs, which a statement for many rows cannot.
+    return sa.or_(*(column == value for value in values))
+
+
 def _payment(status: str, allowed: tuple[str, ...], **values: Any) -> sa.Update:
     column = token_transactions.c
     return (
         token_transactions.update()
-        .where(column.id == sa.bindparam("b_payment_id"), column.status.in_(allowed))
+        .where(column.id == sa.bindparam("b_payment_id"), _any_of(column.status, allowed))
         .values(status=status, updated_at=_AT, **values)
     )
 
@@ -258,7 +263,7 @@ def _attempt(status: str) -> sa.Update:
     return (
         payment_attempts.update()
         .where(column.payment_id == sa.bindparam("b_payment_id"))
-        .where(column.number == sa.bindparam("b_number"), column.status.in_(LIVE_ATTEMPT_STATUSES))
+        .where(column.number == sa.bindparam("b_number"), _any_of(column.status, LIVE_ATTEMPT_STATUSES))
         .values(status=status, evidence=_EVIDENCE, updated_at=_AT)
     )
 

@@ -160,12 +160,9 @@ class IntentStore:
         connection: AsyncConnection, accounts: list[str], oldest_slot: int
     ) -> dict[str, list[tuple[int | None, int]]]:
         column = balance_reservations.c
-        counted = sa.or_(
-            column.state == "live", sa.and_(column.state == "landed", column.landed_slot > oldest_slot)
-        )
         query = (
             sa.select(column.token_account, column.landed_slot, sa.func.sum(column.amount))
-            .where(column.token_account.in_(accounts), counted)
+            .where(column.token_account.in_(accounts), unreleased(oldest_slot))
             .group_by(column.token_account, column.landed_slot)
         )
         sums: dict[str, list[tuple[int | None, int]]] = {account: [] for account in accounts}
@@ -194,6 +191,12 @@ class IntentStore:
         by_id: dict[UUID | str, Mapping[Any, Any]] = {payment_id: rows[payment_id] for payment_id in ids}
         by_key = {row["idempotency_key"]: row for row in by_id.values() if row["idempotency_key"]}
         return {**by_id, **by_key}
+
+
+def unreleased(slot: int) -> sa.ColumnElement[bool]:
+    """Select the reservations that count against a balance read at a slot."""
+    column = balance_reservations.c
+    return sa.or_(column.state == "live", sa.and_(column.state == "landed", column.landed_slot > slot))
 
 
 def spendable(funds: Funds, reservations: Sequence[tuple[int | None, int]]) -> int:

@@ -227,7 +227,7 @@ class PaymentPipeline:
     async def _drive(
         self, progress: _Progress, plan: Plan, attempt: LiveAttempt | None, attempts_made: int
     ) -> None:
-        started = self._clock.monotonic()
+        started_seconds = self._clock.monotonic()
         try:
             while progress.payment.status in ("pending", "confirmed"):
                 if attempt is None:
@@ -235,7 +235,7 @@ class PaymentPipeline:
                 if attempt is None:
                     return
                 attempts_made = attempt.number
-                verdict = await self._follow(progress, plan, attempt, started)
+                verdict = await self._follow(progress, plan, attempt, started_seconds)
                 await self._end_attempt(progress, plan, attempt, verdict)
                 attempt = None
         except asyncio.CancelledError:
@@ -258,12 +258,16 @@ class PaymentPipeline:
         is_ours = await self._until_done(payment.id, lambda: self._attempts.add(attempt))
         return attempt if is_ours else None
 
-    async def _follow(self, progress: _Progress, plan: Plan, attempt: LiveAttempt, started: float) -> Verdict:
+    async def _follow(
+        self, progress: _Progress, plan: Plan, attempt: LiveAttempt, started_seconds: float
+    ) -> Verdict:
         following = self._follower.follow(attempt.transaction)
         verdict = await following.reached("confirmed")
         if verdict.state == "confirmed":
             await self._settle(progress, plan, attempt, verdict, "confirmed")
-            self._metrics.token_transaction_duration_seconds.observe(self._clock.monotonic() - started)
+            self._metrics.token_transaction_duration_seconds.observe(
+                self._clock.monotonic() - started_seconds
+            )
         if verdict.state == "expired" or verdict.final:
             return verdict
         return await following.reached("finalized")

@@ -59,7 +59,7 @@ class PaymentSigner:
         self._fee_payer = fee_payer
         self._clock = clock
         self._known_accounts: set[Pubkey] = set()
-        self._fees_checked_at: float | None = None
+        self._fees_checked_at_seconds: float | None = None
 
     async def check(self, plan: Plan) -> None:
         """Make sure, before anything is recorded, that the plan can be signed and its fee be paid.
@@ -148,7 +148,10 @@ class PaymentSigner:
 
     async def _check_fee_payer(self) -> None:
         now = self._clock.monotonic()
-        if self._fees_checked_at is not None and now - self._fees_checked_at < FEE_CHECK_INTERVAL_SECONDS:
+        if (
+            self._fees_checked_at_seconds is not None
+            and now - self._fees_checked_at_seconds < FEE_CHECK_INTERVAL_SECONDS
+        ):
             return
         lamports = await self._rpc.get_balance(self._fee_payer)
         if lamports < MIN_FEE_PAYER_LAMPORTS:
@@ -159,7 +162,7 @@ class PaymentSigner:
                 lamports=lamports,
                 required_lamports=MIN_FEE_PAYER_LAMPORTS,
             )
-        self._fees_checked_at = now
+        self._fees_checked_at_seconds = now
 
 
 def _account(address: str | None) -> Pubkey:

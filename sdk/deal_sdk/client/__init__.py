@@ -1,0 +1,10 @@
+"""The client: the only place that wires the parts together.
+
+Owns the order in which chain, database, store and mint are opened, and closes what it opened. It never
+decides anything about a payment. Whatever is embedded is started here and ends with the `Deal`; servers
+that were there before are only connected to.
+"""
+
+from deal_sdk.client.deal import Deal, DealOpening
+
+__all__ = ["Deal", "DealOpening"]

@@ -1,0 +1,142 @@
+"""Opening what everything else stands on: chain, database, keystore, store, and the mint among them."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import SecretStr
+
+from deal_sdk.chain import (
+    Keystore,
+    MintFacts,
+    Rpc,
+    create_deal_mint,
+    ensure_lamports,
+    load_mint,
+    open_transport,
+    parse_address,
+)
+from deal_sdk.clock import Clock
+from deal_sdk.errors import ConfigurationError
+from deal_sdk.limits import Store, open_store
+from deal_sdk.metrics import Metrics
+from deal_sdk.payments import REWARD_WALLET, TREASURY
+from deal_sdk.records import Database, bind_chain, get_meta
+from deal_sdk.settings import EMBEDDED_CHAIN_URL, Settings
+
+MINT: Final = "mint"
+"""The name of the mint's own key in the keystore, and of the mint in the database's facts."""
+INITIAL_SUPPLY_BASE_UNITS: Final = 1_000_000_000 * 10**8
+FEE_PAYER_FUNDING_LAMPORTS: Final = 10_000_000_000
+RANDOM_PASSPHRASE_BYTES: Final = 32
+RANDOM_PASSPHRASE_KDF_COST: Final = 2**4
+STRONG_KDF_COST: Final = 2**15
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """The connections that a `Deal` works with."""
+
+    rpc: Rpc
+    database: Database
+    store: Store
+    keystore: Keystore
+
+
+async def open_backends(
+    stack: AsyncExitStack, settings: Settings, clock: Clock, metrics: Metrics
+) -> Backends:
+    """Open each backend that the settings name and leave its closing to the stack.
+
+    Raises:
+        ConfigurationError, DatabaseUnavailableError, SchemaError: for what cannot be opened.
+    """
+    transport = await open_transport(
+        settings.rpc_url,
+        clock=clock,
+        timeout_seconds=settings.rpc_timeout_seconds,
+        max_connections=settings.rpc_max_connections,
+        localnet_slot_seconds=settings.localnet_slot_seconds,
+        localnet_finality_slots=settings.localnet_finality_slots,
+    )
+    rpc = Rpc(transport, clock=clock, metrics=metrics)
+    stack.push_async_callback(rpc.close)
+    database = await Database.open(settings.database_url.get_secret_value(), clock=clock)
+    stack.push_async_callback(database.close)
+    store = open_store(
+        settings.redis_url.get_secret_value(), timeout_seconds=settings.limit_store_timeout_seconds
+    )
+    stack.push_async_callback(store.close)
+    return Backends(rpc, database, store, _keystore(settings, database, clock))
+
+
+async def open_mint(backends: Backends, settings: Settings, *, create_mint: bool | None) -> MintFacts:
+    """Find the mint that the database belongs to, or deploy it where that is wanted.
+
+    Args:
+        backends: as opened.
+        settings: may name the mint.
+        create_mint: deploy one where none is known; by default only on the embedded chain.
+
+    Raises:
+        ConfigurationError: when no mint is known and none may be deployed.
+        ChainMismatchError: when the database belongs to another chain or mint.
+    """
+    database = backends.database
+    genesis_hash = await backends.rpc.get_genesis_hash()
+    await bind_chain(database, genesis_hash, settings.mint)
+    known = await get_meta(database, MINT)
+    is_embedded = settings.rpc_url.startswith(EMBEDDED_CHAIN_URL)
+    if known is None and not (is_embedded if create_mint is None else create_mint):
+        raise ConfigurationError(
+            "this database knows no mint; deploy one with 'dealctl token create', "
+            "or name one by the setting mint (DEAL_MINT)"
+        )
+    for name in (TREASURY, REWARD_WALLET):
+        await backends.keystore.create(name)
+    if known is None:
+        mint = await _deploy_mint(backends, settings)
+    else:
+        mint = await load_mint(backends.rpc, parse_address(known))
+    await bind_chain(
+        database,
+        genesis_hash,
+        str(mint.address),
+        token_program=str(mint.program_id),
+        decimals=mint.decimals,
+    )
+    return mint
+
+
+async def operator_wallets(keystore: Keystore) -> dict[str, str]:
+    """Return the operator's wallets, address by name; the mint's own key is none."""
+    return {name: address for name, address in (await keystore.names()).items() if name != MINT}
+
+
+def _keystore(settings: Settings, database: Database, clock: Clock) -> Keystore:
+    if settings.keystore_passphrase is None and database.ephemeral:
+        # 256 random bits need no stretching, and the database ends with this process.
+        passphrase = SecretStr(secrets.token_hex(RANDOM_PASSPHRASE_BYTES))
+        return Keystore(database, passphrase, clock=clock, kdf_cost=RANDOM_PASSPHRASE_KDF_COST)
+    return Keystore(database, settings.keystore_passphrase, clock=clock, kdf_cost=STRONG_KDF_COST)
+
+
+async def _deploy_mint(backends: Backends, settings: Settings) -> MintFacts:
+    # The key is stored first, so that a deployment cut short is carried on and never repeated.
+    await backends.keystore.create(MINT)
+    treasury = await backends.keystore.signer_by_name(TREASURY)
+    await ensure_lamports(backends.rpc, treasury.address, FEE_PAYER_FUNDING_LAMPORTS)
+    return await create_deal_mint(
+        backends.rpc,
+        payer_signer=treasury,
+        treasury_signer=treasury,
+        mint_signer=await backends.keystore.signer_by_name(MINT),
+        token_program=settings.token_program,
+        supply_base_units=INITIAL_SUPPLY_BASE_UNITS,
+        name=settings.token_name,
+        symbol=settings.token_symbol,
+        allow_mainnet=settings.mainnet_confirmed,
+    )

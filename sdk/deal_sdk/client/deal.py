@@ -1,0 +1,387 @@
+"""`Deal`: every part under the name that callers use, opened in one order and closed in the other."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+from solders.pubkey import Pubkey
+
+from deal_sdk.accounting import PricingService
+from deal_sdk.cache import BalanceManager, CacheManager
+from deal_sdk.chain import (
+    BlockhashSource,
+    Confirmer,
+    Keystore,
+    MintFacts,
+    Rpc,
+    associated_token_address,
+    parse_address,
+)
+from deal_sdk.client.backends import open_backends, open_mint, operator_wallets
+from deal_sdk.clock import Clock, SystemClock
+from deal_sdk.errors import ErrorDispatcher
+from deal_sdk.events import EventBus
+from deal_sdk.limits import Gate, KeySpace, PurchaseRecords, RateLimiter, TokenPurchaseTracker
+from deal_sdk.metrics import Metrics
+from deal_sdk.payments import (
+    TREASURY,
+    Admission,
+    AttemptStore,
+    BalanceInvalidation,
+    BalanceReads,
+    Delegations,
+    HistorySync,
+    IntentStore,
+    LimitSettlement,
+    Party,
+    PartyReference,
+    PartyResolver,
+    PaymentPipeline,
+    PaymentSigner,
+    PipelineBounds,
+    PurchaseLimit,
+    Reconciler,
+    ReconcileReport,
+    RewardDistributor,
+    TokenService,
+    TransactionMonitor,
+    Verifier,
+    VerifyReport,
+)
+from deal_sdk.records import (
+    BalanceHistoryRecorder,
+    Transaction,
+    TransactionRecorder,
+    UserDirectory,
+)
+from deal_sdk.settings import Settings, load_settings
+from deal_sdk.wallets import WalletManager
+
+
+class Deal:
+    """Bills, pays and rewards in DEAL; open one with `Deal.open()`."""
+
+    settings: Settings
+    clock: Clock
+    errors: ErrorDispatcher
+    events: EventBus
+    metrics: Metrics
+    rpc: Rpc
+    mint: MintFacts
+    users: UserDirectory
+    wallets: WalletManager
+    keystore: Keystore
+    tokens: TokenService
+    rewards: RewardDistributor
+    pricing: PricingService
+    transaction_monitor: TransactionMonitor
+    transactions: TransactionRecorder
+    history: BalanceHistoryRecorder
+    balances: BalanceManager
+    cache: CacheManager
+    gate: Gate
+    purchases: TokenPurchaseTracker
+    rates: RateLimiter
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Keep the settings; `open` does the rest."""
+        self.settings = settings
+        self.clock = clock
+        self.errors = ErrorDispatcher()
+        self.events = EventBus(clock)
+        self.metrics = Metrics(balances_by_user=settings.metrics_balances_by_user)
+        self._stack = AsyncExitStack()
+
+    @classmethod
+    def open(
+        cls, *, create_mint: bool | None = None, clock: Clock | None = None, **settings: Any
+    ) -> DealOpening:
+        """Open a `Deal`, by `async with Deal.open() as deal` or by `deal = await Deal.open()`.
+
+        With no settings everything is embedded and ephemeral: a chain with the DEAL mint deployed, an SQL
+        database, and limits in process.
+
+        Args:
+            create_mint: deploy the DEAL mint when the database knows none; by default only on the
+                embedded chain.
+            clock: another clock than the machine's.
+            settings: any field of `Settings`, over the environment's.
+
+        Raises:
+            ConfigurationError: settings that cannot be used, or no mint to work with.
+            ChainMismatchError: a database of another chain or mint.
+            RpcUnavailableError, DatabaseUnavailableError: a server that is not there.
+        """
+        return DealOpening(load_settings(**settings), clock or SystemClock(), create_mint)
+
+    async def __aenter__(self) -> Deal:
+        """Return itself; it is open already."""
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close everything that was opened."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close everything that was opened; payments that are not final are carried on by the next open."""
+        await self._stack.aclose()
+
+    async def settled(self, *, timeout_seconds: float = 120.0) -> bool:
+        """Wait until every payment made here is final, and return whether that happened in time."""
+        return await self._pipeline.settled(timeout_seconds=timeout_seconds)
+
+    async def verify(self) -> VerifyReport:
+        """Prove the rules on this database and its chain; see `Verifier.verify`."""
+        return await self._verifier.verify()
+
+    async def reconcile(self) -> ReconcileReport:
+        """Carry on what was left open and record what the chain shows; see `Reconciler.reconcile`."""
+        return await self._reconciler.reconcile()
+
+    def token_account_of(self, owner: Pubkey) -> Pubkey:
+        """Derive the token account that an owner has for the mint."""
+        return associated_token_address(owner, self.mint.address, self.mint.program_id)
+
+    async def find_party(self, reference: PartyReference, *, wallet: str | None = None) -> Party:
+        """Return who a user's UUID, an address or an operator wallet's name stands for in a payment.
+
+        Raises:
+            InvalidWalletAddressError, UserNotFoundError, WalletNotFoundError: for one that is nobody.
+        """
+        return await self._parties.resolve(reference, wallet=wallet)
+
+    async def _open(self, create_mint: bool | None) -> None:
+        try:
+            await self._open_backends()
+            self.mint = await open_mint(self._backends, self.settings, create_mint=create_mint)
+            self._open_limits_and_cache()
+            await self._open_payments()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def _open_backends(self) -> None:
+        self._stack.push_async_callback(self.events.close)
+        self._backends = await open_backends(self._stack, self.settings, self.clock, self.metrics)
+        self._database = self._backends.database
+        self._store = self._backends.store
+        self.rpc = self._backends.rpc
+        self.keystore = self._backends.keystore
+        self.users = UserDirectory(self._database, tiers=tuple(self.settings.tier_limits))
+        self.pricing = PricingService(self._database, self.clock)
+
+    def _open_limits_and_cache(self) -> None:
+        settings = self.settings
+        records = PurchaseRecords(self._database)
+        self.gate = Gate(
+            self._store,
+            clock=self.clock,
+            metrics=self.metrics,
+            keys=KeySpace(settings.purchase_key_prefix, f"{settings.cache_prefix}rates:"),
+            history=records,
+            reservation_seconds=settings.limit_reservation_seconds,
+            events=self.events,
+            rate_policy=settings.rate_limit_store_policy,
+        )
+        self.purchases = TokenPurchaseTracker(
+            self.gate,
+            self._store,
+            records,
+            clock=self.clock,
+            period_seconds=settings.purchase_period_seconds,
+        )
+        self.rates = RateLimiter(self.gate, self._store, tiers=settings.tier_limits)
+        self.cache = CacheManager(
+            self._store, "values", clock=self.clock, metrics=self.metrics, prefix=settings.cache_prefix
+        )
+        self._stack.push_async_callback(self.cache.close)
+
+    async def _open_payments(self) -> None:
+        settings = self.settings
+        operators = await operator_wallets(self.keystore)
+        fee_payer = parse_address(operators[TREASURY])
+        self._parties = PartyResolver(
+            self._database, operators=operators, token_account_of=self.token_account_of
+        )
+        self._stack.push_async_callback(self._parties.close)
+        blockhashes = BlockhashSource(self.rpc, clock=self.clock)
+        self._stack.push_async_callback(blockhashes.close)
+        confirmer = Confirmer(
+            self.rpc,
+            clock=self.clock,
+            metrics=self.metrics,
+            poll_interval_seconds=settings.status_poll_interval_seconds,
+            rebroadcast_interval_seconds=settings.rebroadcast_interval_seconds,
+        )
+        self._stack.push_async_callback(confirmer.close)
+        signer = PaymentSigner(
+            mint=self.mint,
+            rpc=self.rpc,
+            keystore=self.keystore,
+            blockhashes=blockhashes,
+            fee_payer=fee_payer,
+            clock=self.clock,
+        )
+        self._open_records()
+        self._open_balances()
+        self._open_pipeline(signer, confirmer)
+        self._open_services(signer, confirmer)
+        for address in operators.values():
+            await self._track(address, None)
+        await self._pipeline.resume()
+        self._reconciler.start()
+
+    def _open_records(self) -> None:
+        decimals = self.mint.decimals
+        self.transactions = TransactionRecorder(self._database, decimals=decimals)
+        self.history = BalanceHistoryRecorder(self._database, decimals=decimals)
+        self._sync = HistorySync(
+            rpc=self.rpc,
+            mint=self.mint,
+            database=self._database,
+            history=self.history,
+            transactions=self.transactions,
+            max_backfill_signatures=self.settings.history_backfill_signatures,
+        )
+        self._verifier = Verifier(
+            rpc=self.rpc, mint=self.mint, database=self._database, history=self.history, sync=self._sync
+        )
+        self.wallets = WalletManager(
+            self._database, self.keystore, self.clock, self.events, track=self._track
+        )
+
+    def _open_balances(self) -> None:
+        settings = self.settings
+        self._balance_reads = BalanceReads(self.rpc, self._database, self._parties)
+        self.balances = BalanceManager(
+            self._store,
+            reader=self._balance_reads,
+            resolver=self._balance_reads,
+            reservations=self._balance_reads,
+            clock=self.clock,
+            metrics=self.metrics,
+            ttl_seconds=settings.balance_ttl_seconds,
+            decimals=self.mint.decimals,
+            prefix=settings.cache_prefix,
+        )
+        self._stack.push_async_callback(self.balances.close)
+
+    def _open_pipeline(self, signer: PaymentSigner, confirmer: Confirmer) -> None:
+        settings = self.settings
+        self._intents = IntentStore(self._database, self.clock)
+        self._attempts = AttemptStore(self._database, self.clock)
+        self._pipeline = PaymentPipeline(
+            intents=self._intents,
+            attempts=self._attempts,
+            signer=signer,
+            follower=confirmer,
+            clock=self.clock,
+            events=self.events,
+            metrics=self.metrics,
+            bounds=PipelineBounds(settings.max_payment_attempts, settings.max_payments_in_flight),
+            observers=(
+                LimitSettlement(self.gate),
+                BalanceInvalidation(self._balance_reads, self.balances),
+                self._mark_history,
+            ),
+        )
+        self._stack.push_async_callback(self._pipeline.close)
+        self._reconciler = Reconciler(
+            pipeline=self._pipeline,
+            history=self._sync,
+            clock=self.clock,
+            poll_interval_seconds=settings.history_poll_interval_seconds,
+        )
+        self._stack.push_async_callback(self._reconciler.close)
+
+    def _open_services(self, signer: PaymentSigner, confirmer: Confirmer) -> None:
+        timeout_seconds = self.settings.confirm_timeout_seconds
+        admission = Admission(
+            intents=self._intents,
+            pipeline=self._pipeline,
+            signer=signer,
+            gate=self.gate,
+            read_balance=self._balance_reads.funds,
+            find_policy=self._purchase_policy,
+            rates=self.rates,
+            purchase_period_seconds=self.settings.purchase_period_seconds,
+            confirm_timeout_seconds=timeout_seconds,
+            clock=self.clock,
+        )
+        delegations = Delegations(
+            mint=self.mint,
+            rpc=self.rpc,
+            signer=signer,
+            follower=confirmer,
+            clock=self.clock,
+            confirm_timeout_seconds=timeout_seconds,
+        )
+        self.tokens = TokenService(
+            mint=self.mint,
+            rpc=self.rpc,
+            admission=admission,
+            parties=self._parties,
+            delegations=delegations,
+            prices=self.pricing,
+            balances=self.balances,
+        )
+        self.rewards = RewardDistributor(mint=self.mint, admission=admission, parties=self._parties)
+        self.transaction_monitor = TransactionMonitor(
+            confirmer=confirmer,
+            attempts=self._attempts,
+            sync_history=self._sync.sync,
+            clock=self.clock,
+            timeout_seconds=timeout_seconds,
+        )
+
+    async def _mark_history(self, payment: Transaction) -> None:
+        await self._reconciler.observe(payment)
+
+    async def _track(self, owner_address: str, user_id: UUID | None) -> None:
+        token_account = self.token_account_of(parse_address(owner_address))
+        await self.history.track(str(token_account), owner_address, user_id)
+
+    async def _purchase_policy(self, user_id: UUID) -> PurchaseLimit | None:
+        policy = await self.purchases.get_policy(user_id, str(self.mint.address))
+        if policy is None:
+            return None
+        return PurchaseLimit(policy.token_mint, policy.max_purchases, policy.subscription_id)
+
+
+class DealOpening:
+    """A `Deal` about to be opened: enter it as a context, or await it."""
+
+    def __init__(self, settings: Settings, clock: Clock, create_mint: bool | None) -> None:
+        """Keep what to open."""
+        self._deal = Deal(settings, clock)
+        self._create_mint = create_mint
+
+    def __await__(self) -> Generator[Any, None, Deal]:
+        """Open, for notebooks; the caller closes."""
+        return self._opened().__await__()
+
+    async def __aenter__(self) -> Deal:
+        """Open for the length of a block."""
+        return await self._opened()
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close what was opened."""
+        await self._deal.close()
+
+    async def _opened(self) -> Deal:
+        await self._deal._open(self._create_mint)
+        return self._deal

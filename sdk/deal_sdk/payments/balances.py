@@ -1,0 +1,93 @@
+"""Balances for payments: read at confirmed, never before our own last landing, less what is reserved."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+from uuid import UUID
+
+import sqlalchemy as sa
+from solders.pubkey import Pubkey
+
+from deal_sdk.chain import Rpc
+from deal_sdk.payments.intents import spendable, unreleased
+from deal_sdk.payments.orders import Funds, Plan
+from deal_sdk.payments.parties import PartyResolver
+from deal_sdk.records import Database, Transaction
+from deal_sdk.records.tables import balance_reservations
+
+MAX_REMEMBERED_SLOTS: Final = 100_000
+
+
+class CachedBalances(Protocol):
+    """The cache of balances for display."""
+
+    async def invalidate(self, token_account: str, *, slot: int = 0) -> bool:
+        """Forget a balance, and take none from before a slot any more."""
+        ...
+
+
+class BalanceReads:
+    """Reads balances from the chain and reservations from the records."""
+
+    def __init__(self, rpc: Rpc, database: Database, parties: PartyResolver) -> None:
+        """Wire the parts; nothing is read yet."""
+        self._rpc = rpc
+        self._database = database
+        self._parties = parties
+        self._landed_slots: dict[str, int] = {}
+
+    async def read_balance(self, token_account: str) -> tuple[int, int]:
+        """Return a token account's confirmed amount and the slot it was read at."""
+        funds = await self.funds(token_account)
+        return funds.balance_base_units, funds.slot
+
+    async def funds(self, token_account: str) -> Funds:
+        """Read a token account as of the slot where our last payment moved it, or later.
+
+        Raises:
+            ChainError: when the endpoint fails or stays behind that slot.
+        """
+        balance = await self._rpc.get_token_balance(
+            Pubkey.from_string(token_account), min_context_slot=self._landed_slots.get(token_account)
+        )
+        return Funds(balance.amount_base_units, balance.slot)
+
+    async def resolve(self, user_id: UUID | str) -> str:
+        """Return the token account of a user's primary wallet."""
+        return (await self._parties.resolve(user_id)).token_account
+
+    async def reserved(self, token_account: str, slot: int) -> int:
+        """Return what is promised to payments and not yet in a balance read at `slot`."""
+        column = balance_reservations.c
+        query = sa.select(column.landed_slot, column.amount).where(
+            column.token_account == token_account, unreleased(slot)
+        )
+        async with self._database.reading() as connection:
+            rows = [(landed_slot, amount) for landed_slot, amount in await connection.execute(query)]
+        return -spendable(Funds(0, slot), rows)
+
+    def note_landing(self, payment: Transaction) -> list[str]:
+        """Remember the slot of a payment that landed and return the token accounts it moved."""
+        if payment.slot is None or not payment.instruction:
+            return []
+        plan = Plan.from_json(payment.instruction)
+        moved = [account for account in (plan.source, plan.destination) if account is not None]
+        if len(self._landed_slots) > MAX_REMEMBERED_SLOTS:
+            self._landed_slots.clear()
+        for account in moved:
+            self._landed_slots[account] = max(self._landed_slots.get(account, 0), payment.slot)
+        return moved
+
+
+class BalanceInvalidation:
+    """Forgets cached balances that a landed payment changed."""
+
+    def __init__(self, reads: BalanceReads, cache: CachedBalances) -> None:
+        """Wire the parts."""
+        self._reads = reads
+        self._cache = cache
+
+    async def __call__(self, payment: Transaction) -> None:
+        """Take no balance from before the payment's slot any more."""
+        for account in self._reads.note_landing(payment):
+            await self._cache.invalidate(account, slot=payment.slot or 0)

@@ -1,0 +1,52 @@
+"""A `Deal` with everything embedded, on a chain whose slots are short."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from solders.pubkey import Pubkey
+
+from deal_sdk import Deal, User
+
+FAST_CHAIN = {"localnet_slot_seconds": 0.02, "localnet_finality_slots": 8}
+
+
+@pytest.fixture
+async def deal() -> AsyncIterator[Deal]:
+    async with Deal.open(**FAST_CHAIN, history_poll_interval_seconds=0.05) as opened:
+        yield opened
+        await assert_books_agree(opened)
+
+
+@dataclass(frozen=True)
+class Person:
+    user: User
+    address: str
+
+
+MakePerson = Callable[..., Awaitable[Person]]
+
+
+@pytest.fixture
+def make_person(deal: Deal) -> MakePerson:
+    async def make(tokens: str | None = None, *, tier: str = "Business") -> Person:
+        user = await deal.users.create(tier=tier)
+        wallet = await deal.wallets.create_custodial(user.id)
+        if tokens is not None:
+            await deal.tokens.transfer("treasury", user.id, tokens)
+        return Person(user, wallet.address)
+
+    return make
+
+
+async def assert_books_agree(deal: Deal) -> None:
+    """For every wallet the history chains and ends at the chain, and every other rule holds."""
+    assert await deal.settled(timeout_seconds=30)
+    report = await deal.verify()
+    assert report.ok, [check for check in report.checks if not check.ok]
+
+
+def token_account(deal: Deal, address: str) -> str:
+    return str(deal.token_account_of(Pubkey.from_string(address)))

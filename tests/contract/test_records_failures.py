@@ -109,10 +109,46 @@ class TestLostConnections:
         assert_hides(caught.value, secret)
 
 
+class TestLostCommits:
+    async def test_a_connection_lost_while_committing_is_not_tried_again(
+        self, database: Database, postgres_server: PostgresServer
+    ) -> None:
+        runs = 0
+
+        async def unit(connection: AsyncConnection) -> None:
+            nonlocal runs
+            runs += 1
+            await put(connection, f"run {runs}")
+            # The transaction looks whole to the unit; its commit is what finds the server gone.
+            postgres_server.crash()
+
+        with pytest.raises(DatabaseUnavailableError):
+            await database.run(unit)
+        assert runs == 1
+        postgres_server.start()
+        assert await stored_keys(database) == set()
+
+    async def test_a_connection_lost_before_the_commit_is_replaced_once(self, database: Database) -> None:
+        runs = 0
+
+        async def unit(connection: AsyncConnection) -> None:
+            nonlocal runs
+            runs += 1
+            await put(connection, f"run {runs}")
+            if runs == 1:
+                backend = await connection.scalar(sa.select(sa.func.pg_backend_pid()))
+                async with database.reading() as killer:
+                    await killer.execute(sa.select(sa.func.pg_terminate_backend(backend)))
+                await put(connection, "never reached")
+
+        await database.run(unit)
+        assert await stored_keys(database) == {"run 2"}
+
+
 class TestDeadlocks:
     async def test_units_that_lock_each_other_both_succeed(self, database: Database) -> None:
-        for key in ("a", "b"):
-            await database.run(lambda connection, key=key: put(connection, key))
+        await database.run(lambda connection: put(connection, "a"))
+        await database.run(lambda connection: put(connection, "b"))
         first_runs = asyncio.Barrier(2)
         waited: set[str] = set()
 

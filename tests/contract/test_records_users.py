@@ -17,7 +17,7 @@ from deal_sdk.errors import (
 )
 from deal_sdk.records.database import Database
 from deal_sdk.records.meta import bind_chain, get_meta, put_meta
-from deal_sdk.records.users import UserDirectory
+from deal_sdk.records.users import User, UserDirectory
 
 GENESIS = "EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG"
 OTHER_GENESIS = "4uhcVJyU9pJkvQyS88uRDiswHXSCkY3zQawwpjk2NsNY"
@@ -98,7 +98,8 @@ class TestUsers:
             if number % 3 == 0:
                 await manual_clock.advance(1)
         expected.sort(key=lambda user: (user.created_at, user.id.hex))
-        found, cursor = [], None
+        found: list[User] = []
+        cursor = None
         while True:
             page = await directory.list(limit=2, cursor=cursor)
             found += page.items
@@ -134,7 +135,7 @@ class TestBinding:
         await bind_chain(database, GENESIS, MINT, decimals=8)
         for other in ({"mint": OTHER_GENESIS}, {"mint": MINT, "decimals": 9}):
             with pytest.raises(ChainMismatchError):
-                await bind_chain(database, GENESIS, **other)  # type: ignore[arg-type]
+                await bind_chain(database, GENESIS, **other)
 
     async def test_of_two_chains_that_race_one_wins(self, database: Database) -> None:
         results = await asyncio.gather(

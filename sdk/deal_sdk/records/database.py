@@ -186,7 +186,8 @@ class Database:
     async def run(self, unit: Unit[T]) -> T:
         """Run one unit in a write transaction of its own, again from the start after a collision.
 
-        There is no pause between attempts: the database has already made the loser wait.
+        It is also run again, once, when the connection was lost before the commit. There is no pause
+        between attempts: the database has already made the loser wait.
 
         Args:
             unit: pure SQL that may be run several times; only its last run is kept.
@@ -197,14 +198,23 @@ class Database:
         """
         attempt = 1
         while True:
+            committing = False
             try:
                 async with self.transaction() as connection:
-                    return await unit(connection)
+                    result = await unit(connection)
+                    committing = True
+                return result
             except DatabaseBusyError as error:
                 if attempt >= MAX_ATTEMPTS[self.dialect]:
                     raise
                 logger.info("attempt %d of a transaction collided: %s", attempt, error.message)
-                attempt += 1
+            except DatabaseUnavailableError as error:
+                if committing or attempt > 1:
+                    raise
+                # Before the commit was sent nothing can have been kept; a pooled connection may have
+                # died unnoticed, and the next one is fresh.
+                logger.info("a transaction lost its connection: %s", error.message)
+            attempt += 1
 
     async def write(self, unit: Unit[T], *, lock_key: str = "") -> T:
         """Run one unit in a commit that it shares with all units submitted at the same time.

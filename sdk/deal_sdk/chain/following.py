@@ -66,7 +66,7 @@ class Following:
 
     @property
     def last_report(self) -> SendReport | None:
-        """Return the last refusal of its broadcasts, or that there was none; None before the first is back."""
+        """Return its broadcasts' last refusal, or that there was none; None before the first is back."""
         return None if self.broadcast is None else self.broadcast.report
 
     async def reached(self, level: Level) -> Verdict:

@@ -80,8 +80,7 @@ class Keystore:
         """
         if passphrase is not None and not passphrase.get_secret_value():
             raise KeystoreError("the keystore's passphrase is empty")
-        if kdf_cost & (kdf_cost - 1) or not MIN_KDF_COST <= kdf_cost <= MAX_KDF_COST:
-            raise KeystoreError("kdf_cost must be a power of two from 2**4 to 2**20")
+        _check_cost(kdf_cost)
         self._database = database
         self._passphrase = passphrase
         self._clock = clock
@@ -277,11 +276,15 @@ def _bound(address: str, name: str | None) -> bytes:
 
 
 def _derive(secret: bytes, salt: bytes, cost: int) -> bytes:
-    try:
-        kdf = Scrypt(salt=salt, length=_KEY_BYTES, n=cost, r=_SCRYPT_BLOCK_SIZE, p=_SCRYPT_PARALLELISM)
-        return kdf.derive(secret)
-    except (ValueError, MemoryError) as error:
-        raise KeystoreError(f"scrypt cannot run at cost {cost}") from error
+    # The cost comes from a row, and an altered one must not take all memory.
+    _check_cost(cost)
+    kdf = Scrypt(salt=salt, length=_KEY_BYTES, n=cost, r=_SCRYPT_BLOCK_SIZE, p=_SCRYPT_PARALLELISM)
+    return kdf.derive(secret)
+
+
+def _check_cost(cost: int) -> None:
+    if cost & (cost - 1) or not MIN_KDF_COST <= cost <= MAX_KDF_COST:
+        raise KeystoreError("the key's scrypt cost must be a power of two from 2**4 to 2**20", kdf_cost=cost)
 
 
 def _check_name(name: str | None) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from solders.hash import Hash
+from solders.hash import Hash, ParseHashError
 from solders.pubkey import Pubkey
 
 from deal_sdk.errors import RpcMalformedReplyError
@@ -158,7 +158,7 @@ def read_reply(method: str, parse: Callable[[Any], Value], reply: Any) -> Value:
     """
     try:
         return parse(reply)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ParseHashError) as error:
         raise RpcMalformedReplyError(
             f"{method}: a reply of an unexpected form", method=method, problem=type(error).__name__
         ) from None

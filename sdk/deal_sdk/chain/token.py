@@ -295,7 +295,7 @@ async def _land(rpc: Rpc, plan: MintPlan, signed: SignedTransaction) -> MintFact
         if facts is not None:
             return facts
         status = (await rpc.get_signature_statuses([signed.signature])).statuses[0]
-        if status is not None and status.error is not None:
+        if status is not None and status.error is not None and status.commitment == "finalized":
             return await _after_failure(rpc, plan, signed, status.error)
         if await rpc.get_block_height("finalized") > signed.last_valid_block_height:
             return await _existing(rpc, plan)

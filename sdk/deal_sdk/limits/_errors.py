@@ -35,8 +35,9 @@ def translate(error: BaseException, store: str) -> StoreUnavailableError:
     if isinstance(error, redis_errors.TimeoutError | TimeoutError):
         return timed_out(store)
     if isinstance(error, redis_errors.ResponseError):
+        # redis-py drops the word of those errors that it has a class for.
         word = _ERROR_WORD.match(str(error))
-        answer = word.group() if word else "ERR"
+        answer = word.group() if word else type(error).__name__
         return StoreUnavailableError(
             f"the store {store} refused a command: {answer}", store=store, reason="refused", answer=answer
         )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -67,6 +67,7 @@ class Store:
         test_clock: Clock | None,
         form: ScriptForm,
         pipelines: Pipelines,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         """Keep the client; nothing connects before the first command. Callers use `open_store`."""
         self._client = client
@@ -74,6 +75,7 @@ class Store:
         self._timeout_seconds = timeout_seconds
         self._test_clock = test_clock
         self._closed = False
+        self._on_close = on_close
         self.name = name
         self._commands: Collector[_Command, Any] = Collector(
             self._send, max_items=pipelines.max_commands, max_in_flight=pipelines.max_in_flight
@@ -130,12 +132,16 @@ class Store:
         await self.command("PING")
 
     async def close(self) -> None:
-        """Finish what is under way, then close the connections."""
+        """Finish what is under way, then close the connections; safe to call twice."""
+        if self._closed:
+            return
         self._closed = True
         await self._commands.close()
         with suppress(*STORE_FAILURES):
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await self._client.aclose()
+        if self._on_close is not None:
+            self._on_close()
 
     def _deadline(self) -> float:
         if self._timeout_seconds is None:
@@ -185,7 +191,13 @@ class Store:
             raise translate(error, self.name) from None
 
 
-_memory_servers: weakref.WeakValueDictionary[str, fakeredis.FakeServer] = weakref.WeakValueDictionary()
+@dataclass(slots=True)
+class _MemoryServer:
+    server: fakeredis.FakeServer
+    holders: int = 0
+
+
+_named_memory: dict[str, _MemoryServer] = {}
 
 
 def open_store(
@@ -205,15 +217,7 @@ def open_store(
         ConfigurationError: for a URL of another form; it is not repeated, because it may hold a password.
     """
     if redis_url.startswith(MEMORY_SCHEME):
-        return Store(
-            _memory_client(redis_url.removeprefix(MEMORY_SCHEME)),
-            name=redis_url,
-            # In this process there is nobody who might not answer, only work that waits its turn.
-            timeout_seconds=None,
-            test_clock=test_clock,
-            form=Functions(),
-            pipelines=MEMORY_PIPELINES,
-        )
+        return _open_memory(redis_url.removeprefix(MEMORY_SCHEME), test_clock)
     try:
         client = redis.asyncio.Redis.from_url(
             redis_url,
@@ -236,13 +240,30 @@ def open_store(
     )
 
 
-def _memory_client(name: str) -> redis.asyncio.Redis:
-    server = _memory_servers.get(name) if name else None
-    if server is None:
-        server = fakeredis.FakeServer()
-        if name:
-            _memory_servers[name] = server
-    return fakeredis.FakeAsyncRedis(server=server)
+def _open_memory(name: str, test_clock: Clock | None) -> Store:
+    held = _named_memory.setdefault(name, _MemoryServer(fakeredis.FakeServer())) if name else None
+    server = fakeredis.FakeServer() if held is None else held.server
+    if held is not None:
+        held.holders += 1
+    return Store(
+        fakeredis.FakeAsyncRedis(server=server),
+        name=f"{MEMORY_SCHEME}{name}",
+        # In this process there is nobody who might not answer, only work that waits its turn.
+        timeout_seconds=None,
+        test_clock=test_clock,
+        form=Functions(),
+        pipelines=MEMORY_PIPELINES,
+        on_close=partial(_release_memory, name),
+    )
+
+
+def _release_memory(name: str) -> None:
+    held = _named_memory.get(name)
+    if held is None:
+        return
+    held.holders -= 1
+    if held.holders == 0:
+        del _named_memory[name]
 
 
 def _name_without_password(redis_url: str) -> str:

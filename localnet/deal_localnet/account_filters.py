@@ -33,7 +33,7 @@ def parse_filters(config: Config) -> Accepts:
 
 
 def _parse(value: Any) -> Accepts:
-    name, argument = _single(value)
+    name, argument = single(value)
     if name == "dataSize":
         size = unsigned(argument)
         return lambda account: len(account.data) == size
@@ -44,7 +44,8 @@ def _parse(value: Any) -> Accepts:
     raise invalid_params(f"Invalid params: unknown variant `{name}`, expected one of {FILTER_NAMES}.")
 
 
-def _single(value: Any) -> tuple[str, Any]:
+def single(value: Any) -> tuple[str, Any]:
+    """Read a word, or an object whose only key is the word."""
     if isinstance(value, str):
         return value, None
     if isinstance(value, dict):

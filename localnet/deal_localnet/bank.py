@@ -68,6 +68,7 @@ class Bank:
         self._config = config
         self._executor = Executor(svm, self.accounts)
         self._slot_hashes = [(b.slot, b.blockhash) for b in self.chain.last_blocks(MAX_SLOT_HASHES + 1)[1:]]
+        self._stale_slot_hashes = True
         self._index_genesis()
         self._show_sysvars()
 
@@ -115,6 +116,7 @@ class Bank:
             return None
         if self.history.find(transaction.signature) is not None:
             return None
+        self._show_slot_hashes()
         block = self.chain.open
         execution = self._executor.land(transaction, block.slot)
         if execution is None:
@@ -145,6 +147,7 @@ class Bank:
         if refusal is not None:
             states = [self.accounts.at(key, slot) for key in transaction.keys]
             return refused_execution(refusal, states), {}
+        self._show_slot_hashes()
         saved = [(key, self.accounts.current(key)) for key in newest]
         self._put((key, self.accounts.at(key, slot)) for key in newest)
         try:
@@ -207,7 +210,13 @@ class Bank:
                 unix_timestamp=block.time,
             )
         )
-        self.svm.set_slot_hashes(self._slot_hashes)
+        self._stale_slot_hashes = True
+
+    def _show_slot_hashes(self) -> None:
+        # Costs up to milliseconds, and only a running program can see them: an idle slot does without.
+        if self._stale_slot_hashes:
+            self.svm.set_slot_hashes(self._slot_hashes)
+            self._stale_slot_hashes = False
 
     def lowest_price(self, block: Block, keys: set[Pubkey]) -> int:
         """Return the lowest price per compute unit that landed in a block and wrote to all of the keys."""

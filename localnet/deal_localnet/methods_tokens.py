@@ -9,7 +9,7 @@ from solders.pubkey import Pubkey
 
 from .accounts import AccountIndex
 from .addresses import TOKEN_PROGRAMS
-from .errors import RpcError, invalid_params
+from .errors import invalid_params
 from .methods_accounts import reader_at
 from .params import pubkey, struct, wrong_type
 from .registry import MethodTable, Node, chosen_block, with_context
@@ -74,13 +74,13 @@ def get_token_largest_accounts(node: Node, params: list[Any]) -> dict[str, Any]:
     decimals = _known_mint(read, key).decimals
     mint = bytes(key)
     holders = (
-        (int.from_bytes(account.data[AMOUNT], "little"), str(holder))
+        (int.from_bytes(data[AMOUNT], "little"), holder)
         for holder in node.bank.accounts.index.of_mint(key)
-        if (account := read(holder)) is not None and account.data[:32] == mint
+        if (account := read(holder)) is not None and (data := account.data)[:32] == mint
     )
     largest = heapq.nlargest(LARGEST_ACCOUNTS, holders)
     return with_context(
-        block.slot, [{"address": address, **ui_amount(amount, decimals)} for amount, address in largest]
+        block.slot, [{"address": str(address), **ui_amount(amount, decimals)} for amount, address in largest]
     )
 
 
@@ -141,5 +141,5 @@ def _token_filter(value: Any) -> tuple[str, Pubkey]:
         raise invalid_params("Invalid params: invalid value: map, expected map with a single key.")
     field, address = next(iter(value.items()))
     if field not in ("mint", "programId"):
-        raise RpcError(-32602, f"Invalid params: unknown variant `{field}`, expected `mint` or `programId`.")
+        raise invalid_params(f"Invalid params: unknown variant `{field}`, expected `mint` or `programId`.")
     return field, pubkey(address)

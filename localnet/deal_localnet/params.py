@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+import orjson
 from solders.hash import Hash, ParseHashError
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from .base58 import bad_character
-from .errors import RpcError, invalid_params
+from .errors import INVALID_PARAMS, RpcError, invalid_params
 from .slots import Commitment
 
 COMMITMENTS: Final = {
@@ -63,7 +64,7 @@ def arguments(params: Any, required: int, maximum: int) -> list[Any]:
         raise invalid_params(f"`params` should have at least {required} argument(s)")
     if len(params) > maximum:
         raise RpcError(
-            -32602,
+            INVALID_PARAMS,
             f"Invalid parameters: Expected from {required} to {maximum} parameters.",
             f'"Got: {len(params)}"',
         )
@@ -73,8 +74,25 @@ def arguments(params: Any, required: int, maximum: int) -> list[Any]:
 def _no_arguments(params: Any) -> list[Any]:
     if params is None or params == []:
         return []
-    shown = "Array([...])" if isinstance(params, list) else "Map({})"
-    raise RpcError(-32602, "Invalid parameters: No parameters were expected", shown)
+    shown = ", ".join(rust_debug(value) for value in params) if isinstance(params, list) else ""
+    kind = f"Array([{shown}])" if isinstance(params, list) else f"Map({rust_debug(params)[7:]})"
+    raise RpcError(INVALID_PARAMS, "Invalid parameters: No parameters were expected", kind)
+
+
+def rust_debug(value: Any) -> str:
+    """Show a JSON value as Rust's debug output does, which Agave puts into one of its errors."""
+    if value is None:
+        return "Null"
+    if isinstance(value, bool):
+        return f"Bool({str(value).lower()})"
+    if isinstance(value, str):
+        return f"String({orjson.dumps(value).decode()})"
+    if isinstance(value, list):
+        return f"Array [{', '.join(rust_debug(item) for item in value)}]"
+    if isinstance(value, dict):
+        fields = (f"{orjson.dumps(name).decode()}: {rust_debug(item)}" for name, item in value.items())
+        return f"Object {{{', '.join(fields)}}}"
+    return f"Number({value})"
 
 
 def string(value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from .account_filters import parse_filters
+from .account_filters import Accepts, parse_filters, single
 from .dispatch import PARSE_FAILURE, envelope_fault, parse
 from .errors import RpcError, invalid_params, method_not_found
 from .params import (
@@ -16,16 +16,18 @@ from .params import (
     encoding,
     flag,
     pubkey,
+    sequence,
     signature,
     struct,
     unsigned,
+    variant,
     wrong_type,
 )
 from .pubsub import ALL_LOGS_TOPIC, ROOT_TOPIC, SLOT_TOPIC, Broker, Subscription, Topic
 from .registry import Node
 from .slots import Commitment
 
-LOG_FILTERS: Final = "unknown variant, expected one of `all`, `allWithVotes`, `mentions`."
+LOG_FILTERS: Final = ("all", "allWithVotes", "mentions")
 
 Send = Callable[[str], None]
 Subscribe = Callable[["SubscriptionSession", list[Any]], int]
@@ -80,15 +82,17 @@ class SubscriptionSession:
 
     def _call(self, method: str, params: Any) -> int | bool:
         if method in UNSUBSCRIBES:
-            return self._unsubscribe(arguments(params, 1, 1)[0])
+            return self._unsubscribe(params)
         known = SUBSCRIBES.get(method)
         if known is None:
             raise method_not_found()
         subscribe, required, maximum = known
         return subscribe(self, arguments(params, required, maximum))
 
-    def _unsubscribe(self, value: Any) -> bool:
-        identifier = unsigned(value)
+    def _unsubscribe(self, params: Any) -> bool:
+        if not params:
+            raise invalid_params("Invalid params: invalid length 0, expected a tuple of size 1.")
+        identifier = unsigned(arguments(params, 1, 1)[0])
         if identifier not in self._own or identifier not in self._broker:
             raise invalid_params("Invalid subscription id.")
         self._own.discard(identifier)
@@ -125,7 +129,7 @@ class SubscriptionSession:
         """Subscribe to every change of the accounts that a program owns."""
         key = _checked(pubkey, params[0], "pubkey")
         config = _account_config(params[1], "RpcProgramAccountsConfig")
-        accepts = parse_filters(config)
+        accepts = _filters(config)
         return self._enter(
             "programNotification", ("program", key), commitment(config), config=config, accepts=accepts
         )
@@ -160,12 +164,20 @@ def _account_config(value: Any, name: str) -> dict[str, Any]:
     return config
 
 
+def _filters(config: dict[str, Any]) -> Accepts:
+    try:
+        return parse_filters(config)
+    except RpcError as error:
+        message = error.message.removeprefix("Invalid params: ")
+        raise invalid_params(f"Invalid params: {message}") from None
+
+
 def _logs_topic(value: Any) -> Topic:
     if value in ("all", "allWithVotes"):
         return ALL_LOGS_TOPIC
-    mentions = value.get("mentions") if isinstance(value, dict) else None
-    if not isinstance(mentions, list):
-        raise invalid_params(f"Invalid params: {LOG_FILTERS}")
+    name, argument = single(value)
+    variant(name, LOG_FILTERS)
+    mentions = sequence(argument)
     if len(mentions) != 1:
         raise invalid_params("Invalid Request: Only 1 address supported")
     return ("logs", _checked(pubkey, mentions[0], "mentions"))

@@ -16,10 +16,12 @@ BACKENDS: Final = ("memory", pytest.param("redis", marks=pytest.mark.redis))
 
 
 @asynccontextmanager
-async def opened(request: pytest.FixtureRequest, clock: ManualClock | None) -> AsyncIterator[Store]:
-    """Open the backend that the fixture's parameter names."""
+async def opened(
+    request: pytest.FixtureRequest, clock: ManualClock | None, *, name: str | None = None
+) -> AsyncIterator[Store]:
+    """Open the backend that is named, by default by the fixture's parameter."""
     url = "memory://"
-    if request.param == "redis":
+    if (name or request.param) == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
         url = server.url
     async with open_store(url, test_clock=clock) as store:

@@ -35,7 +35,7 @@ from deal_sdk.limits import (
 from deal_sdk.limits.rules import UserKey
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
-from deal_sdk.settings import DEFAULT_TIER_LIMITS
+from deal_sdk.settings import DEFAULT_TIER_LIMITS, TierLimits
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -265,6 +265,21 @@ async def test_a_real_clock_rules_without_a_tests_clock(gate: Gate, redis_server
     first = await gate.reserve("payment-1", [PURCHASE])
     assert 86_399 < first.states[0].reset_after_seconds <= 86_400
     assert await gate.cancel(Reservation("payment-1", "user")) is Settled.CANCELLED
+
+
+@pytest.mark.parametrize(("tier", "limits"), DEFAULT_TIER_LIMITS.items())
+async def test_a_user_at_the_limit_takes_at_most_a_kilobyte(
+    redis_server: RedisServer, tier: str, limits: TierLimits
+) -> None:
+    clock = ManualClock()
+    user = "0e0d9ee4-61b0-4eab-9fd2-c0ffee000000"
+    rule = RateRule(user, "image_generation", tier, limits.per_minute, limits.burst_per_second)
+    async with open_store(redis_server.url, test_clock=clock) as store:
+        gate = Gate(store, clock=clock, metrics=Metrics())
+        for _ in range(limits.per_minute):
+            assert (await gate.take([rule])).allowed
+            await clock.advance(59.9 / limits.per_minute)
+        assert await store.command("MEMORY", "USAGE", gate.keys.rates(user)) <= 1024
 
 
 RACER: Final = """

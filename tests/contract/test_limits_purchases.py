@@ -24,7 +24,7 @@ from deal_sdk.limits import (
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
 from deal_sdk.records.tables import token_purchases, users
-from tests.contract.store_backends import BACKENDS, opened
+from tests.contract.store_backends import opened
 
 USER = "user-123"
 COUNT_KEY = "token_purchases:token_buy_count:{user-123}:MINT"
@@ -36,15 +36,36 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
+@pytest.fixture(
+    params=[
+        "memory-sqlite",
+        pytest.param("redis-sqlite", marks=pytest.mark.redis),
+        pytest.param("memory-postgres", marks=pytest.mark.postgres),
+    ]
+)
+def backends(request: pytest.FixtureRequest) -> tuple[str, str]:
+    store, database = str(request.param).split("-")
+    return store, database
+
+
+@pytest.fixture
+async def store(
+    request: pytest.FixtureRequest, backends: tuple[str, str], clock: ManualClock
+) -> AsyncIterator[Store]:
+    async with opened(request, clock, name=backends[0]) as store:
         yield store
 
 
 @pytest.fixture
-async def database(clock: ManualClock) -> AsyncIterator[Database]:
-    database = await Database.open("sqlite+aiosqlite://", clock=clock)
+def database_url(request: pytest.FixtureRequest, backends: tuple[str, str]) -> str:
+    if backends[1] == "sqlite":
+        return "sqlite+aiosqlite://"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def database(database_url: str, clock: ManualClock) -> AsyncIterator[Database]:
+    database = await Database.open(database_url, clock=clock, migrate=True)
     yield database
     await database.close()
 

@@ -14,7 +14,7 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from .accounts import AccountStore, empty_account, identity_of
-from .addresses import GENESIS_ADDRESSES, LOOKUP_TABLE_PROGRAM
+from .addresses import GENESIS_ADDRESSES, LOOKUP_TABLE_PROGRAM, SYSVAR_CLOCK, SYSVAR_SLOT_HASHES
 from .config import LocalnetConfig
 from .execution import Executor, refused_execution
 from .fees import compute_budget
@@ -24,6 +24,7 @@ from .records import Execution, TransactionRecord, WireTransaction
 from .slots import MAX_SLOT_HASHES, Block, Chain, Commitment
 
 EPOCH_SLOTS: Final = 432_000
+SLOT_SYSVARS: Final = frozenset({SYSVAR_CLOCK, SYSVAR_SLOT_HASHES})
 
 
 class Observer(Protocol):
@@ -68,9 +69,8 @@ class Bank:
         self._config = config
         self._executor = Executor(svm, self.accounts)
         self._slot_hashes = [(b.slot, b.blockhash) for b in self.chain.last_blocks(MAX_SLOT_HASHES + 1)[1:]]
-        self._stale_slot_hashes = True
+        self._stale_sysvars = True
         self._index_genesis()
-        self._show_sysvars()
 
     def _index_genesis(self) -> None:
         for key in GENESIS_ADDRESSES:
@@ -116,7 +116,7 @@ class Bank:
             return None
         if self.history.find(transaction.signature) is not None:
             return None
-        self._show_slot_hashes()
+        self._show_sysvars()
         block = self.chain.open
         execution = self._executor.land(transaction, block.slot)
         if execution is None:
@@ -147,7 +147,7 @@ class Bank:
         if refusal is not None:
             states = [self.accounts.at(key, slot) for key in transaction.keys]
             return refused_execution(refusal, states), {}
-        self._show_slot_hashes()
+        self._show_sysvars()
         saved = [(key, self.accounts.current(key)) for key in newest]
         self._put((key, self.accounts.at(key, slot)) for key in newest)
         try:
@@ -182,7 +182,7 @@ class Bank:
     def _open_after(self, parent: Block, slot: int) -> None:
         block = next_block(parent, self._config, slot)
         self.chain.append(block)
-        self._show_sysvars()
+        self._stale_sysvars = True
         for observer in self.observers:
             observer.slot_opened(block)
 
@@ -198,6 +198,10 @@ class Bank:
                     self.accounts.finalize(block.slot)
 
     def _show_sysvars(self) -> None:
+        # LiteSVM looks through all accounts at each of these calls: an idle slot does without.
+        if not self._stale_sysvars:
+            return
+        self._stale_sysvars = False
         block = self.chain.open
         start = self.chain.block_of_height(0)
         epoch = block.slot // EPOCH_SLOTS
@@ -210,13 +214,13 @@ class Bank:
                 unix_timestamp=block.time,
             )
         )
-        self._stale_slot_hashes = True
+        self.svm.set_slot_hashes(self._slot_hashes)
 
-    def _show_slot_hashes(self) -> None:
-        # Costs up to milliseconds, and only a running program can see them: an idle slot does without.
-        if self._stale_slot_hashes:
-            self.svm.set_slot_hashes(self._slot_hashes)
-            self._stale_slot_hashes = False
+    def account_at(self, key: Pubkey, slot: int) -> Account | None:
+        """Return an account at the end of a slot; sysvars are those of the open slot."""
+        if key in SLOT_SYSVARS:
+            self._show_sysvars()
+        return self.accounts.at(key, slot)
 
     def lowest_price(self, block: Block, keys: set[Pubkey]) -> int:
         """Return the lowest price per compute unit that landed in a block and wrote to all of the keys."""

@@ -4,7 +4,7 @@ That is: the priority fee, the rent check on every changed account, the fee of a
 cannot be loaded, and the balances before and after.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -205,6 +205,7 @@ class Executor:
     ) -> Execution:
         meta = result if isinstance(result, TransactionMetadata) else result.meta()
         loaded = not isinstance(error, str)
+        tokens = self._holdings(before)
         # The stub names this method after the Rust type; at run time it is `return_data`.
         returned = meta.return_data()  # type: ignore[attr-defined]
         return Execution(
@@ -216,19 +217,31 @@ class Executor:
             return_data=returned.data,
             lamports_before=_lamports(before),
             lamports_after=_lamports(after),
-            tokens_before=self._holdings(before),
-            tokens_after=self._holdings(after),
+            tokens_before=tuple(tokens.values()),
+            tokens_after=tuple(self._holdings_after(tokens, before, after)),
             loaded_bytes=_loaded_bytes(before) if loaded else 0,
             fee=fee,
             changed=changed,
         )
 
-    def _holdings(self, states: States) -> tuple[TokenHolding, ...]:
-        return tuple(
-            TokenHolding(index, head, account.owner, self._decimals(head))
-            for index, account in enumerate(states)
-            if account is not None and (head := token_head(account)) is not None
-        )
+    def _holding(self, index: int, account: Account | None) -> TokenHolding | None:
+        head = token_head(account)
+        if account is None or head is None:
+            return None
+        return TokenHolding(index, head, account.owner, self._decimals(head))
+
+    def _holdings(self, states: States) -> dict[int, TokenHolding]:
+        found = ((index, self._holding(index, account)) for index, account in enumerate(states))
+        return {index: holding for index, holding in found if holding is not None}
+
+    def _holdings_after(
+        self, tokens: dict[int, TokenHolding], before: States, after: States
+    ) -> Iterator[TokenHolding]:
+        for index, account in enumerate(after):
+            unchanged = account is before[index]
+            holding = tokens.get(index) if unchanged else self._holding(index, account)
+            if holding is not None:
+                yield holding
 
     def _decimals(self, head: bytes) -> int:
         mint = self._svm.get_account(Pubkey.from_bytes(head[:32]))

@@ -21,7 +21,7 @@ def reader_at(node: Node, slot: int) -> AccountReader:
     """Return a reader of accounts as they were at a slot."""
 
     def read(key: Pubkey) -> Account | None:
-        return node.bank.accounts.at(key, slot)
+        return node.bank.account_at(key, slot)
 
     return read
 

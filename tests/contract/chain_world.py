@@ -31,12 +31,15 @@ from deal_sdk.chain import (
     instructions,
     load_token_account,
 )
+from deal_sdk.chain.token import LAMPORTS_PER_SOL
 from deal_sdk.clock import SystemClock
 from deal_sdk.metrics import Metrics
 from deal_sdk.settings import TokenProgram
 
 SUPPLY = 100_000_000_000_000_000
 CLOCK = SystemClock()
+# One payer for all tests of a session: a validator's faucet takes its time.
+PAYER = KeypairSigner.generate()
 CHAINS = [
     pytest.param("embedded", id="embedded"),
     pytest.param("tcp", id="localnet-over-tcp"),
@@ -141,11 +144,12 @@ async def deployed(transport: Transport, program: TokenProgram) -> AsyncIterator
     """Deploy a token on a chain."""
     metrics = Metrics()
     rpc = Rpc(transport, clock=CLOCK, metrics=metrics)
-    payer, treasury, mint_signer = (KeypairSigner.generate() for _ in range(3))
-    await ensure_lamports(rpc, payer.address, 1_000_000_000)
+    treasury, mint_signer = KeypairSigner.generate(), KeypairSigner.generate()
+    if await rpc.get_balance(PAYER.address) < LAMPORTS_PER_SOL:
+        await ensure_lamports(rpc, PAYER.address, 10 * LAMPORTS_PER_SOL)
     mint = await create_deal_mint(
         rpc,
-        payer_signer=payer,
+        payer_signer=PAYER,
         treasury_signer=treasury,
         mint_signer=mint_signer,
         token_program=program,
@@ -155,6 +159,6 @@ async def deployed(transport: Transport, program: TokenProgram) -> AsyncIterator
     )
     confirmer = Confirmer(rpc, clock=CLOCK, metrics=metrics)
     blockhashes = BlockhashSource(rpc, clock=CLOCK)
-    yield World(rpc, confirmer, blockhashes, payer, treasury, mint_signer, mint)
+    yield World(rpc, confirmer, blockhashes, PAYER, treasury, mint_signer, mint)
     await confirmer.close()
     await blockhashes.close()

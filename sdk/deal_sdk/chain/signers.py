@@ -99,18 +99,27 @@ class KeypairSigner:
         Raises:
             KeystoreError: when there is none, or it holds no keypair.
         """
-        try:
-            with Path(path).open("rb") as file:
-                content = file.read(_MAX_KEY_FILE_BYTES + 1)
-        except OSError as error:
-            raise KeystoreError(f"the key file {path} cannot be read: {error.strerror}") from None
-        if len(content) > _MAX_KEY_FILE_BYTES:
-            raise KeystoreError(f"{path} is too large for a key file")
-        return cls.from_bytes(_json_key(content))
+        return cls.from_bytes(read_key_file(path))
 
     async def sign(self, message: bytes) -> Signature:
         """Sign a message."""
         return self._keypair.sign_message(message)
+
+
+def read_key_file(path: str | Path) -> bytes:
+    """Read a key file's bytes, for a keystore to keep; callers who only sign take a `KeypairSigner`.
+
+    Raises:
+        KeystoreError: when there is none, or it holds no array of bytes.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_MAX_KEY_FILE_BYTES + 1)
+    except OSError as error:
+        raise KeystoreError(f"the key file {path} cannot be read: {error.strerror}") from None
+    if len(content) > _MAX_KEY_FILE_BYTES:
+        raise KeystoreError(f"{path} is too large for a key file")
+    return _json_key(content)
 
 
 def _json_key(text: str | bytes) -> bytes:

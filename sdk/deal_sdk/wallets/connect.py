@@ -118,6 +118,24 @@ class WalletManager:
         address = await self._keystore.create()
         return await self._connect(owner, str(address), verified_at=self._clock.now())
 
+    async def import_custodial(self, user_id: UUID | str, keypair_bytes: bytes) -> Wallet:
+        """Keep a key made elsewhere encrypted for a user, and connect its address as proven.
+
+        Args:
+            user_id: the user's UUID.
+            keypair_bytes: the secret half, then the public one, 64 bytes.
+
+        Raises:
+            KeystoreError: when the bytes are no keypair, or the key is an operator wallet's.
+            UserNotFoundError: when there is no such user.
+            WalletAlreadyConnectedError: when its address is active for anyone.
+        """
+        owner = parse_user_id(user_id)
+        async with self._database.reading() as connection:
+            await self._require_user(connection, owner)
+        address = await self._keystore.import_key(keypair_bytes)
+        return await self._connect(owner, str(address), verified_at=self._clock.now())
+
     async def disconnect_wallet(self, user_id: UUID | str, wallet_address: str) -> Wallet:
         """Make a wallet inactive; its row and its history stay, and it can be connected again.
 

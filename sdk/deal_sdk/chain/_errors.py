@@ -7,7 +7,8 @@ repeats a URL: its path or query may hold a provider's API key.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -36,13 +37,23 @@ _MAX_MESSAGE_LENGTH: Final = 300
 _MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 
 
-def translate_transport_error(error: Exception, endpoint: str) -> ChainError:
-    """Turn what the HTTP client raised into a typed error; whether the request arrived is unknown.
+@contextmanager
+def translated_transport_errors(endpoint: str) -> Iterator[None]:
+    """Turn what the HTTP client raises into typed errors; whether the request arrived is unknown.
 
     Args:
-        error: an `aiohttp.ClientError`, `TimeoutError` or `OSError`.
         endpoint: the endpoint's name for logs, without secrets.
+
+    Raises:
+        RpcTimeoutError, RpcUnavailableError: in place of the client's own errors.
     """
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise _transport_error(error, endpoint) from None
+
+
+def _transport_error(error: Exception, endpoint: str) -> ChainError:
     if isinstance(error, asyncio.TimeoutError):
         return RpcTimeoutError(f"no reply from {endpoint} in time", endpoint=endpoint)
     if isinstance(error, aiohttp.InvalidURL):

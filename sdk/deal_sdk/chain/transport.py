@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from deal_sdk.chain._errors import HTTP_OK, translate_http_status, translate_transport_error
+from deal_sdk.chain._errors import HTTP_OK, translate_http_status, translated_transport_errors
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConfigurationError, RpcUnavailableError
 from deal_sdk.settings import EMBEDDED_CHAIN_URL
@@ -92,7 +92,7 @@ class HttpTransport:
 
     async def post(self, body: bytes) -> bytes:
         """Send a body over a kept connection and return the reply's; see `Transport.post`."""
-        try:
+        with translated_transport_errors(self.endpoint):
             # A redirect would carry a signed transaction to a host that nobody chose.
             async with self._open_session().post(
                 self._url, data=body, headers=_JSON_HEADERS, allow_redirects=False
@@ -102,8 +102,6 @@ class HttpTransport:
                 raise translate_http_status(
                     reply.status, reply.headers.get("Retry-After"), self.endpoint, self._clock.now()
                 )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise translate_transport_error(error, self.endpoint) from None
 
     async def close(self) -> None:
         """Close every connection; later posts are refused."""

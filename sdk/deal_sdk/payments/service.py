@@ -30,20 +30,11 @@ class ServicePrices(Protocol):
         ...
 
 
-class DisplayedBalance(Protocol):
-    """A balance as the cache serves it."""
-
-    @property
-    def amount_base_units(self) -> int:
-        """Return the amount."""
-        ...
-
-
 class DisplayBalances(Protocol):
     """Balances for display, at most a few minutes old."""
 
-    async def get_or_load(self, token_account: str) -> DisplayedBalance:
-        """Return the balance from the cache, or from the chain where the cache has none."""
+    async def current(self, token_account: str) -> int:
+        """Return base units from the cache, or from the chain where the cache has none."""
         ...
 
 
@@ -79,7 +70,7 @@ class TokenService:
             UserNotFoundError, WalletNotFoundError, InvalidWalletAddressError: for the party.
         """
         party = await self._parties.resolve(user_id, wallet=wallet)
-        return self._shown((await self._balances.get_or_load(party.token_account)).amount_base_units)
+        return self._shown(await self._balances.current(party.token_account))
 
     async def balance_of(self, party_id: PartyReference, *, wallet: str | None = None) -> Decimal:
         """Read a balance from the chain at the confirmed commitment, past every cache."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 from uuid import UUID
 
+import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -18,6 +22,7 @@ _SQLITE_MAX_READERS: Final = 4
 _POSTGRESQL_CONNECT_TIMEOUT_SECONDS: Final = 10.0
 _POSTGRESQL_COMMAND_TIMEOUT_SECONDS: Final = 60.0
 _POOL_TIMEOUT_SECONDS: Final = 30.0
+_THREAD_END_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +31,48 @@ class Engines:
 
     writer: AsyncEngine
     reader: AsyncEngine
+    threads: SqliteThreads | None = None
 
     async def dispose(self) -> None:
-        """Close every pooled connection."""
+        """Close every pooled connection and wait until its thread, if it has one, is gone."""
         await self.writer.dispose()
         await self.reader.dispose()
+        if self.threads is not None:
+            await self.threads.join()
+
+
+class SqliteThreads:
+    """Connects to one file and remembers the driver's threads, one to a connection.
+
+    The driver does not wait for the thread of a connection that failed or was cut off. Such a thread
+    would report to an event loop that may be closed by then, and hold the file a little longer.
+    """
+
+    def __init__(self, file: str, *, busy_timeout_seconds: float) -> None:
+        """Keep what to connect to; the file's place does not move with the working directory."""
+        self._file = Path(file).absolute()
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._threads: set[Thread] = set()
+
+    async def connect(self) -> aiosqlite.Connection:
+        """Open a connection whose every BEGIN is ours.
+
+        The driver's own comes only before the first change, so that what a transaction read earlier
+        could be stale.
+        """
+        connection = aiosqlite.connect(
+            self._file, isolation_level=None, timeout=self._busy_timeout_seconds, check_same_thread=False
+        )
+        thread: Thread = connection._thread
+        thread.daemon = True
+        self._threads = {known for known in self._threads if known.is_alive()} | {thread}
+        return await connection
+
+    async def join(self) -> None:
+        """Return once every thread has ended, at the latest after the longest wait for a lock."""
+        for thread in self._threads:
+            if thread.is_alive():
+                await asyncio.to_thread(thread.join, self._busy_timeout_seconds + _THREAD_END_SECONDS)
 
 
 def create_engines(location: DatabaseLocation, *, busy_timeout_seconds: float, pool_size: int) -> Engines:
@@ -42,11 +84,11 @@ def create_engines(location: DatabaseLocation, *, busy_timeout_seconds: float, p
         pool_size: connections to PostgreSQL; SQLite has one writer and a few readers.
     """
     if location.dialect == "sqlite":
-        writer = _sqlite_engine(location, busy_timeout_seconds, pool_size=1, query_only=False)
-        reader = _sqlite_engine(
-            location, busy_timeout_seconds, pool_size=min(pool_size, _SQLITE_MAX_READERS), query_only=True
-        )
-        return Engines(writer, reader)
+        threads = SqliteThreads(str(location.url.database), busy_timeout_seconds=busy_timeout_seconds)
+        readers = min(pool_size, _SQLITE_MAX_READERS)
+        writer = _sqlite_engine(location, threads, pool_size=1, query_only=False)
+        reader = _sqlite_engine(location, threads, pool_size=readers, query_only=True)
+        return Engines(writer, reader, threads)
     engine = create_async_engine(
         location.url,
         connect_args=_postgresql_arguments(busy_timeout_seconds),
@@ -62,14 +104,16 @@ def create_engines(location: DatabaseLocation, *, busy_timeout_seconds: float, p
     return Engines(engine, snapshot)
 
 
-def create_migration_engine(location: DatabaseLocation, *, wait_seconds: float) -> AsyncEngine:
+def create_migration_engines(location: DatabaseLocation, *, wait_seconds: float) -> Engines:
     """Make an engine for one schema change, outside every pool.
 
     SQLite's foreign keys stay off on it: a table that is rebuilt is dropped on the way, which would
     otherwise count as deleting its rows.
     """
     if location.dialect == "sqlite":
-        return _sqlite_engine(location, wait_seconds, pool_size=None, query_only=False, foreign_keys=False)
+        threads = SqliteThreads(str(location.url.database), busy_timeout_seconds=wait_seconds)
+        engine = _sqlite_engine(location, threads, pool_size=None, query_only=False, foreign_keys=False)
+        return Engines(engine, engine, threads)
     engine = create_async_engine(
         location.url,
         connect_args=_postgresql_arguments(wait_seconds),
@@ -77,12 +121,12 @@ def create_migration_engine(location: DatabaseLocation, *, wait_seconds: float) 
         hide_parameters=True,
     )
     _listen(engine)
-    return engine
+    return Engines(engine, engine)
 
 
 def _sqlite_engine(
     location: DatabaseLocation,
-    busy_timeout_seconds: float,
+    threads: SqliteThreads,
     *,
     pool_size: int | None,
     query_only: bool,
@@ -95,9 +139,7 @@ def _sqlite_engine(
     )
     engine = create_async_engine(
         location.url,
-        # The driver's own BEGIN comes only before the first change, so that what a transaction read
-        # earlier could be stale; without it every BEGIN is ours.
-        connect_args={"isolation_level": None, "timeout": busy_timeout_seconds},
+        async_creator=threads.connect,
         hide_parameters=True,
         **pool,
     )

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.errors import SchemaError
 from deal_sdk.records._errors import translated
-from deal_sdk.records.engines import create_migration_engine
+from deal_sdk.records.engines import create_migration_engines
 from deal_sdk.records.location import DatabaseLocation
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def check_schema(database: Database) -> None:
 
 async def current_revision(database: Database) -> str | None:
     """Return the number of the newest migration that the database has, or None when it has none."""
-    async with database.transaction() if database.dialect == "sqlite" else database.reading() as connection:
+    async with database.reading() as connection:
         return await connection.run_sync(_read_revision)
 
 
@@ -104,14 +104,14 @@ def _upgrade_in_thread(location: DatabaseLocation) -> None:
 
 
 async def _upgrade(location: DatabaseLocation) -> None:
-    engine = create_migration_engine(location, wait_seconds=_WAIT_SECONDS)
+    engines = create_migration_engines(location, wait_seconds=_WAIT_SECONDS)
     try:
         with translated():
-            async with engine.connect() as connection, connection.begin():
+            async with engines.writer.connect() as connection, connection.begin():
                 await _take_upgrade_lock(connection, location)
                 await connection.run_sync(_apply)
     finally:
-        await engine.dispose()
+        await engines.dispose()
 
 
 async def _take_upgrade_lock(connection: AsyncConnection, location: DatabaseLocation) -> None:

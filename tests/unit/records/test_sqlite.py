@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -52,6 +53,8 @@ async def put(connection: AsyncConnection) -> None:
 
 async def pragma(database: Database, name: str, *, writing: bool) -> object:
     async with database.transaction() if writing else database.reading() as connection:
+        # The first read is what looks at the file again.
+        await connection.execute(sa.select(deal_meta.c.key))
         return (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar()
 
 
@@ -129,6 +132,17 @@ class TestLocks:
         assert reader_saw == []
         await database.close()
 
+    async def test_a_current_database_opens_while_another_program_writes(self, file: Path) -> None:
+        url = f"sqlite:///{file}"
+        await (await Database.open(url, clock=ManualClock())).close()
+        holder = sqlite3.connect(file, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        database = await Database.open(url, clock=ManualClock(), busy_timeout_seconds=BUSY_TIMEOUT_SECONDS)
+        holder.execute("ROLLBACK")
+        holder.close()
+        await database.run(put)
+        await database.close()
+
 
 class TestDurability:
     def test_what_was_committed_survives_a_kill_and_nothing_is_half_there(self, file: Path) -> None:
@@ -161,6 +175,23 @@ class TestDurability:
             assert (await connection.exec_driver_sql("PRAGMA integrity_check")).scalar() == "ok"
         await database.close()
         return keys
+
+
+class TestThreads:
+    async def test_no_thread_of_the_driver_outlives_the_database(self, file: Path, tmp_path: Path) -> None:
+        before = set(threading.enumerate())
+        with pytest.raises(DatabaseUnavailableError):
+            await Database.open(f"sqlite:///{tmp_path / 'missing' / 'deal.db'}", clock=ManualClock())
+        database = await Database.open(f"sqlite:///{file}", clock=ManualClock())
+        for steps in range(20):
+            writer = asyncio.create_task(database.run(put))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+        await database.close()
+        left = [thread for thread in set(threading.enumerate()) - before if "asyncio" not in thread.name]
+        assert left == []
 
 
 class TestEphemeral:

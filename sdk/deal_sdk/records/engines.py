@@ -12,7 +12,7 @@ from uuid import UUID
 import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from deal_sdk.records._errors import on_statement_error
 from deal_sdk.records.location import DatabaseLocation
@@ -34,10 +34,14 @@ class Engines:
     threads: SqliteThreads | None = None
 
     async def dispose(self) -> None:
-        """Close every pooled connection and wait until its thread, if it has one, is gone."""
+        """Close every pooled connection and wait until its thread, if it has one, is gone.
+
+        Nothing is waited for while a caller still holds a connection: its thread ends when it comes back.
+        """
+        held = any(_in_use(engine) for engine in (self.writer, self.reader))
         await self.writer.dispose()
         await self.reader.dispose()
-        if self.threads is not None:
+        if self.threads is not None and not held:
             await self.threads.join()
 
 
@@ -159,6 +163,11 @@ def _sqlite_engine(
     sa.event.listen(engine.sync_engine, "connect", prepare)
     _listen(engine)
     return engine
+
+
+def _in_use(engine: AsyncEngine) -> bool:
+    pool = engine.pool
+    return isinstance(pool, QueuePool) and pool.checkedout() > 0
 
 
 def _postgresql_arguments(lock_timeout_seconds: float) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def test_the_examples_create_a_token_and_pay_each_row_once(tmp_path: Path, valid
     assert "supply    1000000000.00000000" in created
     assert succeeded(example("create_token.py", **where)) == created, "a second run finds the same token"
 
-    rows = list(csv.DictReader(PAYOUTS.open()))
+    rows = list(csv.DictReader(PAYOUTS.read_text().splitlines()))
     one = ("treasury", rows[0]["to"], "2.5", "--reason", "order", "--key", "order-4711")
     paid = succeeded(example("pay.py", *one, **where))
     assert "status     confirmed" in paid or "status     finalized" in paid

@@ -30,6 +30,7 @@ from deal_sdk.records.tables import (
 )
 
 MAX_INTENTS_PER_TRANSACTION: Final = 256
+_HALF: Final = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,10 @@ class IntentStore:
 
     async def _create_in(self, connection: AsyncConnection, intents: Sequence[Intent]) -> list[IntentResult]:
         keys = [intent.order.idempotency_key for intent in intents if intent.order.idempotency_key]
-        rows = await self._rows_by_key(connection, keys)
+        # Keys are read under the locks: a payment that another process recorded while this one waited
+        # for its account must be found by its key, not counted against its own replay.
         reserved = await self._lock_and_sum(connection, intents)
+        rows = await self._rows_by_key(connection, keys)
         refused: dict[UUID, BaseException] = {}
         accepted: list[Intent] = []
         taken = set(rows)
@@ -160,14 +163,16 @@ class IntentStore:
         connection: AsyncConnection, accounts: list[str], oldest_slot: int
     ) -> dict[str, list[tuple[int | None, int]]]:
         column = balance_reservations.c
+        # Summed by halves, because a balance may be beyond BIGINT and SQLite's sum then overflows.
+        high, low = column.amount // _HALF, column.amount % _HALF
         query = (
-            sa.select(column.token_account, column.landed_slot, sa.func.sum(column.amount))
+            sa.select(column.token_account, column.landed_slot, sa.func.sum(high), sa.func.sum(low))
             .where(column.token_account.in_(accounts), unreleased(oldest_slot))
             .group_by(column.token_account, column.landed_slot)
         )
         sums: dict[str, list[tuple[int | None, int]]] = {account: [] for account in accounts}
-        for account, landed_slot, amount in await connection.execute(query):
-            sums[account].append((landed_slot, int(amount)))
+        for account, landed_slot, high_sum, low_sum in await connection.execute(query):
+            sums[account].append((landed_slot, int(high_sum) * _HALF + int(low_sum)))
         return sums
 
     async def _insert(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from solders.keypair import Keypair
 
 from tests.acceptance.command_line import dealctl, dealctl_json, environment_of
+from tests.servers.processes import wait_until
 
 STOP_SECONDS: Final = 20.0
 FAST: Final = ("--slot-milliseconds", "40", "--finality-slots", "8")
@@ -126,6 +128,9 @@ def test_separate_commands_share_the_chain_and_the_records(ctl: CommandLine) -> 
     assert (
         ctl("transfer", alice["id"], bob["address"], "2.5", "--max-purchases", "1")["to_user_id"] == bob["id"]
     )
+    # Another process keeps no counters of the first one's; the record tells them.
+    again = ctl.refused("transfer", alice["id"], bob["address"], "1", "--max-purchases", "1")
+    assert again["code"] == "purchase_limit_exceeded"
     ctl("transfer", "treasury", "reward", "10")
     assert ctl("reward", "ext:chat-bob", "referral", "4")["type"] == "reward"
     assert ctl("mint", "ext:chat-bob", "1")["type"] == "mint"
@@ -214,9 +219,19 @@ def test_a_localnets_ledger_is_carried_on(tmp_path: Path) -> None:
         stop(process)
 
 
-def test_verify_exits_1_when_a_rule_is_broken(ctl: CommandLine) -> None:
-    import sqlite3
+def test_an_interrupted_command_ends_cleanly(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deal_sdk.cli", "demo", "--json", "--database-url", "sqlite:///cut.db"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment_of(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_until((tmp_path / "cut.db").exists, "the demo has begun", STOP_SECONDS)
+    code, out, err = stop(process, signal.SIGINT)
+    assert code == 130
+    assert json.loads(out)["error"]["code"] == "interrupted"
+    assert err == "dealctl: interrupted: stopped; payments go on\n"
 
+
+def test_verify_exits_1_when_a_rule_is_broken(ctl: CommandLine) -> None:
     ctl("token", "create")
     make_user(ctl, "eve")
     ctl("transfer", "treasury", "ext:chat-eve", "3", "--wait-for", "finalized")

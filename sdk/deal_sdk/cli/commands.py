@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeAlias
 
 import typer
@@ -27,34 +27,35 @@ _PANEL: Final = "Common options"
 def _option(name: str, flag: str, annotation: Any, help_text: str) -> inspect.Parameter:
     option = typer.Option(flag, help=help_text, show_default=False, rich_help_panel=_PANEL)
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation, option]
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False if annotation is bool else None,
+        annotation=Annotated[annotation, option],
     )
 
 
-COMMON: Final = (
-    _option(
-        "rpc_url", "--rpc-url", str | None, f"The chain's JSON-RPC URL, or localnet:// [{DEFAULT_RPC_URL}]"
-    ),
-    _option("database_url", "--database-url", str | None, "SQLite or PostgreSQL [sqlite:///deal.db]"),
-    _option("redis_url", "--redis-url", str | None, "Redis for limits and cache [memory://]"),
-    inspect.Parameter(
-        "as_json",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=False,
-        annotation=Annotated[
-            bool,
-            typer.Option(
-                "--json",
-                help="Print one JSON document on stdout and nothing else there",
-                show_default=False,
-                rich_help_panel=_PANEL,
-            ),
-        ],
-    ),
+_RPC_URL: Final = _option(
+    "rpc_url",
+    "--rpc-url",
+    str | None,
+    f"The chain's JSON-RPC URL, or localnet://; {DEFAULT_RPC_URL} by default",
 )
+_DATABASE_URL: Final = _option(
+    "database_url", "--database-url", str | None, "SQLite or PostgreSQL; sqlite:///deal.db by default"
+)
+_REDIS_URL: Final = _option(
+    "redis_url", "--redis-url", str | None, "Redis for limits and cache; memory:// by default"
+)
+_JSON: Final = _option("as_json", "--json", bool, "Print one JSON document on stdout and nothing else there")
+
+EVERY_SERVER: Final = (_RPC_URL, _DATABASE_URL, _REDIS_URL, _JSON)
+DATABASE_ALONE: Final = (_DATABASE_URL, _JSON)
+NO_SERVER: Final = (_JSON,)
 
 
-def command(group: typer.Typer, name: str) -> Callable[[Body[P]], Body[P]]:
+def command(
+    group: typer.Typer, name: str, common: Sequence[inspect.Parameter] = EVERY_SERVER
+) -> Callable[[Body[P]], Body[P]]:
     """Add an async function to a group of commands.
 
     The function takes a `Session` and then its own arguments and options, and returns a `Reply`; its
@@ -63,10 +64,11 @@ def command(group: typer.Typer, name: str) -> Callable[[Body[P]], Body[P]]:
     Args:
         group: where the command belongs.
         name: what the caller types.
+        common: the shared options that mean something to the command.
     """
 
     def register(body: Body[P]) -> Body[P]:
-        group.command(name, help=_help_of(body))(_callback(body))
+        group.command(name, help=_help_of(body))(_callback(body, common))
         return body
 
     return register
@@ -79,7 +81,7 @@ def remember_common_options(application: typer.Typer) -> None:
         values.pop(_CONTEXT).obj = values
 
     callback.__doc__ = "Bill, pay and reward in an SPL token; every command takes --json."
-    application.callback()(_signed(callback, [_context_parameter(), *COMMON]))
+    application.callback()(_signed(callback, [_context_parameter(), *EVERY_SERVER]))
 
 
 def run(body: Callable[[Session], Awaitable[Reply]], output: Output, connection: Connection) -> int:
@@ -103,17 +105,19 @@ async def _awaited(awaitable: Awaitable[Reply]) -> Reply:
     return await awaitable
 
 
-def _callback(body: Callable[..., Awaitable[Reply]]) -> Callable[..., int]:
+def _callback(
+    body: Callable[..., Awaitable[Reply]], common: Sequence[inspect.Parameter]
+) -> Callable[..., int]:
     own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
 
     def callback(**values: Any) -> int:
         context: typer.Context = values.pop(_CONTEXT)
         earlier: Mapping[str, Any] = context.obj or {}
-        shared = {item.name: values.pop(item.name) or earlier.get(item.name) for item in COMMON}
+        shared = {item.name: values.pop(item.name, None) or earlier.get(item.name) for item in EVERY_SERVER}
         output = Output(as_json=bool(shared.pop("as_json")))
         return run(lambda session: body(session, **values), output, Connection(**shared))
 
-    return _signed(callback, [_context_parameter(), *own, *COMMON])
+    return _signed(callback, [_context_parameter(), *own, *common])
 
 
 def _signed(callback: Callable[..., Any], parameters: list[inspect.Parameter]) -> Callable[..., Any]:

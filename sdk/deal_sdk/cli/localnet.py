@@ -12,7 +12,7 @@ import typer
 from deal_localnet import Localnet, LocalnetConfig, LocalnetServer
 from deal_localnet.config import DEFAULT_FINALITY_SLOTS, DEFAULT_SLOT_SECONDS
 from deal_localnet.server import DEFAULT_RPC_PORT
-from deal_sdk.cli.commands import command
+from deal_sdk.cli.commands import NO_SERVER, command
 from deal_sdk.cli.output import Reply, fields
 from deal_sdk.cli.session import Session
 from deal_sdk.errors import ConfigurationError
@@ -20,7 +20,7 @@ from deal_sdk.errors import ConfigurationError
 
 def register(application: typer.Typer) -> None:
     """Add the command."""
-    command(application, "localnet")(localnet)
+    command(application, "localnet", NO_SERVER)(localnet)
 
 
 async def localnet(

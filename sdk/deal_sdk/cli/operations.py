@@ -10,7 +10,7 @@ import typer
 
 from deal_sdk.accounting.pricing import DEFAULT_PRICES, Price
 from deal_sdk.amounts import format_amount
-from deal_sdk.cli.commands import command
+from deal_sdk.cli.commands import DATABASE_ALONE, command
 from deal_sdk.cli.demo_report import check_table
 from deal_sdk.cli.output import EXIT_DONE, EXIT_FAILED, Reply, fields, shown, table
 from deal_sdk.cli.payments import AmountArgument
@@ -35,8 +35,8 @@ def register(application: typer.Typer) -> None:
     command(application, "reconcile")(reconcile)
     database = typer.Typer(no_args_is_help=True, help="The database's schema.")
     application.add_typer(database, name="db")
-    command(database, "upgrade")(upgrade_database)
-    command(database, "current")(current)
+    command(database, "upgrade", DATABASE_ALONE)(upgrade_database)
+    command(database, "current", DATABASE_ALONE)(current)
 
 
 async def set_price(

@@ -19,7 +19,9 @@ NAME_ON_CHAIN: Final = "name and symbol are on the chain, in the mint's own meta
 
 ProgramOption = Annotated[
     TokenProgram | None,
-    typer.Option("--token-program", help="Which program a new mint belongs to [classic]", show_default=False),
+    typer.Option(
+        "--token-program", help="Which program a new mint belongs to; classic by default", show_default=False
+    ),
 ]
 YesMainnetOption = Annotated[
     bool, typer.Option("--yes-mainnet", help="Confirm that this may happen on mainnet", show_default=False)

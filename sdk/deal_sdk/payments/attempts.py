@@ -57,7 +57,7 @@ class OpenPayment:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of an attempt, or of a payment that never had one (`number` 0)."""
+    """What became of an attempt."""
 
     payment_id: UUID
     number: int
@@ -206,13 +206,36 @@ class AttemptStore:
         return [None] * len(changes)
 
 
-async def _settle_in(connection: AsyncConnection, changes: Sequence[Change]) -> None:
+async def _settle_in(connection: AsyncConnection, reported: Sequence[Change]) -> None:
+    changes = await _still_true(connection, reported)
     for end, statements in _STATEMENTS.items():
         rows = [_parameters(change) for change in changes if change.end == end]
         if not rows:
             continue
         for statement in statements:
             await connection.execute(statement, rows)
+
+
+async def _still_true(connection: AsyncConnection, reported: Sequence[Change]) -> list[Change]:
+    """Leave out what is said of attempts that ended, for the payment may be at its next one by now."""
+    ids = list({change.payment_id for change in reported})
+    # Locked first, so that two workers see each other's ends, and in one order, so that neither waits
+    # for the other in a circle.
+    lock = sa.select(token_transactions.c.id).where(token_transactions.c.id.in_(ids))
+    await connection.execute(lock.order_by(token_transactions.c.id).with_for_update())
+    column = payment_attempts.c
+    query = sa.select(column.payment_id, column.number).where(
+        column.payment_id.in_(ids), column.status.in_(LIVE_ATTEMPT_STATUSES)
+    )
+    live = {(payment_id, number) for payment_id, number in await connection.execute(query)}
+    changes = []
+    for change in reported:
+        if (change.payment_id, change.number) not in live:
+            continue
+        changes.append(change)
+        if change.end != "confirmed":
+            live.discard((change.payment_id, change.number))
+    return changes
 
 
 def _parameters(change: Change) -> dict[str, Any]:

@@ -185,8 +185,10 @@ class PaymentPipeline:
             How many were taken up.
         """
         taken = 0
+        # One that ends here while the list is read must not be driven again from what the list says.
+        driven = set(self._progress)
         for found in await self._attempts.open_payments():
-            if found.payment.id in self._progress or not found.plan:
+            if found.payment.id in driven or found.payment.id in self._progress or not found.plan:
                 continue
             self._start(found.payment, Plan.from_json(found.plan), found.attempt, found.attempts_made)
             taken += 1
@@ -265,6 +267,7 @@ class PaymentPipeline:
         verdict = await following.reached("confirmed")
         if verdict.state == "confirmed":
             await self._settle(progress, plan, attempt, verdict, "confirmed")
+        if verdict.succeeded:
             self._metrics.token_transaction_duration_seconds.observe(
                 self._clock.monotonic() - started_seconds
             )

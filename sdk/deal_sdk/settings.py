@@ -66,6 +66,7 @@ class Settings(BaseSettings):
         SecretStr(EMBEDDED_STORE_URL), validation_alias=_alias("DEAL_REDIS_URL", "REDIS_URL")
     )
 
+    database_busy_timeout_seconds: Seconds = 5.0
     mint: str | None = None
     token_program: TokenProgram = "classic"
     token_name: str = "Deals Token"

@@ -64,7 +64,11 @@ async def open_backends(
     )
     rpc = Rpc(transport, clock=clock, metrics=metrics)
     stack.push_async_callback(rpc.close)
-    database = await Database.open(settings.database_url.get_secret_value(), clock=clock)
+    database = await Database.open(
+        settings.database_url.get_secret_value(),
+        clock=clock,
+        busy_timeout_seconds=settings.database_busy_timeout_seconds,
+    )
     stack.push_async_callback(database.close)
     store = open_store(
         settings.redis_url.get_secret_value(), timeout_seconds=settings.limit_store_timeout_seconds

@@ -153,8 +153,12 @@ async def test_a_fee_payer_without_lamports_is_named(
 
 async def test_a_locked_database_records_nothing(proxy: FaultProxy, tmp_path: Path) -> None:
     file = tmp_path / "deal.db"
-    url = f"sqlite+aiosqlite:///{file}"
-    async with Deal.open(**options(proxy, database_url=url, keystore_passphrase="correct horse")) as deal:
+    more = {
+        "database_url": f"sqlite+aiosqlite:///{file}",
+        "database_busy_timeout_seconds": 0.3,
+        "keystore_passphrase": "correct horse",
+    }
+    async with Deal.open(**options(proxy, **more)) as deal:
         user = await funded(deal)
         await deal.settled()
         recorded = await deal.transactions.count(type="transfer")

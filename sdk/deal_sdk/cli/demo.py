@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,6 +15,7 @@ from deal_sdk.cli.demo_report import DemoReport, LimitUse
 from deal_sdk.cli.demo_story import MAX_PURCHASES, STEPS, Story
 from deal_sdk.cli.output import Reply, Steps
 from deal_sdk.cli.passphrase import read_or_make
+from deal_sdk.cli.picture import draw
 from deal_sdk.cli.session import Session, open_database, with_passphrase
 from deal_sdk.cli.token import ProgramOption, YesMainnetOption, mint_document
 from deal_sdk.client import Deal
@@ -28,6 +30,7 @@ HISTORY_POLL_SECONDS: Final = 0.5
 MAX_ROWS_PER_ACCOUNT: Final = 1_000
 KEY_FILE: Final = Path("deal-demo.key")
 """Holds the passphrase for a database server when no setting names one."""
+PICTURE_TITLE: Final = "./scripts/demo"
 _ENDING_STEPS: Final = 3
 
 
@@ -37,7 +40,12 @@ def register(application: typer.Typer) -> None:
 
 
 async def demo(
-    session: Session, token_program: ProgramOption = None, yes_mainnet: YesMainnetOption = False
+    session: Session,
+    token_program: ProgramOption = None,
+    yes_mainnet: YesMainnetOption = False,
+    svg: Annotated[
+        Path | None, typer.Option(help="Also draw payments and refusals into this file", show_default=False)
+    ] = None,
 ) -> Reply:
     """Pay, charge, reward, mint, burn and refuse, then prove it; all embedded unless told otherwise."""
     more: dict[str, Any] = {"token_program": token_program, "mainnet_confirmed": yes_mainnet or None}
@@ -52,6 +60,8 @@ async def demo(
             story = Story(deal, steps)
             await story.play()
             report = await _ending(deal, story, steps)
+    if svg is not None:
+        await asyncio.to_thread(draw, svg, PICTURE_TITLE, report.picture())
     return report.reply()
 
 

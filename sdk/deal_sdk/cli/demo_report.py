@@ -74,6 +74,11 @@ class DemoReport:
         exit_code = EXIT_FAILED if problems else EXIT_DONE
         return Reply(self._document(problems), self._tables(problems), exit_code, failure)
 
+    def picture(self) -> list[RenderableType]:
+        """Return the part of the report that tells the story in one look."""
+        shown = [self._payment_table(), self._refusal_table()]
+        return _spaced(shown, self._ending(self.all_problems()))
+
     def _wrong_balances(self) -> list[str]:
         """Compare what the chain says of each person with the sum of their payments."""
         wrong = []
@@ -138,16 +143,16 @@ class DemoReport:
             self._limit_table(),
             check_table(self.verify),
         ]
-        ending = (
-            Text(f"Failed: {'; '.join(problems)}", style="bold red")
-            if problems
-            else Text(
-                f"All {len(self.payments)} payments are finalized, {len(self.refused)} attempts were refused "
-                f"without a trace, and all {len(self.verify.checks)} checks hold.",
-                style="bold green",
-            )
+        return _spaced(shown, self._ending(problems))
+
+    def _ending(self, problems: Sequence[str]) -> Text:
+        if problems:
+            return Text(f"Failed: {'; '.join(problems)}", style="bold red")
+        return Text(
+            f"All {len(self.payments)} payments are finalized, {len(self.refused)} attempts were refused "
+            f"without a trace, and all {len(self.verify.checks)} checks hold.",
+            style="bold green",
         )
-        return [item for part in shown for item in (part, Text())] + [ending]
 
     def _payment_table(self) -> RenderableType:
         rows = [
@@ -215,6 +220,10 @@ class DemoReport:
 
     def _amount(self, amount_base_units: int) -> str:
         return format_amount(amount_base_units, decimals=self.decimals)
+
+
+def _spaced(shown: Sequence[RenderableType], ending: Text) -> list[RenderableType]:
+    return [item for part in shown for item in (part, Text())] + [ending]
 
 
 def check_table(report: VerifyReport) -> RenderableType:

@@ -19,7 +19,7 @@ from deal_sdk.records.tables import (
     token_wallets,
 )
 
-BrokenRows: TypeAlias = sa.Select[str, str, str]
+BrokenRows: TypeAlias = sa.Select[str, Any, str]
 """A query for rows that break a rule: table, key, and what is wrong."""
 
 _payment = token_transactions.c
@@ -37,7 +37,7 @@ _OURS: Final = _payment.instruction.is_not(None)
 
 def _broken(table: str, identity: Any, problem: str | sa.ColumnElement[str]) -> BrokenRows:
     text = sa.literal(problem) if isinstance(problem, str) else problem
-    return sa.select(sa.literal(table), sa.cast(identity, sa.String), text)
+    return sa.select(sa.literal(table), identity, text)
 
 
 def _attempts(statuses: tuple[str, ...]) -> sa.Exists:

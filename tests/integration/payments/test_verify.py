@@ -1,0 +1,524 @@
+"""Each check of `verify` is broken by an alteration of its own, and names the row that was altered."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from solders.account import Account
+from solders.pubkey import Pubkey
+
+from deal_sdk import Deal, PurchaseLimit, Transaction
+from deal_sdk.chain import SignedTransaction, Signer, build_and_sign, instructions
+from deal_sdk.payments import Plan
+from deal_sdk.payments.invariants import SQL_INVARIANTS
+from deal_sdk.records.tables import (
+    balance_reservations,
+    payment_attempts,
+    token_balance_history,
+    token_purchases,
+    token_rewards,
+    token_transactions,
+    token_wallets,
+)
+from tests.integration.conftest import FAST_CHAIN
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CHAIN_CHECKS = {"supply", "history_chains", "history_ends_at_chain"}
+SUPPLY_OFFSET, AMOUNT_OFFSET = 36, 64
+FINALITY_SLOTS = 12
+BLOCKHASH_LIFETIME_SLOTS = 600
+"""More than the embedded chain's blockhashes live when its slots are this short."""
+
+
+@dataclass
+class World:
+    """A Deal with a payment of every status, and how to put it back after an alteration."""
+
+    deal: Deal
+    payments: dict[str, Transaction] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    users: dict[str, UUID] = field(default_factory=dict)
+    undo: list[Callable[[], None]] = field(default_factory=list)
+
+    async def execute(self, *statements: sa.Executable) -> None:
+        async with self.deal._database.transaction() as connection:
+            for statement in statements:
+                await connection.execute(statement)
+
+    async def one(self, query: sa.Select[Any]) -> Any:
+        async with self.deal._database.reading() as connection:
+            return (await connection.execute(query)).scalars().first()
+
+    def token_account(self, name: str) -> str:
+        return str(self.deal.token_account_of(Pubkey.from_string(self.addresses[name])))
+
+    async def history_row(self, name: str, position: int) -> int:
+        """Return the id of an account's history row; -1 is its last."""
+        page = await self.deal.history.query(token_account=self.token_account(name))
+        return page.items[position].id
+
+    def overwrite_u64(self, address: Pubkey, offset: int, delta: int) -> None:
+        """Change a number in an account of the chain behind everybody's back."""
+        localnet = self.deal.rpc.transport.localnet  # type: ignore[attr-defined]
+        account: Account = localnet.bank.accounts.current(address)
+
+        def write(data: bytes) -> None:
+            altered = Account(account.lamports, data, account.owner, account.executable, account.rent_epoch)
+            localnet.set_account(address, altered)
+            localnet.advance_slots(FINALITY_SLOTS)
+
+        value = int.from_bytes(account.data[offset : offset + 8], "little") + delta
+        write(account.data[:offset] + value.to_bytes(8, "little") + account.data[offset + 8 :])
+        self.undo.append(lambda: write(account.data))
+
+
+class HookedSigner:
+    """Signs as the pipeline's signer does, with something that happens before or after."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.before: Callable[[], Awaitable[Any]] | None = None
+        self.after: Callable[[], Any] | None = None
+
+    async def sign(self, payment_id: UUID, plan: Plan, amount_base_units: int) -> SignedTransaction:
+        if self.before is not None:
+            before, self.before = self.before, None
+            await before()
+        signed: SignedTransaction = await self._inner.sign(payment_id, plan, amount_base_units)
+        if self.after is not None:
+            after, self.after = self.after, None
+            after()
+        return signed
+
+
+class NeverSent:
+    """A follower that keeps what it was given to itself."""
+
+    def __init__(self) -> None:
+        self.given = asyncio.Event()
+
+    def follow(self, transaction: SignedTransaction) -> NeverSent:
+        self.given.set()
+        return self
+
+    async def reached(self, commitment: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+async def pay_outside(deal: Deal, owner: Signer, to_address: str, amount_base_units: int) -> None:
+    """Move tokens as a stranger's program would, past the package's records."""
+    treasury = await deal.keystore.signer_by_name("treasury")
+    recipient = Pubkey.from_string(to_address)
+    common: dict[str, Any] = {"mint": deal.mint.address, "program_id": deal.mint.program_id}
+    built = [
+        instructions.create_associated_account(payer=treasury.address, owner=recipient, **common),
+        instructions.transfer_checked(
+            source=deal.token_account_of(owner.address),
+            destination=deal.token_account_of(recipient),
+            authority=owner.address,
+            amount_base_units=amount_base_units,
+            decimals=deal.mint.decimals,
+            **common,
+        ),
+    ]
+    blockhash = await deal.rpc.get_latest_blockhash()
+    signed = await build_and_sign(built, payer=treasury, signers=[owner], blockhash=blockhash)
+    await deal.rpc.send_transaction(signed.raw_bytes)
+    await deal.transaction_monitor.monitor_transaction(signed.signature)
+
+
+async def fill(world: World) -> None:
+    deal, pay = world.deal, world.deal.tokens.transfer
+    for name in ("alice", "bob", "carol", "dave"):
+        user = await deal.users.create(tier="Business")
+        world.users[name] = user.id
+        world.addresses[name] = (await deal.wallets.create_custodial(user.id)).address
+    alice, bob, dave = (world.users[name] for name in ("alice", "bob", "dave"))
+    left = await deal.wallets.create_custodial(bob)
+    await deal.wallets.disconnect_wallet(bob, left.address)
+    world.addresses["left"] = left.address
+    for name, amount in ((alice, "10"), (dave, "5"), ("reward", "50")):
+        await pay("treasury", name, amount)
+    limit = PurchaseLimit("TokenOfChoice", 3)
+    world.payments["finalized"] = await pay(
+        alice, bob, "1", idempotency_key="key-1", purchase_limit=limit, wait_for="finalized"
+    )
+    world.payments["reward"] = await deal.rewards.distribute_reward(bob, "referral", "2")
+    treasury = await deal.keystore.signer_by_name("treasury")
+    for amount in (300, 200):
+        await pay_outside(deal, treasury, world.addresses["carol"], amount)
+    assert await deal.settled(timeout_seconds=30)
+    await fill_without_success(world, dave)
+
+
+async def fill_without_success(world: World, dave: UUID) -> None:
+    """Add a failed, an expired and two pending payments."""
+    deal, pay = world.deal, world.deal.tokens.transfer
+    signer = deal._pipeline._signer = HookedSigner(deal._pipeline._signer)
+    owner = await deal.keystore.signer(world.addresses["dave"])
+    signer.before = lambda: pay_outside(deal, owner, world.addresses["carol"], 500_000_000)
+    world.payments["failed"] = await pay(dave, "treasury", "5", wait_for="recorded")
+    assert await deal.settled(timeout_seconds=30)
+    localnet = deal.rpc.transport.localnet  # type: ignore[attr-defined]
+    signer.after = lambda: localnet.advance_slots(BLOCKHASH_LIFETIME_SLOTS)
+    world.payments["expired"] = await pay("treasury", dave, "1", wait_for="recorded")
+    assert await deal.settled(timeout_seconds=30)
+    never_sent = NeverSent()
+    follower, deal._pipeline._follower = deal._pipeline._follower, never_sent
+    world.payments["signed"] = await pay("treasury", dave, "1", wait_for="recorded")
+    await never_sent.given.wait()
+    deal._pipeline._follower = follower
+    signer.before = asyncio.Event().wait
+    world.payments["unsigned"] = await pay("treasury", dave, "1", wait_for="recorded")
+    for name, status in (("failed", "failed"), ("expired", "expired"), ("signed", "pending")):
+        assert (await deal.transactions.get(world.payments[name].id)).status == status
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def filled_world() -> AsyncIterator[World]:
+    settings = {"max_payment_attempts": 1, "rebroadcast_interval_seconds": 0.1}
+    async with Deal.open(**FAST_CHAIN, **settings, history_poll_interval_seconds=0.05) as deal:
+        world = World(deal)
+        await fill(world)
+        yield world
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(filled_world: World) -> AsyncIterator[World]:
+    """The filled world, put back as it was after the test."""
+    await filled_world.deal.reconcile()
+    live = sqlite3.connect(filled_world.deal._database.location.url.database or "")
+    kept = sqlite3.connect(":memory:")
+    live.backup(kept)
+    yield filled_world
+    while filled_world.undo:
+        filled_world.undo.pop()()
+    kept.backup(live)
+    kept.close()
+    live.close()
+    report = await filled_world.deal.verify()
+    assert report.ok, [check for check in report.checks if not check.ok]
+
+
+@dataclass(frozen=True)
+class Alteration:
+    """One thing that is altered: the check that notices, and those that cannot but notice too."""
+
+    check: str
+    alter: Callable[[World], Awaitable[str]]
+    """Alters one thing and returns what the check must name."""
+    implied: frozenset[str] = frozenset()
+
+
+ALTERATIONS: dict[str, Alteration] = {}
+
+
+def breaks(check: str, *implied: str) -> Callable[[Callable[[World], Awaitable[str]]], None]:
+    def register(alter: Callable[[World], Awaitable[str]]) -> None:
+        ALTERATIONS[alter.__name__] = Alteration(check, alter, frozenset(implied))
+
+    return register
+
+
+def payment_update(world: World, name: str, **values: Any) -> sa.Update:
+    found = token_transactions.c.id == world.payments[name].id
+    return token_transactions.update().where(found).values(**values)
+
+
+def attempt_update(world: World, name: str, **values: Any) -> sa.Update:
+    found = payment_attempts.c.payment_id == world.payments[name].id
+    return payment_attempts.update().where(found).values(**values)
+
+
+def attempt_insert(world: World, name: str, **values: Any) -> sa.Insert:
+    now = world.deal.clock.now()
+    row = {
+        "payment_id": world.payments[name].id,
+        "number": 7,
+        "status": "sent",
+        "signature": "another",
+        "signed_bytes": b"",
+        "last_valid_block_height": 1,
+        "context_slot": 1,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return payment_attempts.insert().values({**row, **values})
+
+
+def reservation_update(world: World, name: str, **values: Any) -> sa.Update:
+    found = balance_reservations.c.payment_id == world.payments[name].id
+    return balance_reservations.update().where(found).values(**values)
+
+
+def history_update(row_id: int, **values: Any) -> sa.Update:
+    return token_balance_history.update().where(token_balance_history.c.id == row_id).values(**values)
+
+
+def named(table: sa.Table, identity: object) -> str:
+    return f"{table.name} {identity}:"
+
+
+@breaks("supply")
+async def the_mint_claims_a_supply_that_nobody_holds(world: World) -> str:
+    world.overwrite_u64(world.deal.mint.address, SUPPLY_OFFSET, 1)
+    return f"mint {world.deal.mint.address}:"
+
+
+@breaks("supply", "history_ends_at_chain")
+async def an_account_holds_tokens_from_nowhere(world: World) -> str:
+    world.overwrite_u64(Pubkey.from_string(world.token_account("carol")), AMOUNT_OFFSET, 1)
+    return f"mint {world.deal.mint.address}:"
+
+
+@breaks("history_ends_at_chain", "supply")
+async def a_balance_moved_without_a_transaction(world: World) -> str:
+    world.overwrite_u64(Pubkey.from_string(world.token_account("carol")), AMOUNT_OFFSET, -1)
+    return named(token_balance_history, await world.history_row("carol", -1))
+
+
+@breaks("history_ends_at_chain")
+async def the_last_row_ends_elsewhere(world: World) -> str:
+    row = await world.history_row("carol", -1)
+    last = await world.deal.history.latest(world.token_account("carol"))
+    assert last is not None
+    await world.execute(history_update(row, balance_after=last.balance_after + 1, change=last.change + 1))
+    return named(token_balance_history, row)
+
+
+@breaks("history_ends_at_chain")
+async def an_account_lost_all_its_rows(world: World) -> str:
+    account = world.token_account("carol")
+    await world.execute(
+        token_balance_history.delete().where(token_balance_history.c.token_account == account)
+    )
+    return f"no row: {account} "
+
+
+@breaks("history_chains")
+async def a_row_was_renumbered(world: World) -> str:
+    row = await world.history_row("carol", -1)
+    await world.execute(history_update(row, sequence=9))
+    return named(token_balance_history, row)
+
+
+@breaks("history_chains")
+async def a_row_in_the_middle_was_removed(world: World) -> str:
+    row = await world.history_row("carol", 1)
+    await world.execute(token_balance_history.delete().where(token_balance_history.c.id == row))
+    return named(token_balance_history, await world.history_row("carol", 1))
+
+
+@breaks("history_chains")
+async def a_row_starts_where_the_one_before_did_not_end(world: World) -> str:
+    row = await world.history_row("carol", 1)
+    await world.execute(history_update(row, balance_before=299, change=201))
+    return named(token_balance_history, row)
+
+
+@breaks("history_chains")
+async def a_change_is_not_the_difference(world: World) -> str:
+    row = await world.history_row("carol", -1)
+    await world.execute(history_update(row, change=1))
+    return named(token_balance_history, row)
+
+
+@breaks("history_chains")
+async def a_row_is_older_than_the_one_before(world: World) -> str:
+    row = await world.history_row("carol", -1)
+    await world.execute(history_update(row, slot=1))
+    return named(token_balance_history, row)
+
+
+@breaks("finalized_payments_have_proof")
+async def a_finalized_payment_shows_another_signature(world: World) -> str:
+    await world.execute(payment_update(world, "finalized", signature="another"))
+    return named(token_transactions, world.payments["finalized"].id)
+
+
+@breaks("finalized_payments_have_proof")
+async def a_finalized_payment_lost_its_slot(world: World) -> str:
+    await world.execute(payment_update(world, "finalized", slot=None))
+    return named(token_transactions, world.payments["finalized"].id)
+
+
+@breaks("finalized_payments_have_proof", "ended_payments_have_no_live_attempt")
+async def a_finalized_payment_has_an_attempt_under_way(world: World) -> str:
+    await world.execute(attempt_update(world, "finalized", status="sent"))
+    return named(token_transactions, world.payments["finalized"].id)
+
+
+@breaks("finalized_payments_have_proof", "reservations_follow_their_payments")
+async def a_pending_payment_is_called_finalized(world: World) -> str:
+    await world.execute(payment_update(world, "unsigned", status="finalized"))
+    return named(token_transactions, world.payments["unsigned"].id)
+
+
+@breaks("failed_payments_have_evidence")
+async def a_failure_without_evidence(world: World) -> str:
+    await world.execute(payment_update(world, "failed", evidence=None))
+    return named(token_transactions, world.payments["failed"].id)
+
+
+@breaks("failed_payments_have_evidence")
+async def an_expiry_without_evidence(world: World) -> str:
+    await world.execute(payment_update(world, "expired", evidence=None))
+    return named(token_transactions, world.payments["expired"].id)
+
+
+@breaks("ended_payments_have_no_live_attempt")
+async def an_ended_payment_was_sent_again(world: World) -> str:
+    await world.execute(attempt_insert(world, "failed"))
+    return named(token_transactions, world.payments["failed"].id)
+
+
+@breaks("open_payments_have_no_finalized_attempt")
+async def an_open_payment_has_landed(world: World) -> str:
+    await world.execute(attempt_update(world, "signed", status="finalized", evidence={"slot": 1}))
+    return named(token_transactions, world.payments["signed"].id)
+
+
+@breaks("one_live_attempt_per_payment")
+async def a_second_attempt_is_under_way(world: World) -> str:
+    await world.execute(sa.text("DROP INDEX uq_payment_attempts_live"), attempt_insert(world, "signed"))
+    second = await world.one(sa.select(payment_attempts.c.id).where(payment_attempts.c.number == 7))
+    return named(payment_attempts, second)
+
+
+@breaks("ended_attempts_have_evidence")
+async def an_attempt_ended_without_evidence(world: World) -> str:
+    await world.execute(attempt_update(world, "failed", evidence=None))
+    of_failed = payment_attempts.c.payment_id == world.payments["failed"].id
+    return named(payment_attempts, await world.one(sa.select(payment_attempts.c.id).where(of_failed)))
+
+
+@breaks("reservations_follow_their_payments")
+async def a_landed_reservation_is_live_again(world: World) -> str:
+    await world.execute(reservation_update(world, "finalized", state="live", landed_slot=None))
+    return named(balance_reservations, world.payments["finalized"].id)
+
+
+@breaks("reservations_follow_their_payments")
+async def a_pending_payment_lost_its_hold(world: World) -> str:
+    await world.execute(reservation_update(world, "signed", state="released"))
+    return named(balance_reservations, world.payments["signed"].id)
+
+
+@breaks("reservations_hold_the_amount")
+async def a_reservation_holds_less(world: World) -> str:
+    await world.execute(reservation_update(world, "signed", amount=1))
+    return named(balance_reservations, world.payments["signed"].id)
+
+
+@breaks("debits_are_reserved")
+async def a_debit_without_a_reservation(world: World) -> str:
+    of_payment = balance_reservations.c.payment_id == world.payments["signed"].id
+    await world.execute(balance_reservations.delete().where(of_payment))
+    return named(token_transactions, world.payments["signed"].id)
+
+
+@breaks("history_is_what_payments_moved", "history_ends_at_chain")
+async def a_history_row_moved_more_than_its_payment(world: World) -> str:
+    row = await world.history_row("bob", -1)
+    last = await world.deal.history.latest(world.token_account("bob"))
+    assert last is not None
+    await world.execute(history_update(row, balance_after=last.balance_after + 1, change=last.change + 1))
+    return named(token_balance_history, row)
+
+
+@breaks("history_is_what_payments_moved", "reservations_hold_the_amount", "rewards_are_recorded")
+async def a_payment_claims_another_amount(world: World) -> str:
+    await world.execute(payment_update(world, "reward", amount=1))
+    return named(token_balance_history, await world.history_row("bob", -1))
+
+
+@breaks("purchases_follow_their_payments")
+async def a_paid_purchase_is_not_counted(world: World) -> str:
+    payment_id = world.payments["finalized"].id
+    of_payment = token_purchases.c.payment_id == payment_id
+    await world.execute(token_purchases.update().where(of_payment).values(state="reserved"))
+    return named(token_purchases, payment_id)
+
+
+@breaks("rewards_are_recorded")
+async def a_reward_lost_its_row(world: World) -> str:
+    payment_id = world.payments["reward"].id
+    await world.execute(token_rewards.delete().where(token_rewards.c.payment_id == payment_id))
+    return named(token_transactions, payment_id)
+
+
+@breaks("keys_have_fingerprints")
+async def a_key_lost_the_input_it_stands_for(world: World) -> str:
+    await world.execute(payment_update(world, "finalized", fingerprint=None))
+    return named(token_transactions, world.payments["finalized"].id)
+
+
+@breaks("wallets_are_consistent")
+async def a_disconnected_wallet_lost_its_time(world: World) -> str:
+    left = token_wallets.c.address == world.addresses["left"]
+    await world.execute(token_wallets.update().where(left).values(disconnected_at=None))
+    return named(token_wallets, await world.one(sa.select(token_wallets.c.id).where(left)))
+
+
+@breaks("active_addresses_are_unique")
+async def an_address_is_active_for_two(world: World) -> str:
+    address = world.addresses["alice"]
+    row = {
+        "id": uuid4(),
+        "user_id": world.users["bob"],
+        "address": address,
+        "status": "active",
+        "is_primary": False,
+        "connected_at": world.deal.clock.now(),
+    }
+    await world.execute(
+        sa.text("DROP INDEX uq_token_wallets_active_address"), token_wallets.insert().values(row)
+    )
+    return named(token_wallets, address)
+
+
+@pytest.mark.parametrize("alteration", ALTERATIONS.values(), ids=list(ALTERATIONS))
+async def test_an_alteration_is_noticed_by_its_check_and_named(world: World, alteration: Alteration) -> None:
+    expected = await alteration.alter(world)
+    failed = {check.name: check for check in (await world.deal.verify()).checks if not check.ok}
+    assert set(failed) == {alteration.check, *alteration.implied}
+    assert any(row.startswith(expected) for row in failed[alteration.check].rows), failed
+
+
+async def test_every_check_has_its_alteration(world: World) -> None:
+    report = await world.deal.verify()
+    assert report.ok
+    assert {alteration.check for alteration in ALTERATIONS.values()} == {c.name for c in report.checks}
+    assert {check.name for check in report.checks} == CHAIN_CHECKS | set(SQL_INVARIANTS)
+
+
+async def test_the_report_is_plain_data(world: World) -> None:
+    await world.execute(payment_update(world, "failed", evidence=None))
+    data = (await world.deal.verify()).to_dict()
+    assert data["ok"] is False
+    broken = [check for check in data["checks"] if not check["ok"]]
+    assert broken == [
+        {
+            "name": "failed_payments_have_evidence",
+            "ok": False,
+            "checked": "every row",
+            "rows": [f"token_transactions {world.payments['failed'].id}: failed or expired without evidence"],
+        }
+    ]
+
+
+async def test_the_rows_that_are_named_are_bounded(world: World) -> None:
+    now = world.deal.clock.now()
+    row = {"type": "transfer", "status": "failed", "amount": 1, "created_at": now, "updated_at": now}
+    await world.execute(token_transactions.insert().values([{"id": uuid4(), **row} for _ in range(60)]))
+    failed = [check for check in (await world.deal.verify()).checks if not check.ok]
+    assert [(check.name, len(check.rows)) for check in failed] == [("failed_payments_have_evidence", 20)]

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import fakeredis
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -27,6 +26,9 @@ from deal_sdk.clock import Clock
 from deal_sdk.errors import ConfigurationError, StoreUnavailableError
 from deal_sdk.limits._errors import STORE_FAILURES, is_script_missing, timed_out, translate
 from deal_sdk.limits.scripts import Argument, Digests, Functions, Script, ScriptForm, Words
+
+if TYPE_CHECKING:
+    import fakeredis
 
 MEMORY_SCHEME: Final = "memory://"
 DEFAULT_TIMEOUT_SECONDS: Final = 2.0
@@ -241,6 +243,9 @@ def open_store(
 
 
 def _open_memory(name: str, test_clock: Clock | None) -> Store:
+    # Loaded on first use: it takes a third of a second, which a service on a real Redis need not spend.
+    import fakeredis
+
     held = _named_memory.setdefault(name, _MemoryServer(fakeredis.FakeServer())) if name else None
     server = fakeredis.FakeServer() if held is None else held.server
     if held is not None:

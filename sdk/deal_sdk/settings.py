@@ -58,15 +58,14 @@ class Settings(BaseSettings):
     rpc_url: str = Field(
         EMBEDDED_CHAIN_URL, validation_alias=_alias("DEAL_RPC_URL", "SOLANA_RPC_URL"), repr=False
     )
-    websocket_url: str | None = Field(None, repr=False)
     database_url: SecretStr = Field(
         SecretStr(EMBEDDED_DATABASE_URL), validation_alias=_alias("DEAL_DATABASE_URL", "DATABASE_URL")
     )
     redis_url: SecretStr = Field(
         SecretStr(EMBEDDED_STORE_URL), validation_alias=_alias("DEAL_REDIS_URL", "REDIS_URL")
     )
-
     database_busy_timeout_seconds: Seconds = 5.0
+
     mint: str | None = None
     token_program: TokenProgram = "classic"
     token_name: str = "Deals Token"

@@ -14,6 +14,7 @@ import pytest
 
 from deal_sdk import errors
 from deal_sdk.errors import (
+    DatabaseUnavailableError,
     ErrorDispatcher,
     InsufficientBalanceError,
     LimitExceededError,
@@ -201,3 +202,19 @@ class TestErrorDispatcher:
     def test_a_handler_that_is_not_async_is_refused(self, handler: Any) -> None:
         with pytest.raises(TypeError, match="async"):
             ErrorDispatcher().on(TokenError, handler)
+
+
+def test_a_shared_error_tells_each_caller_its_own() -> None:
+    shared = DatabaseUnavailableError("the database is gone", host="db")
+    mine = shared.told(outcome=Outcome.UNKNOWN, payment_id="1")
+    yours = shared.told(outcome=Outcome.NOT_SENT, payment_id="2")
+    assert (mine.facts["payment_id"], yours.facts["payment_id"]) == ("1", "2")
+    assert (mine.outcome, yours.outcome) == (Outcome.UNKNOWN, Outcome.NOT_SENT)
+    assert "payment_id" not in shared.facts
+    assert (type(mine), str(mine), mine.facts["host"]) == (DatabaseUnavailableError, str(shared), "db")
+
+
+def test_an_error_with_facts_of_its_own_can_be_told() -> None:
+    error = InsufficientBalanceError(required="2", available="1", deficit="1")
+    told = error.told(outcome=Outcome.NOT_SENT)
+    assert (told.required, told.to_dict()) == ("2", error.to_dict())

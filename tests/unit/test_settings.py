@@ -166,7 +166,6 @@ def test_an_unknown_setting_is_refused() -> None:
 def test_no_repr_shows_a_secret() -> None:
     settings = load_settings(
         rpc_url=f"https://rpc.example/?api-key={SECRET}",
-        websocket_url=f"wss://rpc.example/?api-key={SECRET}",
         database_url=f"postgresql+asyncpg://deal:{SECRET}@db/deal",
         redis_url=f"redis://:{SECRET}@cache",
         keystore_passphrase=SECRET,

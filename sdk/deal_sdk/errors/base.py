@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class Outcome(StrEnum):
@@ -35,6 +35,19 @@ class TokenError(Exception):
         super().__init__(message)
         self.message = message
         self.facts: Mapping[str, Any] = facts
+
+    def told(self, *, outcome: Outcome, **facts: Any) -> Self:
+        """Return a copy that says more, for one caller of several who share this error.
+
+        Args:
+            outcome: what this caller must believe about the money.
+            facts: what only this caller's error knows, such as its payment.
+        """
+        copy = type(self).__new__(type(self), self.message)
+        copy.__dict__.update(self.__dict__)
+        copy.outcome = outcome
+        copy.facts = {**self.facts, **facts}
+        return copy
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as plain data for a log line or an HTTP reply."""

@@ -125,7 +125,9 @@ class TransactionFailedError(TokenError):
 
 
 class TransactionExpiredError(TransactionFailedError):
-    """A transaction whose blockhash ran out by the finalized height before it landed."""
+    """A transaction whose blockhash ran out by the finalized height before it landed.
+
+    The payment's key stands for this end, so paying again takes a new key.
+    """
 
     code = "transaction_expired"
-    retryable = True

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from deal_sdk.amounts import BaseUnits
 from deal_sdk.clock import Clock
-from deal_sdk.errors import DatabaseError, StoreUnavailableError, TokenError
+from deal_sdk.errors import DatabaseError, Outcome, StoreUnavailableError, TokenError
 from deal_sdk.limits import Decision, Gate, PurchaseRule, RateLimiter, Reservation, Rule
 from deal_sdk.payments.intents import Intent, IntentStore
 from deal_sdk.payments.orders import (
@@ -132,6 +132,21 @@ class Admission:
         fingerprint = fingerprint_of(type=payment_type, reason=reason, **inputs)
         payment = await self._intents.find_by_key(key, fingerprint) if key is not None else None
         if payment is None:
+            order, debits = await self._prepare(payment_type, key, reason, fingerprint, draft)
+            payment = await self._pipeline.undisturbed(self._admit(order, debits=debits))
+        return await self._pipeline.wait(
+            payment, options.wait_for, timeout_seconds=self._confirm_timeout_seconds
+        )
+
+    async def _prepare(
+        self,
+        payment_type: str,
+        key: str | None,
+        reason: str | None,
+        fingerprint: str,
+        draft: Callable[[], Awaitable[Draft]],
+    ) -> tuple[Order, bool]:
+        try:
             found = await draft()
             order = Order(
                 payment_id=uuid4(),
@@ -148,10 +163,10 @@ class Admission:
                 purchase=await self._purchase_limit(payment_type, found),
             )
             await self._signer.check(order.plan)
-            payment = await self._pipeline.undisturbed(self._admit(order, debits=found.debits))
-        return await self._pipeline.wait(
-            payment, options.wait_for, timeout_seconds=self._confirm_timeout_seconds
-        )
+        except TokenError as error:
+            # Nothing is recorded yet, whatever an error of the chain or the database means elsewhere.
+            raise error.told(outcome=Outcome.NOT_SENT) from error
+        return order, found.debits
 
     async def _purchase_limit(self, payment_type: str, found: Draft) -> PurchaseLimit | None:
         if payment_type in UNLIMITED_TYPES or found.sender is None or found.sender.user_id is None:
@@ -168,11 +183,10 @@ class Admission:
             payment = await self._pipeline.submit(Intent(order, funds))
         except DatabaseError as error:
             # Whether the commit went through is unknown, so the limits stay used.
-            error.facts = {**error.facts, "payment_id": str(order.payment_id)}
-            raise
-        except TokenError:
+            raise error.told(outcome=Outcome.UNKNOWN, payment_id=str(order.payment_id)) from error
+        except TokenError as error:
             await self._cancel(reservation)
-            raise
+            raise error.told(outcome=Outcome.NOT_SENT) from error
         if payment.id != order.payment_id:
             # Another call with the same key was faster; this one's limits were never needed.
             await self._cancel(reservation)

@@ -87,6 +87,9 @@ class _Progress:
 
     def advance(self, payment: Transaction) -> None:
         self.payment = payment
+        if payment.status == "pending" and self.confirmed.done():
+            # A fork took it back: whoever waits from now on waits for the next attempt.
+            self.confirmed = self.confirmed.get_loop().create_future()
         if payment.status != "pending" and not self.confirmed.done():
             self.confirmed.set_result(None)
         if payment.status not in ("pending", "confirmed") and not self.finalized.done():

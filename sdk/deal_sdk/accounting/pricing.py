@@ -14,6 +14,7 @@ from deal_sdk.amounts import Amount, BaseUnits, parse_amount
 from deal_sdk.clock import Clock
 from deal_sdk.errors import InvalidInputError, UnknownServiceTypeError
 from deal_sdk.records import Database
+from deal_sdk.records.inputs import check_text, check_time
 from deal_sdk.records.tables import token_pricing
 
 DEFAULT_PRICES: Final[Mapping[str, BaseUnits]] = MappingProxyType(
@@ -103,10 +104,8 @@ class PricingService:
         """
         name = _check_service_type(service_type)
         begin = valid_from or self._clock.now()
-        for moment in (begin, valid_to):
-            if moment is not None and moment.tzinfo is None:
-                raise InvalidInputError("price periods need times with a zone")
-        if valid_to is not None and valid_to <= begin:
+        check_time("valid_from", begin)
+        if valid_to is not None and check_time("valid_to", valid_to) <= begin:
             raise InvalidInputError("a price period must end after it begins")
         amount = parse_amount(price)
         row = {
@@ -132,6 +131,7 @@ class PricingService:
 
 
 def _check_service_type(service_type: str) -> str:
-    if not isinstance(service_type, str) or not 1 <= len(service_type) <= MAX_SERVICE_TYPE_LENGTH:
-        raise UnknownServiceTypeError(f"a service type has 1 to {MAX_SERVICE_TYPE_LENGTH} characters")
-    return service_type
+    try:
+        return check_text("service_type", service_type, max_length=MAX_SERVICE_TYPE_LENGTH)
+    except InvalidInputError as error:
+        raise UnknownServiceTypeError(error.message) from None

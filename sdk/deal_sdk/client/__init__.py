@@ -5,6 +5,7 @@ decides anything about a payment. Whatever is embedded is started here and ends 
 that were there before are only connected to.
 """
 
+from deal_sdk.client.backends import GivenBackends
 from deal_sdk.client.deal import Deal, DealOpening
 
-__all__ = ["Deal", "DealOpening"]
+__all__ = ["Deal", "DealOpening", "GivenBackends"]

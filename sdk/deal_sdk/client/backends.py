@@ -13,6 +13,7 @@ from deal_sdk.chain import (
     Keystore,
     MintFacts,
     Rpc,
+    Transport,
     create_deal_mint,
     ensure_lamports,
     load_mint,
@@ -46,23 +47,37 @@ class Backends:
     keystore: Keystore
 
 
+@dataclass(frozen=True, slots=True)
+class GivenBackends:
+    """Backends of the caller's, in place of those that the settings name; closed with the `Deal`.
+
+    They are for tests and simulations, which put faults and a hand-driven clock into them.
+    """
+
+    transport: Transport | None = None
+    store: Store | None = None
+
+
 async def open_backends(
-    stack: AsyncExitStack, settings: Settings, clock: Clock, metrics: Metrics
+    stack: AsyncExitStack,
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    given: GivenBackends,
 ) -> Backends:
     """Open each backend that the settings name and leave its closing to the stack.
+
+    Args:
+        stack: closes them, the last one first.
+        settings: name what is not given.
+        clock: for all of them.
+        metrics: counts the calls of the chain.
+        given: what is not to be opened.
 
     Raises:
         ConfigurationError, DatabaseUnavailableError, SchemaError: for what cannot be opened.
     """
-    transport = await open_transport(
-        settings.rpc_url,
-        clock=clock,
-        timeout_seconds=settings.rpc_timeout_seconds,
-        max_connections=settings.rpc_max_connections,
-        localnet_slot_seconds=settings.localnet_slot_seconds,
-        localnet_finality_slots=settings.localnet_finality_slots,
-    )
-    rpc = Rpc(transport, clock=clock, metrics=metrics)
+    rpc = Rpc(given.transport or await _open_transport(settings, clock), clock=clock, metrics=metrics)
     stack.push_async_callback(rpc.close)
     database = await Database.open(
         settings.database_url.get_secret_value(),
@@ -70,7 +85,7 @@ async def open_backends(
         busy_timeout_seconds=settings.database_busy_timeout_seconds,
     )
     stack.push_async_callback(database.close)
-    store = open_store(
+    store = given.store or open_store(
         settings.redis_url.get_secret_value(), timeout_seconds=settings.limit_store_timeout_seconds
     )
     stack.push_async_callback(store.close)
@@ -118,6 +133,17 @@ async def open_mint(backends: Backends, settings: Settings, *, create_mint: bool
 async def operator_wallets(keystore: Keystore) -> dict[str, str]:
     """Return the operator's wallets, address by name; the mint's own key is none."""
     return {name: address for name, address in (await keystore.names()).items() if name != MINT}
+
+
+async def _open_transport(settings: Settings, clock: Clock) -> Transport:
+    return await open_transport(
+        settings.rpc_url,
+        clock=clock,
+        timeout_seconds=settings.rpc_timeout_seconds,
+        max_connections=settings.rpc_max_connections,
+        localnet_slot_seconds=settings.localnet_slot_seconds,
+        localnet_finality_slots=settings.localnet_finality_slots,
+    )
 
 
 def _keystore(settings: Settings, database: Database, clock: Clock) -> Keystore:

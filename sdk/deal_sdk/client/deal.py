@@ -21,7 +21,7 @@ from deal_sdk.chain import (
     associated_token_address,
     parse_address,
 )
-from deal_sdk.client.backends import open_backends, open_mint, operator_wallets
+from deal_sdk.client.backends import GivenBackends, open_backends, open_mint, operator_wallets
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
 from deal_sdk.events import EventBus
@@ -87,10 +87,11 @@ class Deal:
     purchases: TokenPurchaseTracker
     rates: RateLimiter
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, given: GivenBackends) -> None:
         """Keep the settings; `open` does the rest."""
         self.settings = settings
         self.clock = clock
+        self._given = given
         self.errors = ErrorDispatcher()
         self.events = EventBus(clock)
         self.metrics = Metrics(balances_by_user=settings.metrics_balances_by_user)
@@ -98,7 +99,12 @@ class Deal:
 
     @classmethod
     def open(
-        cls, *, create_mint: bool | None = None, clock: Clock | None = None, **settings: Any
+        cls,
+        *,
+        create_mint: bool | None = None,
+        clock: Clock | None = None,
+        given: GivenBackends | None = None,
+        **settings: Any,
     ) -> DealOpening:
         """Open a `Deal`, by `async with Deal.open() as deal` or by `deal = await Deal.open()`.
 
@@ -109,6 +115,7 @@ class Deal:
             create_mint: deploy the DEAL mint when the database knows none; by default only on the
                 embedded chain.
             clock: another clock than the machine's.
+            given: backends of the caller's, for tests and simulations.
             settings: any field of `Settings`, over the environment's.
 
         Raises:
@@ -116,7 +123,8 @@ class Deal:
             ChainMismatchError: a database of another chain or mint.
             RpcUnavailableError, DatabaseUnavailableError: a server that is not there.
         """
-        return DealOpening(load_settings(**settings), clock or SystemClock(), create_mint)
+        deal = cls(load_settings(**settings), clock or SystemClock(), given or GivenBackends())
+        return DealOpening(deal, create_mint)
 
     async def __aenter__(self) -> Deal:
         """Return itself; it is open already."""
@@ -171,7 +179,9 @@ class Deal:
 
     async def _open_backends(self) -> None:
         self._stack.push_async_callback(self.events.close)
-        self._backends = await open_backends(self._stack, self.settings, self.clock, self.metrics)
+        self._backends = await open_backends(
+            self._stack, self.settings, self.clock, self.metrics, self._given
+        )
         self._database = self._backends.database
         self._store = self._backends.store
         self.rpc = self._backends.rpc
@@ -360,9 +370,9 @@ class Deal:
 class DealOpening:
     """A `Deal` about to be opened: enter it as a context, or await it."""
 
-    def __init__(self, settings: Settings, clock: Clock, create_mint: bool | None) -> None:
+    def __init__(self, deal: Deal, create_mint: bool | None) -> None:
         """Keep what to open."""
-        self._deal = Deal(settings, clock)
+        self._deal = deal
         self._create_mint = create_mint
 
     def __await__(self) -> Generator[Any, None, Deal]:

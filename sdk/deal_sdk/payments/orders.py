@@ -13,6 +13,7 @@ import orjson
 
 from deal_sdk.amounts import BaseUnits
 from deal_sdk.errors import InvalidInputError
+from deal_sdk.records.inputs import optional_text
 
 PlanKind = Literal["transfer", "mint", "burn"]
 
@@ -94,28 +95,20 @@ def check_idempotency_key(key: str | None) -> str | None:
     """Accept a key of 1 to 255 characters, or none.
 
     Raises:
-        InvalidInputError: for another length or type.
+        InvalidInputError: for another length or type, or characters that cannot be stored.
     """
-    if key is None:
-        return None
-    if not isinstance(key, str) or not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH or "\x00" in key:
-        raise InvalidInputError(
-            f"an idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters, none of them NUL"
-        )
-    return key
+    return optional_text("idempotency_key", key, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
 
 
 def check_reason(reason: str | None) -> str | None:
     """Accept a reason of at most 1,000 characters, or none.
 
     Raises:
-        InvalidInputError: for a longer one, another type, or a NUL, which PostgreSQL cannot store.
+        InvalidInputError: for a longer one, another type, or characters that cannot be stored.
     """
-    if reason is None:
-        return None
-    if not isinstance(reason, str) or len(reason) > MAX_REASON_LENGTH or "\x00" in reason:
-        raise InvalidInputError(f"a reason has at most {MAX_REASON_LENGTH} characters, none of them NUL")
-    return reason
+    if reason == "":
+        return reason
+    return optional_text("reason", reason, max_length=MAX_REASON_LENGTH)
 
 
 def fingerprint_of(**inputs: Any) -> str:
@@ -123,6 +116,13 @@ def fingerprint_of(**inputs: Any) -> str:
 
     What the caller gave is hashed, not what it resolved to: a user whose primary wallet changed
     since still means the same payment.
+
+    Raises:
+        InvalidInputError: for a text or a number that no record can hold.
     """
-    canonical = orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS, default=str)
+    try:
+        canonical = orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS, default=str)
+    except orjson.JSONEncodeError as error:
+        # Half a surrogate pair, or a number beyond 64 bits: nothing that a payment can mean.
+        raise InvalidInputError(f"the input cannot be recorded: {error}") from None
     return hashlib.sha256(canonical).hexdigest()

@@ -104,7 +104,7 @@ class HistorySync:
         async with self._turn:
             tracked = await self._tracked(token_accounts)
             listed = await asyncio.gather(*(self._new_signatures(account) for account in tracked))
-            landed = await self._fetch(listed)
+            landed = await self._fetch(listed, {account.history_slot for account in tracked})
             return await self._append(tracked, listed, landed)
 
     async def _tracked(self, token_accounts: Collection[str] | None) -> list[TrackedAccount]:
@@ -126,8 +126,9 @@ class HistorySync:
                 until=account.history_signature,
                 limit=SIGNATURES_PER_PAGE,
             )
-            found.extend(page)
-            if len(page) < SIGNATURES_PER_PAGE:
+            # An endpoint that is behind the cursor does not know it and lists everything before it too.
+            found.extend(entry for entry in page if entry.slot >= account.history_slot)
+            if len(page) < SIGNATURES_PER_PAGE or page[-1].slot < account.history_slot:
                 break
             if account.history_signature is None and len(found) >= self._max_backfill_signatures:
                 break
@@ -135,8 +136,13 @@ class HistorySync:
         found.reverse()
         return found
 
-    async def _fetch(self, listed: Sequence[Sequence[AddressSignature]]) -> dict[str, _Landed]:
-        """Read each transaction once, and its place in the block where a slot holds several."""
+    async def _fetch(
+        self, listed: Sequence[Sequence[AddressSignature]], recorded_slots: Collection[int]
+    ) -> dict[str, _Landed]:
+        """Read each transaction once, and its place in the block where a slot holds several of ours.
+
+        A slot at which an account's history ends holds one that was recorded before.
+        """
         wanted = {entry.signature: entry for entries in listed for entry in entries if entry.error is None}
         transactions = await asyncio.gather(
             *(self._rpc.get_transaction(signature, "finalized") for signature in wanted)
@@ -144,7 +150,9 @@ class HistorySync:
         by_slot: defaultdict[int, list[str]] = defaultdict(list)
         for entry in wanted.values():
             by_slot[entry.slot].append(entry.signature)
-        crowded = [slot for slot, signatures in by_slot.items() if len(signatures) > 1]
+        crowded = [
+            slot for slot, signatures in by_slot.items() if len(signatures) > 1 or slot in recorded_slots
+        ]
         orders = await asyncio.gather(*(self._block_order(slot) for slot in crowded))
         order = dict(zip(crowded, orders, strict=True))
         landed: dict[str, _Landed] = {}

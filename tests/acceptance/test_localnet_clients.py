@@ -40,15 +40,28 @@ class Addresses(NamedTuple):
 
 @pytest.fixture
 def server() -> Iterator[Addresses]:
-    options = ["--rpc-port", "0", "--slot-milliseconds", "100", "--quiet"]
-    command = [sys.executable, "-m", "deal_localnet", *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "localnet")}
+    options = ["--rpc-port", "0", "--slot-milliseconds", "100", "--json"]
+    command = [sys.executable, "-m", "deal_sdk.cli", "localnet", *options]
+    packages = os.pathsep.join(str(ROOT / folder) for folder in ("sdk", "localnet"))
+    environment = {**os.environ, "PYTHONPATH": packages}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        rpc, pubsub = (process.stdout.readline().split(": ", 1)[1].strip() for _ in range(2))
-        yield Addresses(rpc, pubsub)
-        process.terminate()
-        assert process.wait(CLIENT_SECONDS) == 0
+        try:
+            yield _addresses(process)
+        finally:
+            process.terminate()
+            assert process.wait(CLIENT_SECONDS) == 0
+
+
+def _addresses(process: subprocess.Popen[str]) -> Addresses:
+    """Read the one JSON document that tells where the localnet listens, while it goes on running."""
+    assert process.stdout is not None
+    document = ""
+    for line in process.stdout:
+        document += line
+        if line == "}\n":
+            break
+    found = json.loads(document)
+    return Addresses(found["rpc_url"], found["websocket_url"])
 
 
 async def send(

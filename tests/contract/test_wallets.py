@@ -12,11 +12,13 @@ import pytest
 from pydantic import SecretStr
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.chain import Keystore, associated_token_address
 from deal_sdk.chain.addresses import CLASSIC_TOKEN_PROGRAM
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import (
+    DatabaseError,
     InvalidInputError,
     InvalidWalletAddressError,
     UserNotFoundError,
@@ -40,13 +42,16 @@ class Wallets:
     def __init__(self, database: Database, clock: ManualClock) -> None:
         self.database = database
         self.tracked: list[tuple[str, UUID]] = []
+        self.tracking_fails = False
         self.events = EventBus(clock)
         self.heard: list[tuple[str, str]] = []
         self.events.subscribe("*", self._hear)
         self.keystore = Keystore(database, SecretStr("correct horse"), clock=clock, kdf_cost=2**4)
         self.manager = WalletManager(database, self.keystore, clock, self.events, track=self._track)
 
-    async def _track(self, owner_address: str, user_id: UUID) -> None:
+    async def _track(self, owner_address: str, user_id: UUID, *, connection: AsyncConnection) -> None:
+        if self.tracking_fails:
+            raise DatabaseError("the history cannot be kept now")
         self.tracked.append((owner_address, user_id))
 
     async def _hear(self, event: Event) -> None:
@@ -124,6 +129,16 @@ class TestConnecting:
             with pytest.raises(InvalidInputError):
                 await wallets.manager.connect_wallet(user, address())
         assert await rows_of(wallets.database, keystore_keys) == []
+
+    async def test_a_wallet_whose_history_cannot_be_kept_is_not_connected(self, wallets: Wallets) -> None:
+        user, own = await wallets.user(), address()
+        wallets.tracking_fails = True
+        with pytest.raises(DatabaseError):
+            await wallets.manager.connect_wallet(user, own)
+        assert await rows_of(wallets.database, token_wallets) == []
+        wallets.tracking_fails = False
+        assert (await wallets.manager.connect_wallet(user, own)).status == "active"
+        assert wallets.tracked == [(own, user)]
 
     async def test_a_wallet_is_plain_data(self, wallets: Wallets) -> None:
         wallet = await wallets.manager.connect_wallet(await wallets.user(), address())

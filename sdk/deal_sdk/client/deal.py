@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from solders.pubkey import Pubkey
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting import PricingService
 from deal_sdk.cache import BalanceManager, CacheManager
@@ -356,9 +357,11 @@ class Deal:
     async def _mark_history(self, payment: Transaction) -> None:
         await self._reconciler.observe(payment)
 
-    async def _track(self, owner_address: str, user_id: UUID | None) -> None:
+    async def _track(
+        self, owner_address: str, user_id: UUID | None, *, connection: AsyncConnection | None = None
+    ) -> None:
         token_account = self.token_account_of(parse_address(owner_address))
-        await self.history.track(str(token_account), owner_address, user_id)
+        await self.history.track(str(token_account), owner_address, user_id, connection=connection)
 
     async def _purchase_policy(self, user_id: UUID) -> PurchaseLimit | None:
         policy = await self.purchases.get_policy(user_id, str(self.mint.address))

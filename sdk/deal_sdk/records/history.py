@@ -137,7 +137,12 @@ class BalanceHistoryRecorder:
         return await self._database.run(lambda own: append_changes(own, self._database, changes, moved))
 
     async def track(
-        self, token_account: str, owner_address: str, user_id: UserId | None = None
+        self,
+        token_account: str,
+        owner_address: str,
+        user_id: UserId | None = None,
+        *,
+        connection: AsyncConnection | None = None,
     ) -> TrackedAccount:
         """Keep the history of an account from now on, or correct whose account it is.
 
@@ -145,6 +150,7 @@ class BalanceHistoryRecorder:
             token_account: the account's address.
             owner_address: the wallet that owns it.
             user_id: the user whose wallet that is; None leaves the one that is known.
+            connection: a write transaction to take part in; one of its own by default.
         """
         statement = self._database.insert(token_accounts).values(
             address=_address(token_account),
@@ -163,6 +169,8 @@ class BalanceHistoryRecorder:
         async def track(connection: AsyncConnection) -> TrackedAccount:
             return TrackedAccount(*(await connection.execute(upsert)).one())
 
+        if connection is not None:
+            return await track(connection)
         return await self._database.write(track, lock_key=token_account)
 
     async def tracked(

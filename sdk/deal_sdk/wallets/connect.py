@@ -54,8 +54,8 @@ def _text(value: Any) -> str:
 class AccountTracker(Protocol):
     """Keeps the balance history of a wallet's token account from now on."""
 
-    async def __call__(self, owner_address: str, user_id: UUID) -> None:
-        """Track the token account that `owner_address` has for the mint."""
+    async def __call__(self, owner_address: str, user_id: UUID, *, connection: AsyncConnection) -> None:
+        """Track the token account that `owner_address` has for the mint, in the caller's transaction."""
         ...
 
 
@@ -202,14 +202,16 @@ class WalletManager:
     async def _connect(self, owner: UUID, address: str, *, verified_at: datetime | None) -> Wallet:
         async def unit(connection: AsyncConnection) -> Wallet:
             await self._lock_user(connection, owner)
-            return await self._activate(connection, owner, address, verified_at)
+            activated = await self._activate(connection, owner, address, verified_at)
+            # In the same transaction: a connected wallet whose history nobody keeps would stay so.
+            await self._track(address, owner, connection=connection)
+            return activated
 
         try:
             wallet = await self._database.run(unit)
         except ConstraintError:
             # Two calls raced for one address and the unique index let one of them win.
             raise _already_connected(address) from None
-        await self._track(address, owner)
         self._events.publish("wallet.connected", user_id=str(owner), address=address)
         return wallet
 
@@ -242,7 +244,8 @@ class WalletManager:
     async def _require_user(connection: AsyncConnection, owner: UUID, *, lock: bool = False) -> None:
         query = sa.select(users.c.id).where(users.c.id == owner)
         if lock:
-            query = query.with_for_update()
+            # Payments of the user, whose rows refer to this one, need not wait for it.
+            query = query.with_for_update(key_share=True)
         if (await connection.execute(query)).first() is None:
             raise UserNotFoundError("there is no such user", user_id=str(owner))
 

@@ -80,6 +80,12 @@ class Payments:
 
 
 @pytest.fixture
+def database_url(lasting_database_url: str) -> str:
+    """SQLite and PostgreSQL; an ephemeral database is SQLite in a temporary file."""
+    return lasting_database_url
+
+
+@pytest.fixture
 async def payments(database: Database, manual_clock: ManualClock) -> AsyncIterator[Payments]:
     opened = Payments(database, manual_clock)
     yield opened

@@ -38,6 +38,12 @@ from tests.contract.payment_orders import (
 
 
 @pytest.fixture
+def database_url(lasting_database_url: str) -> str:
+    """SQLite and PostgreSQL; an ephemeral database is SQLite in a temporary file."""
+    return lasting_database_url
+
+
+@pytest.fixture
 async def store(database: Database, manual_clock: ManualClock) -> AsyncIterator[IntentStore]:
     opened = IntentStore(database, manual_clock)
     yield opened

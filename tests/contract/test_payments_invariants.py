@@ -35,6 +35,12 @@ NAMES: tuple[AttemptEnd, ...] = ("finalized", "failed", "expired", "confirmed", 
 
 
 @pytest.fixture
+def database_url(lasting_database_url: str) -> str:
+    """SQLite and PostgreSQL; an ephemeral database is SQLite in a temporary file."""
+    return lasting_database_url
+
+
+@pytest.fixture
 async def payments(database: Database, manual_clock: ManualClock) -> dict[str, UUID]:
     """Good records with a payment of every status, a reward, a purchase, history and wallets."""
     intents, attempts = IntentStore(database, manual_clock), AttemptStore(database, manual_clock)

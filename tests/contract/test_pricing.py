@@ -17,6 +17,12 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
+def database_url(lasting_database_url: str) -> str:
+    """SQLite and PostgreSQL; an ephemeral database is SQLite in a temporary file."""
+    return lasting_database_url
+
+
+@pytest.fixture
 def pricing(database: Database, manual_clock: ManualClock) -> PricingService:
     return PricingService(database, manual_clock)
 

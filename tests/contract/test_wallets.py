@@ -65,6 +65,12 @@ class Wallets:
 
 
 @pytest.fixture
+def database_url(lasting_database_url: str) -> str:
+    """SQLite and PostgreSQL; an ephemeral database is SQLite in a temporary file."""
+    return lasting_database_url
+
+
+@pytest.fixture
 async def wallets(database: Database, manual_clock: ManualClock) -> AsyncIterator[Wallets]:
     opened = Wallets(database, manual_clock)
     yield opened

@@ -187,18 +187,45 @@ class TestDisconnecting:
         with pytest.raises(InvalidWalletAddressError):
             await wallets.manager.disconnect_wallet(alice, "nobody")
 
-    async def test_a_reconnected_wallet_is_the_same_row_and_unproven_again(
+    async def test_a_reconnected_wallet_is_the_same_row(
         self, wallets: Wallets, manual_clock: ManualClock
     ) -> None:
-        user = await wallets.user()
-        custodial = await wallets.manager.create_custodial(user)
-        await wallets.manager.disconnect_wallet(user, custodial.address)
+        user, own = await wallets.user(), address()
+        wallet = await wallets.manager.connect_wallet(user, own)
+        await wallets.manager.disconnect_wallet(user, own)
         await manual_clock.advance(5)
-        again = await wallets.manager.connect_wallet(user, custodial.address)
-        assert (again.id, again.status, again.is_primary) == (custodial.id, "active", True)
+        again = await wallets.manager.connect_wallet(user, own)
+        assert (again.id, again.status, again.is_primary) == (wallet.id, "active", True)
         assert (again.connected_at, again.disconnected_at) == (manual_clock.now(), None)
         assert again.verified_at is None
         assert len(await rows_of(wallets.database, token_wallets)) == 1
+
+    async def test_a_custodial_wallet_comes_back_proven_to_its_user_alone(
+        self, wallets: Wallets, manual_clock: ManualClock
+    ) -> None:
+        user, thief = await wallets.user(), await wallets.user()
+        custodial = await wallets.manager.create_custodial(user)
+        await wallets.manager.disconnect_wallet(user, custodial.address)
+        with pytest.raises(WalletAlreadyConnectedError):
+            await wallets.manager.connect_wallet(thief, custodial.address)
+        await manual_clock.advance(5)
+        again = await wallets.manager.connect_wallet(user, custodial.address)
+        assert (again.id, again.verified_at) == (custodial.id, manual_clock.now())
+
+    async def test_an_operator_wallet_is_nobodys(self, wallets: Wallets) -> None:
+        treasury = await wallets.keystore.create("treasury")
+        with pytest.raises(WalletAlreadyConnectedError):
+            await wallets.manager.connect_wallet(await wallets.user(), treasury)
+
+    async def test_a_claim_from_before_the_custody_proves_nothing(self, wallets: Wallets) -> None:
+        owner, squatter, keypair = await wallets.user(), await wallets.user(), Keypair()
+        own = str(keypair.pubkey())
+        await wallets.manager.connect_wallet(squatter, own)
+        await wallets.manager.disconnect_wallet(squatter, own)
+        await wallets.manager.import_custodial(owner, bytes(keypair))
+        await wallets.manager.disconnect_wallet(owner, own)
+        with pytest.raises(WalletAlreadyConnectedError):
+            await wallets.manager.connect_wallet(squatter, own)
 
 
 class TestPrimary:

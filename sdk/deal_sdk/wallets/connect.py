@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -24,6 +24,9 @@ from deal_sdk.records import Database, parse_user_id
 from deal_sdk.records.tables import token_wallets, users
 
 _wallet = token_wallets.c
+
+Claim: TypeAlias = Literal["unproven", "proven", "held"]
+"""What speaks for a user's claim to an address; "held" is a key in custody, whoever it was made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +96,21 @@ class WalletManager:
             user_id: the user's UUID.
             wallet_address: a base58 address on the curve, that is, one a key can own.
 
+        An address whose key the backend holds can be connected again only by the user it was proven for:
+        anyone else who connected it could spend what is there.
+
         Returns:
             The active wallet; one that this user had disconnected is the same row again.
 
         Raises:
             InvalidWalletAddressError: for another text.
             UserNotFoundError: when there is no such user.
-            WalletAlreadyConnectedError: when the address is active for anyone, this user included.
+            WalletAlreadyConnectedError: when the address is active for anyone, this user included, or
+                belongs to the operator or to another user's custody.
         """
         address = str(parse_address(wallet_address, on_curve=True))
-        return await self._connect(parse_user_id(user_id), address, verified_at=None)
+        is_held = await self._keystore.has(address)
+        return await self._connect(parse_user_id(user_id), address, claim="held" if is_held else "unproven")
 
     async def create_custodial(self, user_id: UUID | str) -> Wallet:
         """Make a new key for a user, keep it encrypted, and connect its address as proven.
@@ -116,7 +124,7 @@ class WalletManager:
         async with self._database.reading() as connection:
             await self._require_user(connection, owner)
         address = await self._keystore.create()
-        return await self._connect(owner, str(address), verified_at=self._clock.now())
+        return await self._connect(owner, str(address), claim="proven")
 
     async def import_custodial(self, user_id: UUID | str, keypair_bytes: bytes) -> Wallet:
         """Keep a key made elsewhere encrypted for a user, and connect its address as proven.
@@ -134,7 +142,7 @@ class WalletManager:
         async with self._database.reading() as connection:
             await self._require_user(connection, owner)
         address = await self._keystore.import_key(keypair_bytes)
-        return await self._connect(owner, str(address), verified_at=self._clock.now())
+        return await self._connect(owner, str(address), claim="proven")
 
     async def disconnect_wallet(self, user_id: UUID | str, wallet_address: str) -> Wallet:
         """Make a wallet inactive; its row and its history stay, and it can be connected again.
@@ -199,9 +207,10 @@ class WalletManager:
             raise WalletNotFoundError("the user has no active wallet", user_id=str(user_id))
         return wallets[0]
 
-    async def _connect(self, owner: UUID, address: str, *, verified_at: datetime | None) -> Wallet:
+    async def _connect(self, owner: UUID, address: str, *, claim: Claim) -> Wallet:
         async def unit(connection: AsyncConnection) -> Wallet:
             await self._lock_user(connection, owner)
+            verified_at = await self._verified_at(connection, owner, address, claim)
             activated = await self._activate(connection, owner, address, verified_at)
             # In the same transaction: a connected wallet whose history nobody keeps would stay so.
             await self._track(address, owner, connection=connection)
@@ -214,6 +223,19 @@ class WalletManager:
             raise _already_connected(address) from None
         self._events.publish("wallet.connected", user_id=str(owner), address=address)
         return wallet
+
+    async def _verified_at(
+        self, connection: AsyncConnection, owner: UUID, address: str, claim: Claim
+    ) -> datetime | None:
+        if claim == "unproven":
+            return None
+        if claim == "held":
+            proven = sa.select(_wallet.id).where(
+                _wallet.user_id == owner, _wallet.address == address, _wallet.verified_at.is_not(None)
+            )
+            if (await connection.execute(proven)).first() is None:
+                raise _already_connected(address)
+        return self._clock.now()
 
     async def _activate(
         self, connection: AsyncConnection, owner: UUID, address: str, verified_at: datetime | None

@@ -6,6 +6,7 @@ that were there before are only connected to.
 """
 
 from deal_sdk.client.backends import GivenBackends
-from deal_sdk.client.deal import Deal, DealOpening
+from deal_sdk.client.deal import Deal
+from deal_sdk.client.opening import DealOpening
 
 __all__ = ["Deal", "DealOpening", "GivenBackends"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any
@@ -23,6 +22,7 @@ from deal_sdk.chain import (
     parse_address,
 )
 from deal_sdk.client.backends import GivenBackends, open_backends, open_mint, operator_wallets
+from deal_sdk.client.opening import DealOpening
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
 from deal_sdk.events import EventBus
@@ -44,10 +44,10 @@ from deal_sdk.payments import (
     PaymentPipeline,
     PaymentSigner,
     PipelineBounds,
-    PurchaseLimit,
     Reconciler,
     ReconcileReport,
     RewardDistributor,
+    StoredPolicies,
     TokenService,
     TransactionMonitor,
     Verifier,
@@ -192,13 +192,13 @@ class Deal:
 
     def _open_limits_and_cache(self) -> None:
         settings = self.settings
-        records = PurchaseRecords(self._database)
+        self._purchase_records = PurchaseRecords(self._database)
         self.gate = Gate(
             self._store,
             clock=self.clock,
             metrics=self.metrics,
             keys=KeySpace(settings.purchase_key_prefix, f"{settings.cache_prefix}rates:"),
-            history=records,
+            history=self._purchase_records,
             reservation_seconds=settings.limit_reservation_seconds,
             events=self.events,
             rate_policy=settings.rate_limit_store_policy,
@@ -206,7 +206,7 @@ class Deal:
         self.purchases = TokenPurchaseTracker(
             self.gate,
             self._store,
-            records,
+            self._purchase_records,
             clock=self.clock,
             period_seconds=settings.purchase_period_seconds,
         )
@@ -316,13 +316,15 @@ class Deal:
 
     def _open_services(self, signer: PaymentSigner, confirmer: Confirmer) -> None:
         timeout_seconds = self.settings.confirm_timeout_seconds
+        policies = StoredPolicies(self._purchase_records, str(self.mint.address))
+        self._stack.push_async_callback(policies.close)
         admission = Admission(
             intents=self._intents,
             pipeline=self._pipeline,
             signer=signer,
             gate=self.gate,
             read_balance=self._balance_reads.funds,
-            find_policy=self._purchase_policy,
+            find_policy=policies,
             rates=self.rates,
             purchase_period_seconds=self.settings.purchase_period_seconds,
             confirm_timeout_seconds=timeout_seconds,
@@ -362,39 +364,3 @@ class Deal:
     ) -> None:
         token_account = self.token_account_of(parse_address(owner_address))
         await self.history.track(str(token_account), owner_address, user_id, connection=connection)
-
-    async def _purchase_policy(self, user_id: UUID) -> PurchaseLimit | None:
-        policy = await self.purchases.get_policy(user_id, str(self.mint.address))
-        if policy is None:
-            return None
-        return PurchaseLimit(policy.token_mint, policy.max_purchases, policy.subscription_id)
-
-
-class DealOpening:
-    """A `Deal` about to be opened: enter it as a context, or await it."""
-
-    def __init__(self, deal: Deal, create_mint: bool | None) -> None:
-        """Keep what to open."""
-        self._deal = deal
-        self._create_mint = create_mint
-
-    def __await__(self) -> Generator[Any, None, Deal]:
-        """Open, for notebooks; the caller closes."""
-        return self._opened().__await__()
-
-    async def __aenter__(self) -> Deal:
-        """Open for the length of a block."""
-        return await self._opened()
-
-    async def __aexit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close what was opened."""
-        await self._deal.close()
-
-    async def _opened(self) -> Deal:
-        await self._deal._open(self._create_mint)
-        return self._deal

@@ -6,6 +6,7 @@ store are what decides quickly, and are rebuilt from these rows when they are lo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -182,15 +183,26 @@ class PurchaseRecords:
         Raises:
             InvalidInputError: for ids that cannot be stored.
         """
+        owner = parse_user_id(user_id)
+        return (await self.get_policies([owner], token_mint)).get(owner)
+
+    async def get_policies(self, user_ids: Sequence[UUID], token_mint: str) -> dict[UUID, PurchasePolicy]:
+        """Return the policies that these users have for a token, by user.
+
+        Args:
+            user_ids: up to 30,000.
+            token_mint: the token.
+
+        Raises:
+            InvalidInputError: for a mint that cannot be stored.
+        """
         check_id("token_mint", token_mint)
         table = purchase_policies.c
         columns = table.user_id, table.token_mint, table.max_purchases, table.subscription_id
-        query = sa.select(*columns).where(
-            table.user_id == parse_user_id(user_id), table.token_mint == token_mint
-        )
+        query = sa.select(*columns).where(table.user_id.in_(user_ids), table.token_mint == token_mint)
         async with self._database.reading() as connection:
-            row = (await connection.execute(query)).first()
-        return None if row is None else PurchasePolicy(*row)
+            rows = (await connection.execute(query)).all()
+        return {row.user_id: PurchasePolicy(*row) for row in rows}
 
 
 def _of(user_id: UserKey, token_mint: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -14,6 +14,7 @@ from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.orders import Funds, Party, Plan, PurchaseLimit
 from deal_sdk.payments.parties import PartyReference, PartyResolver
 from deal_sdk.payments.pipeline import PaymentPipeline, PipelineBounds
+from deal_sdk.payments.policies import StoredPolicies
 from deal_sdk.payments.reconcile import Reconciler, ReconcileReport
 from deal_sdk.payments.rewards import REWARD_WALLET, RewardDistributor
 from deal_sdk.payments.service import TREASURY, TokenService
@@ -45,6 +46,7 @@ __all__ = [
     "ReconcileReport",
     "Reconciler",
     "RewardDistributor",
+    "StoredPolicies",
     "SyncReport",
     "TokenService",
     "TransactionMonitor",

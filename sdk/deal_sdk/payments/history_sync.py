@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from solders.pubkey import Pubkey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from deal_sdk.amounts import MAX_PAYMENT_BASE_UNITS
 from deal_sdk.chain import AddressSignature, LandedTransaction, MintFacts, Rpc
 from deal_sdk.errors import RpcMalformedReplyError
 from deal_sdk.records import (
@@ -222,7 +223,11 @@ class HistorySync:
         explanation = explained.get((transaction.signature, account.address))
         if explanation is None:
             transfer = self._external(account, transaction, after - before)
-            external.append(transfer)
+            if transfer.amount <= MAX_PAYMENT_BASE_UNITS:
+                external.append(transfer)
+            else:
+                # The history keeps it exactly; a payment's amount has no room for it.
+                logger.warning("%s moved %d base units elsewhere", transfer.signature, transfer.amount)
             explanation = _Explanation(transfer.type, None)
         changes.append(
             BalanceChange(

@@ -186,6 +186,14 @@ class TestWhatItWas:
         await intents.close()
         await attempts.close()
 
+    async def test_what_no_payment_could_be_is_kept_in_the_history_alone(self, syncing: Syncing) -> None:
+        syncing.rpc.land("huge", 10, {OURS: (0, 2**64 - 1)})
+        report = await syncing.sync.sync()
+        assert (report.history_rows, report.external_transfers) == (1, 0)
+        row = await syncing.history.latest(OURS)
+        assert row is not None
+        assert (row.balance_after, row.type) == (2**64 - 1, "mint")
+
     async def test_other_mints_failures_and_nothing_moved_leave_no_row(self, syncing: Syncing) -> None:
         syncing.rpc.land("foreign", 10, {OURS: (0, 5)}, mint=OTHER_MINT)
         syncing.rpc.land("still", 11, {OURS: (5, 5)})

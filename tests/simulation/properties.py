@@ -1,0 +1,181 @@
+"""What must hold after every run, told from the chain's own blocks and the rows, not from the package.
+
+Each property returns sentences about what breaks it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
+
+from deal_localnet.slots import Commitment
+from deal_sdk.records.tables import token_purchases, token_transactions
+from tests.simulation.faults import LIMIT_DISTURBING
+from tests.simulation.prepared import BALANCES_BEFORE, keypair_of
+from tests.simulation.story import MAX_PURCHASES, PURCHASED_MINT, WISH_PREFIX, Wish
+from tests.simulation.world import World
+
+MEMO_PREFIX: Final = b"deal:"
+AMOUNT: Final = slice(64, 72)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a run left behind: payments as recorded, and as the chain's blocks show them."""
+
+    rows: Mapping[str, Mapping[str, Any]]
+    landed: Mapping[str, int]
+    purchases: Sequence[Mapping[str, Any]]
+    counted_in_store: int
+    balances_before: Mapping[str, int]
+    balances_after: Mapping[str, int]
+
+
+async def broken_properties(world: World) -> list[str]:
+    """Return everything that does not hold of a world at rest."""
+    seen = await world.result_of(lambda: _look(world))
+    report = await world.result_of(lambda: world.opened().verify())
+    broken = [f"verify: {check.name}: {', '.join(check.rows)}" for check in report.checks if not check.ok]
+    for found in (
+        _paid_once(seen, world.wishes),
+        _nothing_lost(seen, world.wishes),
+        _final_with_evidence(seen),
+        _told_the_truth(seen, world),
+        _balances_agree(seen),
+        _limits_agree(seen, world),
+    ):
+        broken.extend(found)
+    return broken
+
+
+def _paid_once(seen: Seen, wishes: Sequence[Wish]) -> Iterator[str]:
+    """Nobody is paid twice: neither by one payment's attempts nor by two payments of one wish."""
+    for payment_id, count in seen.landed.items():
+        if count > 1:
+            yield f"payment {payment_id} landed {count} times"
+    for wish in wishes:
+        ids = [payment_id for payment_id, row in seen.rows.items() if _name_of(row) == wish.name]
+        if len(ids) > 1:
+            yield f"{wish.name} was recorded {len(ids)} times"
+
+
+def _nothing_lost(seen: Seen, wishes: Sequence[Wish]) -> Iterator[str]:
+    """Whatever landed is recorded, and whatever a caller heard the id of is there."""
+    for payment_id in seen.landed:
+        if payment_id not in seen.rows:
+            yield f"payment {payment_id} landed and no row knows it"
+    for wish in wishes:
+        for told in wish.told:
+            if told.answer in ("paid", "not_paid", "pending") and told.payment_id not in seen.rows:
+                yield f"{wish.name} was told {told.status} of {told.payment_id}, which is not recorded"
+
+
+def _final_with_evidence(seen: Seen) -> Iterator[str]:
+    """On a chain that can be reached every payment ends, and says by what evidence."""
+    for payment_id, row in seen.rows.items():
+        status, evidence = row["status"], row["evidence"] or {}
+        landed = seen.landed.get(payment_id, 0)
+        if status not in ("finalized", "failed", "expired"):
+            yield f"payment {payment_id} is still {status}"
+        if (status == "finalized") != (landed > 0):
+            yield f"payment {payment_id} is {status} and landed {landed} times"
+        if status == "failed" and evidence.get("error") is None:
+            yield f"payment {payment_id} failed without an error: {evidence}"
+        if status == "expired" and not evidence["finalized_height"] > evidence["last_valid_block_height"]:
+            yield f"payment {payment_id} expired too early: {evidence}"
+
+
+def _told_the_truth(seen: Seen, world: World) -> Iterator[str]:
+    """Who was told that it failed was not paid; who was told that it landed was.
+
+    A confirmed payment that a deep fork took back may end otherwise: only "finalized" is a promise then.
+    """
+    for wish in world.wishes:
+        for told in wish.told:
+            landed = seen.landed.get(told.payment_id or "", 0)
+            if told.answer == "not_paid" and landed:
+                yield f"{wish.name} was told {told.status} and landed"
+            is_promised = told.status == "finalized" or not world.network.had_deep_fork
+            if told.answer == "paid" and is_promised and not landed:
+                yield f"{wish.name} was told {told.status} and did not land"
+
+
+def _balances_agree(seen: Seen) -> Iterator[str]:
+    """Every token account changed by exactly the payments that the records call finalized."""
+    expected = defaultdict(int, seen.balances_before)
+    for row in seen.rows.values():
+        if row["status"] == "finalized":
+            plan = row["instruction"]
+            expected[plan["source"]] -= row["amount"]
+            expected[plan["destination"]] += row["amount"]
+    for address, after in seen.balances_after.items():
+        if after != expected[address]:
+            yield f"{address} holds {after}, the finalized payments make {expected[address]}"
+
+
+def _limits_agree(seen: Seen, world: World) -> Iterator[str]:
+    """Purchases never exceed what is allowed, and the store never counts fewer than the records."""
+    counted = [row for row in seen.purchases if row["state"] in ("reserved", "counted")]
+    landed = [row for row in seen.purchases if seen.landed.get(str(row["payment_id"]))]
+    if max(len(counted), len(landed)) > MAX_PURCHASES:
+        yield f"{len(counted)} purchases count and {len(landed)} landed, {MAX_PURCHASES} are allowed"
+    if seen.counted_in_store < len(counted):
+        yield f"the store counts {seen.counted_in_store} purchases, the records {len(counted)}"
+    is_disturbed = world.deaths or LIMIT_DISTURBING & world.misfortune.kinds
+    if not is_disturbed and seen.counted_in_store != len(counted):
+        yield f"undisturbed, the store counts {seen.counted_in_store}, the records {len(counted)}"
+
+
+async def _look(world: World) -> Seen:
+    deal = world.opened()
+    async with deal._database.reading() as connection:
+        payments = (await connection.execute(sa.select(token_transactions))).mappings().all()
+        purchases = (await connection.execute(sa.select(token_purchases))).mappings().all()
+    rows = {str(row["id"]): dict(row) for row in payments if (_name_of(row) or "").startswith(WISH_PREFIX)}
+    before_the_story = {str(row["id"]) for row in payments} - set(rows)
+    landed = Counter(payment_id for payment_id in _paid_by(world) if payment_id not in before_the_story)
+    record = await deal.purchases.get_purchase_record(world.prepared.users[0], PURCHASED_MINT)
+    before = {
+        str(deal.token_account_of(keypair_of(name).pubkey())): amount
+        for name, amount in BALANCES_BEFORE.items()
+    }
+    plans = [row["instruction"] for row in rows.values()]
+    addresses = {plan[side] for plan in plans for side in ("source", "destination") if plan[side]}
+    return Seen(
+        rows=rows,
+        landed=landed,
+        purchases=[dict(row) for row in purchases],
+        counted_in_store=0 if record is None else record.current_count,
+        balances_before=before,
+        balances_after={address: _amount(world, address) for address in {*before, *addresses}},
+    )
+
+
+def _name_of(row: Mapping[Any, Any]) -> str | None:
+    name: str | None = row["idempotency_key"] or row["reason"]
+    return name
+
+
+def _paid_by(world: World) -> Iterator[str]:
+    """Iterate over the payments named by the memos of the transactions that landed without an error."""
+    for block in world.localnet.bank.chain.last_blocks(world.localnet.bank.chain.open.height + 1):
+        for record in block.records:
+            if record.execution.error is not None:
+                continue
+            for instruction in VersionedTransaction.from_bytes(record.wire).message.instructions:
+                data = bytes(instruction.data)
+                if data.startswith(MEMO_PREFIX):
+                    yield data.removeprefix(MEMO_PREFIX).decode()
+
+
+def _amount(world: World, address: str) -> int:
+    bank = world.localnet.bank
+    slot = bank.chain.slot_at(Commitment.FINALIZED)
+    account = bank.accounts.at(Pubkey.from_string(address), slot)
+    return 0 if account is None else int.from_bytes(account.data[AMOUNT], "little")

@@ -1,0 +1,180 @@
+"""The database's driver and the store's client as one simulated process holds them.
+
+SQLite runs on the loop's own thread, a turn of the loop after it was asked; the file outlives the process
+and its open transactions do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from unittest import mock
+
+import aiosqlite
+import fakeredis
+import redis.exceptions
+
+from deal_sdk.clock import Clock
+from deal_sdk.limits import Store
+from deal_sdk.limits.scripts import Functions
+from deal_sdk.limits.store import MEMORY_PIPELINES
+from tests.simulation import faults
+from tests.simulation.faults import Misfortune
+from tests.simulation.life import Life
+
+_ALLOWED_TO_THE_DEAD: Final = {"rollback", "close", "close_and_stop", "stop"}
+"""What the operating system does for a process that died: its transactions and files are let go."""
+
+_FAILING: Final = {"execute", "commit"}
+SLOW_COMMIT_SECONDS: Final = 0.7
+
+_Job = tuple["asyncio.Future[Any] | None", Callable[[], Any]]
+
+
+class _AtOnce:
+    """Stands in for the driver's queue and thread: a job runs when it is put in."""
+
+    daemon = True
+
+    def __init__(self, life: Life, misfortune: Misfortune) -> None:
+        self._life = life
+        self._misfortune = misfortune
+
+    def start(self) -> None:
+        pass
+
+    def is_alive(self) -> bool:
+        return False
+
+    def put_nowait(self, job: _Job) -> None:
+        future, function = job
+        name = getattr(getattr(function, "func", function), "__name__", "connect")
+        if name == "commit" and future is not None and self._misfortune.of(faults.SLOW_DISK):
+            future.get_loop().call_later(SLOW_COMMIT_SECONDS, self._do, future, function, name)
+        else:
+            self._do(future, function, name)
+
+    def _do(self, future: asyncio.Future[Any] | None, function: Callable[[], Any], name: str) -> None:
+        if not self._may(f"before sql {name}", name):
+            _answer(future, lambda waiting: waiting.cancel())
+            return
+        try:
+            if name in _FAILING and self._misfortune.of(faults.DISK_REFUSES):
+                raise _disk_error()
+            result = function()
+            if name == "commit" and self._misfortune.of(faults.COMMIT_LOST):
+                raise _disk_error()
+        except Exception as error:
+            failure = error
+            _answer(future, lambda waiting: waiting.set_exception(failure))
+            return
+        if self._may(f"after sql {name}", name):
+            _answer(future, lambda waiting: waiting.set_result(result))
+        else:
+            _answer(future, lambda waiting: waiting.cancel())
+
+    def _may(self, where: str, name: str) -> bool:
+        return self._life.passes(where) or name in _ALLOWED_TO_THE_DEAD
+
+
+def _disk_error() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    return error
+
+
+def _answer(future: asyncio.Future[Any] | None, give: Callable[[asyncio.Future[Any]], object]) -> None:
+    if future is None:
+        return
+
+    def answer() -> None:
+        if not future.done():
+            give(future)
+
+    future.get_loop().call_soon(answer)
+
+
+class SqliteConnections:
+    """Makes the connections of one process and lets go of all of them when it dies."""
+
+    def __init__(self, misfortune: Misfortune) -> None:
+        self.life = Life()
+        self._misfortune = misfortune
+        self._open: list[aiosqlite.Connection] = []
+        self._connect = aiosqlite.connect
+
+    def connect(self, *arguments: Any, **options: Any) -> aiosqlite.Connection:
+        connection = self._connect(*arguments, **options)
+        at_once: Any = _AtOnce(self.life, self._misfortune)
+        connection._tx = at_once
+        connection._thread = at_once
+        self._open.append(connection)
+        return connection
+
+    def drop(self) -> None:
+        """Let go of the files as the death of a process does: what was not committed is gone."""
+        connections, self._open = self._open, []
+        for connection in connections:
+            raw, connection._connection = connection._connection, None
+            connection._running = False
+            if raw is not None:
+                raw.close()
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Give these connections to whoever opens SQLite within the block."""
+        with mock.patch.object(aiosqlite, "connect", self.connect):
+            yield
+
+
+class _Pipeline:
+    """Carries commands to the store, which may act although its reply never comes."""
+
+    def __init__(self, pipeline: Any, life: Life, misfortune: Misfortune) -> None:
+        self._pipeline = pipeline
+        self._life = life
+        self._misfortune = misfortune
+
+    def execute_command(self, *words: Any) -> None:
+        self._pipeline.execute_command(*words)
+
+    async def execute(self, *, raise_on_error: bool) -> Sequence[Any]:
+        self._life.check("before store")
+        if self._misfortune.of(faults.STORE_DOWN):
+            raise redis.exceptions.ConnectionError("down")
+        replies: Sequence[Any] = await self._pipeline.execute(raise_on_error=raise_on_error)
+        self._life.check("after store")
+        if self._misfortune.of(faults.STORE_REPLY_LOST):
+            raise redis.exceptions.ConnectionError("the reply is lost")
+        return replies
+
+
+class StoreClient:
+    """A process's client of the store's server, which outlives it."""
+
+    def __init__(self, server: fakeredis.FakeServer, life: Life, misfortune: Misfortune) -> None:
+        self._client = fakeredis.FakeAsyncRedis(server=server)
+        self._life = life
+        self._misfortune = misfortune
+
+    def pipeline(self, *, transaction: bool) -> _Pipeline:
+        return _Pipeline(self._client.pipeline(transaction=transaction), self._life, self._misfortune)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+def open_store_client(client: StoreClient, clock: Clock) -> Store:
+    """Make a store of a client, timed by the simulation's clock."""
+    given: Any = client
+    return Store(
+        given,
+        name="simulated",
+        timeout_seconds=None,
+        test_clock=clock,
+        form=Functions(),
+        pipelines=MEMORY_PIPELINES,
+    )

@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     confirm_timeout_seconds: Seconds = 60.0
     max_payment_attempts: Count = 3
     max_payments_in_flight: Count = 4096
+    max_payment_amount: str | None = None
+    max_daily_amount_per_wallet: str | None = None
+    allowed_destinations: tuple[str, ...] = ()
+    alarm_payments_per_minute: Count | None = None
     history_poll_interval_seconds: Seconds = 0.5
     history_backfill_signatures: Count = 10_000
 

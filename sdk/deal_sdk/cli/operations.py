@@ -1,4 +1,4 @@
-"""`dealctl price`, `verify`, `reconcile` and `db`: what an operator sets and looks after."""
+"""`dealctl price`, `verify`, `reconcile`, `pause` and `db`: what an operator sets and looks after."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from deal_sdk.cli.demo_report import check_table
 from deal_sdk.cli.output import EXIT_DONE, EXIT_FAILED, Reply, fields, shown, table
 from deal_sdk.cli.payments import AmountArgument
 from deal_sdk.cli.session import Session
+from deal_sdk.payments import PauseSwitch
 from deal_sdk.records import current_revision, upgrade
 from deal_sdk.records.schema import HEAD_REVISION
 
@@ -33,6 +34,8 @@ def register(application: typer.Typer) -> None:
     command(prices, "list")(list_prices)
     command(application, "verify")(verify)
     command(application, "reconcile")(reconcile)
+    command(application, "pause", DATABASE_ALONE)(pause)
+    command(application, "unpause", DATABASE_ALONE)(unpause)
     database = typer.Typer(no_args_is_help=True, help="The database's schema.")
     application.add_typer(database, name="db")
     command(database, "upgrade", DATABASE_ALONE)(upgrade_database)
@@ -105,6 +108,26 @@ async def reconcile(session: Session) -> Reply:
         document,
         [fields("Reconciled", {"resumed_payments": report.resumed_payments, **asdict(report.history)})],
     )
+
+
+async def pause(
+    session: Session,
+    reason: Annotated[str, typer.Argument(help="What refused callers are told", show_default=False)],
+) -> Reply:
+    """Stop all workers on this database from recording and signing payments."""
+    async with session.database() as database:
+        switch = PauseSwitch(database)
+        await switch.pause(reason)
+        document = {"paused": True, "reason": await switch.reason()}
+    return Reply(document, [fields("Payments", document)])
+
+
+async def unpause(session: Session) -> Reply:
+    """Let payments go on, the recorded ones that were not signed included."""
+    async with session.database() as database:
+        await PauseSwitch(database).release()
+    document = {"paused": False}
+    return Reply(document, [fields("Payments", document)])
 
 
 async def upgrade_database(session: Session) -> Reply:

@@ -9,6 +9,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from deal_sdk.amounts import parse_amount
 from deal_sdk.chain import (
     Keystore,
     MintFacts,
@@ -21,10 +22,10 @@ from deal_sdk.chain import (
     parse_address,
 )
 from deal_sdk.clock import Clock
-from deal_sdk.errors import ConfigurationError
+from deal_sdk.errors import ConfigurationError, InvalidInputError
 from deal_sdk.limits import Store, open_store
 from deal_sdk.metrics import Metrics
-from deal_sdk.payments import REWARD_WALLET, TREASURY
+from deal_sdk.payments import REWARD_WALLET, TREASURY, RailBounds
 from deal_sdk.records import Database, bind_chain, get_meta
 from deal_sdk.settings import EMBEDDED_CHAIN_URL, Settings
 
@@ -170,3 +171,27 @@ async def _deploy_mint(backends: Backends, settings: Settings) -> MintFacts:
         symbol=settings.token_symbol,
         allow_mainnet=settings.mainnet_confirmed,
     )
+
+
+def rail_bounds(settings: Settings) -> RailBounds:
+    """Read the safety rails out of the settings.
+
+    Raises:
+        ConfigurationError: naming a cap that is no amount, or a destination that is no address.
+    """
+    try:
+        return RailBounds(
+            max_payment_base_units=_cap(settings.max_payment_amount),
+            max_daily_base_units=_cap(settings.max_daily_amount_per_wallet),
+            allowed_destinations=frozenset(
+                str(parse_address(address)) for address in settings.allowed_destinations
+            ),
+            alarm_payments_per_minute=settings.alarm_payments_per_minute,
+        )
+    except InvalidInputError as error:
+        # A rail that is misread would be no rail, so nothing is opened.
+        raise ConfigurationError(f"a safety rail cannot be used: {error.message}", **error.facts) from None
+
+
+def _cap(amount: str | None) -> int | None:
+    return None if amount is None else parse_amount(amount)

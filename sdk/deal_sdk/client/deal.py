@@ -21,7 +21,7 @@ from deal_sdk.chain import (
     associated_token_address,
     parse_address,
 )
-from deal_sdk.client.backends import GivenBackends, open_backends, open_mint, operator_wallets
+from deal_sdk.client.backends import GivenBackends, open_backends, open_mint, operator_wallets, rail_bounds
 from deal_sdk.client.opening import DealOpening
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
@@ -41,12 +41,14 @@ from deal_sdk.payments import (
     Party,
     PartyReference,
     PartyResolver,
+    PauseSwitch,
     PaymentPipeline,
     PaymentSigner,
     PipelineBounds,
     Reconciler,
     ReconcileReport,
     RewardDistributor,
+    SafetyRails,
     StoredPolicies,
     TokenService,
     TransactionMonitor,
@@ -81,6 +83,7 @@ class Deal:
     pricing: PricingService
     transaction_monitor: TransactionMonitor
     transactions: TransactionRecorder
+    pause: PauseSwitch
     history: BalanceHistoryRecorder
     balances: BalanceManager
     cache: CacheManager
@@ -288,7 +291,9 @@ class Deal:
 
     def _open_pipeline(self, signer: PaymentSigner, confirmer: Confirmer) -> None:
         settings = self.settings
-        self._intents = IntentStore(self._database, self.clock)
+        self._rails = SafetyRails(rail_bounds(settings), clock=self.clock, events=self.events)
+        self.pause = PauseSwitch(self._database)
+        self._intents = IntentStore(self._database, self.clock, rails=self._rails)
         self._attempts = AttemptStore(self._database, self.clock)
         self._pipeline = PaymentPipeline(
             intents=self._intents,
@@ -324,6 +329,7 @@ class Deal:
             signer=signer,
             gate=self.gate,
             read_balance=self._balance_reads.funds,
+            rails=self._rails,
             find_policy=policies,
             rates=self.rates,
             purchase_period_seconds=self.settings.purchase_period_seconds,

@@ -16,6 +16,8 @@
     ├── LimitExceededError                says which limits refused and when to come back
     │   ├── PurchaseLimitExceededError
     │   └── RateLimitExceededError
+    ├── SafetyRailError                   the operator's caps or list of destinations
+    ├── PaymentsPausedError               the operator stopped payments
     ├── SignatureRequiredError            the backend holds no key for that wallet
     ├── FeePayerError                     the fee payer's lamports run out
     ├── KeystoreError                     a key cannot be unlocked or stored
@@ -71,8 +73,10 @@ from deal_sdk.errors.payments import (
     LimitExceededError,
     MintNotFoundError,
     PaymentPendingError,
+    PaymentsPausedError,
     PurchaseLimitExceededError,
     RateLimitExceededError,
+    SafetyRailError,
     SignatureRequiredError,
     TransactionExpiredError,
     TransactionFailedError,
@@ -118,6 +122,7 @@ __all__ = [
     "Outcome",
     "PaymentNotFoundError",
     "PaymentPendingError",
+    "PaymentsPausedError",
     "PurchaseLimitExceededError",
     "RateLimitExceededError",
     "RpcMalformedReplyError",
@@ -125,6 +130,7 @@ __all__ = [
     "RpcRefusedError",
     "RpcTimeoutError",
     "RpcUnavailableError",
+    "SafetyRailError",
     "SchemaError",
     "SignatureRequiredError",
     "StoreUnavailableError",

@@ -51,6 +51,19 @@ class RateLimitExceededError(LimitExceededError):
     code = "rate_limit_exceeded"
 
 
+class SafetyRailError(TokenError):
+    """A payment that the operator's caps or list of destinations rule out; nothing was recorded."""
+
+    code = "safety_rail"
+
+
+class PaymentsPausedError(TokenError):
+    """The operator stopped payments; what is recorded waits, and nothing new is taken."""
+
+    code = "payments_paused"
+    retryable = True
+
+
 class SignatureRequiredError(TokenError):
     """A wallet whose key the backend does not hold; its owner must sign."""
 

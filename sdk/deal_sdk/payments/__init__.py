@@ -15,6 +15,7 @@ from deal_sdk.payments.orders import Funds, Party, Plan, PurchaseLimit
 from deal_sdk.payments.parties import PartyReference, PartyResolver
 from deal_sdk.payments.pipeline import PaymentPipeline, PipelineBounds
 from deal_sdk.payments.policies import StoredPolicies
+from deal_sdk.payments.rails import PauseSwitch, RailBounds, SafetyRails
 from deal_sdk.payments.reconcile import Reconciler, ReconcileReport
 from deal_sdk.payments.rewards import REWARD_WALLET, RewardDistributor
 from deal_sdk.payments.service import TREASURY, TokenService
@@ -38,14 +39,17 @@ __all__ = [
     "Party",
     "PartyReference",
     "PartyResolver",
+    "PauseSwitch",
     "PaymentPipeline",
     "PaymentSigner",
     "PipelineBounds",
     "Plan",
     "PurchaseLimit",
+    "RailBounds",
     "ReconcileReport",
     "Reconciler",
     "RewardDistributor",
+    "SafetyRails",
     "StoredPolicies",
     "SyncReport",
     "TokenService",

@@ -28,6 +28,7 @@ from deal_sdk.payments.orders import (
     fingerprint_of,
 )
 from deal_sdk.payments.pipeline import PaymentPipeline
+from deal_sdk.payments.rails import SafetyRails
 from deal_sdk.payments.signing import PaymentSigner
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
@@ -87,6 +88,7 @@ class Admission:
         signer: PaymentSigner,
         gate: Gate,
         read_balance: BalanceRead,
+        rails: SafetyRails,
         find_policy: PurchasePolicyLookup,
         rates: RateLimiter,
         purchase_period_seconds: int,
@@ -99,6 +101,7 @@ class Admission:
         self._signer = signer
         self._gate = gate
         self._read_balance = read_balance
+        self._rails = rails
         self._find_policy = find_policy
         self._rates = rates
         self._purchase_period_seconds = purchase_period_seconds
@@ -162,6 +165,7 @@ class Admission:
                 reward_type=found.reward_type,
                 purchase=await self._purchase_limit(payment_type, found),
             )
+            self._rails.check(order)
             await self._signer.check(order.plan)
         except TokenError as error:
             # Nothing is recorded yet, whatever an error of the chain or the database means elsewhere.
@@ -190,6 +194,8 @@ class Admission:
         if payment.id != order.payment_id:
             # Another call with the same key was faster; this one's limits were never needed.
             await self._cancel(reservation)
+        else:
+            self._rails.note(order)
         return payment
 
     async def _reserve_limits(self, order: Order) -> Decision | None:

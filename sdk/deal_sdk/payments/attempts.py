@@ -18,6 +18,7 @@ from deal_sdk.batching import Collector
 from deal_sdk.chain import SignedTransaction
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConstraintError, PaymentNotFoundError
+from deal_sdk.payments.rails import refuse_when_paused
 from deal_sdk.records import Database, Transaction, row_to_transaction
 from deal_sdk.records.tables import (
     LIVE_ATTEMPT_STATUSES,
@@ -160,6 +161,7 @@ class AttemptStore:
         return [(await self._add_batch([attempt]))[0] for attempt in attempts]
 
     async def _add_in(self, connection: AsyncConnection, attempts: Sequence[LiveAttempt]) -> list[bool]:
+        await refuse_when_paused(connection)
         now = self._clock.now()
         ids = [attempt.payment_id for attempt in attempts]
         # Locked so that a payment cannot end between this look and the insert.

@@ -20,6 +20,7 @@ from deal_sdk.batching import Collector
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConstraintError, IdempotencyConflictError, InsufficientBalanceError
 from deal_sdk.payments.orders import Funds, Order
+from deal_sdk.payments.rails import SafetyRails, refuse_when_paused, take_daily
 from deal_sdk.records import Database, Transaction, row_to_transaction
 from deal_sdk.records.tables import (
     balance_reservations,
@@ -55,9 +56,10 @@ IntentResult: TypeAlias = Recorded | BaseException
 class IntentStore:
     """Records intents, many in one transaction."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """Record into a database."""
+    def __init__(self, database: Database, clock: Clock, *, rails: SafetyRails | None = None) -> None:
+        """Record into a database, within the operator's rails where there are some."""
         self._database = database
+        self._rails = rails
         self._clock = clock
         self._lane: Collector[Intent, Recorded] = Collector(
             self._create_batch, max_items=MAX_INTENTS_PER_TRANSACTION
@@ -101,6 +103,7 @@ class IntentStore:
         return [(await self._create_batch([intent]))[0] for intent in intents]
 
     async def _create_in(self, connection: AsyncConnection, intents: Sequence[Intent]) -> list[IntentResult]:
+        await refuse_when_paused(connection)
         keys = [intent.order.idempotency_key for intent in intents if intent.order.idempotency_key]
         # Keys are read under the locks: a payment that another process recorded while this one waited
         # for its account must be found by its key, not counted against its own replay.
@@ -109,10 +112,11 @@ class IntentStore:
         refused: dict[UUID, BaseException] = {}
         accepted: list[Intent] = []
         taken = set(rows)
+        left_today = await self._left_today(connection, intents)
         for intent in intents:
             if intent.order.idempotency_key in taken:
                 continue
-            refusal = _admit(intent, reserved)
+            refusal = _admit(intent, reserved) or take_daily(left_today, intent.order)
             if refusal is not None:
                 refused[intent.order.payment_id] = refusal
                 continue
@@ -126,6 +130,11 @@ class IntentStore:
             refused.get(intent.order.payment_id) or _result(intent.order, inserted, rows)
             for intent in intents
         ]
+
+    async def _left_today(self, connection: AsyncConnection, intents: Sequence[Intent]) -> dict[str, int]:
+        if self._rails is None:
+            return {}
+        return await self._rails.left_today(connection, [intent.order for intent in intents])
 
     @staticmethod
     async def _rows_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Mapping[Any, Any]]:

@@ -191,3 +191,14 @@ def test_the_schema_is_upgraded_and_shown(capsys: Captured) -> None:
     assert upgraded["revision"] == upgraded["newest"]
     assert run(["db", "current", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == upgraded
+
+
+def test_payments_are_paused_with_a_reason_and_let_go(capsys: Captured) -> None:
+    assert run(["db", "upgrade", "--json"]) == 0
+    capsys.readouterr()
+    assert run(["pause", "rotating keys", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"paused": True, "reason": "rotating keys"}
+    assert run(["unpause", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"paused": False}
+    assert run(["pause", " ", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "invalid_input"

@@ -27,6 +27,7 @@ DROP: Final = "drop"
 # For a while.
 LAG: Final = "lag"
 OUTAGE: Final = "outage"
+BLACKOUT: Final = "blackout"
 # Of one transaction, through its whole life.
 CENSOR: Final = "censor"
 # Of the chain, the database, the store and the process.
@@ -58,6 +59,7 @@ _WEIGHTS: Final = {
     DROP: 3,
     LAG: 4,
     OUTAGE: 2,
+    BLACKOUT: 1,
     CENSOR: 3,
     FORK: 3,
     COMMIT_LOST: 1,
@@ -69,7 +71,7 @@ _WEIGHTS: Final = {
 }
 KINDS: Final = frozenset(_WEIGHTS)
 _ONLY_FOR: Final = {NULL_STATUS: STATUSES, FAIL: SEND, DROP: SEND, CENSOR: SEND}
-_FOR_A_WHILE: Final = {LAG, OUTAGE, SLOW_DISK}
+_FOR_A_WHILE: Final = {LAG, OUTAGE, BLACKOUT, SLOW_DISK}
 _OF_NO_REQUEST: Final = {FORK, COMMIT_LOST, DISK_REFUSES, SLOW_DISK, STORE_DOWN, STORE_REPLY_LOST, CRASH}
 LIMIT_DISTURBING: Final = {COMMIT_LOST, DISK_REFUSES, STORE_DOWN, STORE_REPLY_LOST, CRASH}
 """After these a limit may stay used by a payment that was never recorded; it is never given back unproven."""
@@ -152,7 +154,7 @@ def _draw(random: Random, kind: str) -> Fault:
         kind=kind,
         at_seconds=round(random.uniform(0.0, FAULTY_SECONDS), 1),
         strikes=1 if kind in (CENSOR, CRASH, FORK) else random.randint(1, 4),
-        lasts_seconds=round(random.uniform(1.0, 9.0), 1),
+        lasts_seconds=round(random.uniform(20.0, 110.0) if kind == BLACKOUT else random.uniform(1.0, 9.0), 1),
         method=method,
         depth=random.choice((1, 1, 1, random.randint(2, 6))) if kind == FORK else random.randint(1, 6),
     )

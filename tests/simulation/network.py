@@ -111,7 +111,8 @@ class Network:
             life.passes("the chain answered")
             if kind == faults.DUPLICATE:
                 self.start(self._arrive_later(calls, self.random.uniform(0.0, 8.0)))
-            if kind == faults.LOSE_REPLY or (kind == faults.OUTAGE and self.random.random() < 0.5):
+            is_lost = kind in (faults.LOSE_REPLY, faults.BLACKOUT)
+            if is_lost or (kind == faults.OUTAGE and self.random.random() < 0.5):
                 failure = RpcTimeoutError("the reply is lost", endpoint=ENDPOINT)
             await self._latency()
             if kind == faults.REORDER:
@@ -127,6 +128,8 @@ class Network:
 
     def _before_the_chain(self, kind: str) -> Exception | None:
         if kind in (faults.LOSE_REQUEST, faults.LATE):
+            return RpcTimeoutError("no reply in time", endpoint=ENDPOINT)
+        if kind == faults.BLACKOUT and self.random.random() < 0.5:
             return RpcTimeoutError("no reply in time", endpoint=ENDPOINT)
         if kind == faults.OUTAGE and self.random.random() < 0.6:
             return RpcUnavailableError("connection refused", endpoint=ENDPOINT)

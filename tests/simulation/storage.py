@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 from unittest import mock
 
@@ -25,9 +25,8 @@ from tests.simulation import faults
 from tests.simulation.faults import Misfortune
 from tests.simulation.life import Life
 
-_ALLOWED_TO_THE_DEAD: Final = {"rollback", "close", "close_and_stop", "stop"}
-"""What the operating system does for a process that died: its transactions and files are let go."""
-
+_ENDINGS: Final = {"rollback", "close", "close_and_stop"}
+"""What a dead process's tasks still ask for while they are buried; the operating system does it for them."""
 _FAILING: Final = {"execute", "commit"}
 SLOW_COMMIT_SECONDS: Final = 0.7
 
@@ -39,9 +38,10 @@ class _AtOnce:
 
     daemon = True
 
-    def __init__(self, life: Life, misfortune: Misfortune) -> None:
+    def __init__(self, life: Life, misfortune: Misfortune, files: list[sqlite3.Connection]) -> None:
         self._life = life
         self._misfortune = misfortune
+        self._files = files
 
     def start(self) -> None:
         pass
@@ -58,26 +58,33 @@ class _AtOnce:
             self._do(future, function, name)
 
     def _do(self, future: asyncio.Future[Any] | None, function: Callable[[], Any], name: str) -> None:
-        if not self._may(f"before sql {name}", name):
-            _answer(future, lambda waiting: waiting.cancel())
+        if not self._life.passes(f"before sql {name}"):
+            _answer(future, _end if name in _ENDINGS else _cancel)
             return
         try:
             if name in _FAILING and self._misfortune.of(faults.DISK_REFUSES):
                 raise _disk_error()
             result = function()
+            if name == "connector":
+                self._files.append(result)
             if name == "commit" and self._misfortune.of(faults.COMMIT_LOST):
                 raise _disk_error()
         except Exception as error:
             failure = error
             _answer(future, lambda waiting: waiting.set_exception(failure))
             return
-        if self._may(f"after sql {name}", name):
+        if self._life.passes(f"after sql {name}"):
             _answer(future, lambda waiting: waiting.set_result(result))
         else:
-            _answer(future, lambda waiting: waiting.cancel())
+            _answer(future, _end if name in _ENDINGS else _cancel)
 
-    def _may(self, where: str, name: str) -> bool:
-        return self._life.passes(where) or name in _ALLOWED_TO_THE_DEAD
+
+def _end(waiting: asyncio.Future[Any]) -> None:
+    waiting.set_result(None)
+
+
+def _cancel(waiting: asyncio.Future[Any]) -> None:
+    waiting.cancel()
 
 
 def _disk_error() -> sqlite3.OperationalError:
@@ -104,11 +111,12 @@ class SqliteConnections:
         self.life = Life()
         self._misfortune = misfortune
         self._open: list[aiosqlite.Connection] = []
+        self._files: list[sqlite3.Connection] = []
         self._connect = aiosqlite.connect
 
     def connect(self, *arguments: Any, **options: Any) -> aiosqlite.Connection:
         connection = self._connect(*arguments, **options)
-        at_once: Any = _AtOnce(self.life, self._misfortune)
+        at_once: Any = _AtOnce(self.life, self._misfortune, self._files)
         connection._tx = at_once
         connection._thread = at_once
         self._open.append(connection)
@@ -116,12 +124,16 @@ class SqliteConnections:
 
     def drop(self) -> None:
         """Let go of the files as the death of a process does: what was not committed is gone."""
-        connections, self._open = self._open, []
-        for connection in connections:
-            raw, connection._connection = connection._connection, None
+        for connection in self._open:
+            connection._connection = None
             connection._running = False
-            if raw is not None:
-                raw.close()
+        for file in self._files:
+            # A statement that is still held keeps a closed file open, and with it the writer's lock.
+            with suppress(sqlite3.ProgrammingError):
+                file.rollback()
+                file.close()
+        self._open.clear()
+        self._files.clear()
 
     @contextmanager
     def installed(self) -> Iterator[None]:

@@ -102,10 +102,7 @@ class World:
 
     async def play(self) -> None:
         """Let the story happen under faults, then heal everything and let it come to rest."""
-        self._own.add(self._current())
-        self.localnet.bank.journal = None
-        first_life = Life(ends_at=self.kill_at)
-        self._begin(first_life)
+        first_life = self.life if self._main is not None else self.begin()
         if not await self.pass_time(self._is_told, MAX_STORY_SECONDS):
             raise StuckError(f"callers still wait: {[w.name for w in self.wishes if not w.is_settled]}")
         self.network.heal()
@@ -116,6 +113,13 @@ class World:
         if not await self.pass_time(self._is_settled, MAX_SETTLING_SECONDS):
             raise StuckError("payments that reconciling took up stay open")
         await self.pass_time(lambda: False, FINALITY_SECONDS)
+
+    def begin(self) -> Life:
+        """Start the first process and return its life."""
+        self._own.add(self._current())
+        self.localnet.bank.journal = None
+        self._begin(Life(ends_at=self.kill_at))
+        return self.life
 
     async def pass_time(self, until: Callable[[], bool], limit_seconds: float) -> bool:
         """Let time pass until something holds, and return whether it came to hold in time."""
@@ -205,14 +209,26 @@ class World:
         self._begin(Life())
 
 
-def simulate(world_of: Callable[[ManualClock], World], check: Callable[[World], Coroutine[Any, Any, T]]) -> T:
-    """Play a world on a loop of its own and return what a check says of it."""
+def simulate(
+    world_of: Callable[[ManualClock], World],
+    check: Callable[[World], Coroutine[Any, Any, T]],
+    before: Callable[[World], Coroutine[Any, Any, None]] | None = None,
+) -> T:
+    """Play a world on a loop of its own and return what a check says of it.
+
+    Args:
+        world_of: makes the world.
+        check: looks at it when it came to rest.
+        before: begins it and looks at it while its faults last; then the story is played to its end.
+    """
     clock = ManualClock()
     world = world_of(clock)
 
     async def run() -> T:
         await world.localnet.start()
         try:
+            if before is not None:
+                await before(world)
             await world.play()
             found = await check(world)
             await world.close()

@@ -1,4 +1,4 @@
-"""`dealctl transfer`, `charge`, `reward`, `mint`, `burn` and `balance`: money moved and looked at."""
+"""`dealctl transfer`, `charge`, `reward`, `mint`, `burn`, `refund` and `balance`: money moved and seen."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def register(application: typer.Typer) -> None:
         ("reward", reward),
         ("mint", mint),
         ("burn", burn),
+        ("refund", refund),
     ):
         command(application, name)(body)
 
@@ -148,6 +149,22 @@ async def burn(
     async with session.deal() as deal:
         from_id = await find_party(deal, holder)
         payment = await deal.tokens.burn(from_id, amount, reason, idempotency_key=key, wait_for=wait_for)
+        return _reply(deal, payment)
+
+
+async def refund(
+    session: Session,
+    payment_id: Annotated[str, typer.Argument(metavar="PAYMENT", help="Its id", show_default=False)],
+    amount: Annotated[
+        str | None, typer.Option("--amount", help="Whole tokens; all of it by default", show_default=False)
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    wait_for: WaitOption = "confirmed",
+) -> Reply:
+    """Give a payment back, wholly or in part, never more than was paid."""
+    async with session.deal() as deal:
+        payment = await deal.tokens.refund(payment_id, amount, reason, idempotency_key=key, wait_for=wait_for)
         return _reply(deal, payment)
 
 

@@ -352,6 +352,7 @@ class Deal:
             delegations=delegations,
             prices=self.pricing,
             balances=self.balances,
+            payments=self.transactions,
         )
         self.rewards = RewardDistributor(mint=self.mint, admission=admission, parties=self._parties)
         self.transaction_monitor = TransactionMonitor(

@@ -16,6 +16,7 @@
     ├── LimitExceededError                says which limits refused and when to come back
     │   ├── PurchaseLimitExceededError
     │   └── RateLimitExceededError
+    ├── RefundError                       a refund of what was not paid, or of more than was
     ├── SafetyRailError                   the operator's caps or list of destinations
     ├── PaymentsPausedError               the operator stopped payments
     ├── SignatureRequiredError            the backend holds no key for that wallet
@@ -76,6 +77,7 @@ from deal_sdk.errors.payments import (
     PaymentsPausedError,
     PurchaseLimitExceededError,
     RateLimitExceededError,
+    RefundError,
     SafetyRailError,
     SignatureRequiredError,
     TransactionExpiredError,
@@ -125,6 +127,7 @@ __all__ = [
     "PaymentsPausedError",
     "PurchaseLimitExceededError",
     "RateLimitExceededError",
+    "RefundError",
     "RpcMalformedReplyError",
     "RpcRateLimitedError",
     "RpcRefusedError",

@@ -51,6 +51,12 @@ class RateLimitExceededError(LimitExceededError):
     code = "rate_limit_exceeded"
 
 
+class RefundError(TokenError):
+    """A refund of a payment that did not happen, or of more than is left of it; nothing was recorded."""
+
+    code = "refund"
+
+
 class SafetyRailError(TokenError):
     """A payment that the operator's caps or list of destinations rule out; nothing was recorded."""
 

@@ -66,6 +66,7 @@ class Draft:
     debits: bool
     purchase_limit: PurchaseLimit | None = None
     reward_type: str | None = None
+    refund_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class Admission:
                 created_at=self._clock.now(),
                 reward_type=found.reward_type,
                 purchase=await self._purchase_limit(payment_type, found),
+                refund_of=found.refund_of,
             )
             self._rails.check(order)
             await self._signer.check(order.plan)
@@ -174,6 +176,8 @@ class Admission:
 
     async def _purchase_limit(self, payment_type: str, found: Draft) -> PurchaseLimit | None:
         if payment_type in UNLIMITED_TYPES or found.sender is None or found.sender.user_id is None:
+            return None
+        if found.refund_of is not None:
             return None
         return found.purchase_limit or await self._find_policy(found.sender.user_id)
 
@@ -207,6 +211,9 @@ class Admission:
     def _rules(self, order: Order) -> list[Rule]:
         sender = order.sender
         if order.type in UNLIMITED_TYPES or sender is None or sender.user_id is None or sender.tier is None:
+            return []
+        if order.refund_of is not None:
+            # Giving back is bounded by what was paid, and must not wait for a limit.
             return []
         user = str(sender.user_id)
         rules: list[Rule] = [self._rates.rule_for(user, sender.tier, order.type)]

@@ -18,9 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deal_sdk.amounts import format_amount
 from deal_sdk.batching import Collector
 from deal_sdk.clock import Clock
-from deal_sdk.errors import ConstraintError, IdempotencyConflictError, InsufficientBalanceError
+from deal_sdk.errors import (
+    ConstraintError,
+    IdempotencyConflictError,
+    InsufficientBalanceError,
+    TokenError,
+)
 from deal_sdk.payments.orders import Funds, Order
 from deal_sdk.payments.rails import SafetyRails, refuse_when_paused, take_daily
+from deal_sdk.payments.refunds import refundable, take_refund
 from deal_sdk.records import Database, Transaction, row_to_transaction
 from deal_sdk.records.tables import (
     balance_reservations,
@@ -107,6 +113,8 @@ class IntentStore:
         keys = [intent.order.idempotency_key for intent in intents if intent.order.idempotency_key]
         # Keys are read under the locks: a payment that another process recorded while this one waited
         # for its account must be found by its key, not counted against its own replay.
+        refunds = {intent.order.refund_of for intent in intents if intent.order.refund_of is not None}
+        left_to_refund = await refundable(connection, refunds)
         reserved = await self._lock_and_sum(connection, intents)
         rows = await self._rows_by_key(connection, keys)
         refused: dict[UUID, BaseException] = {}
@@ -116,7 +124,7 @@ class IntentStore:
         for intent in intents:
             if intent.order.idempotency_key in taken:
                 continue
-            refusal = _admit(intent, reserved) or take_daily(left_today, intent.order)
+            refusal = _refusal(intent, reserved, left_today, left_to_refund)
             if refusal is not None:
                 refused[intent.order.payment_id] = refusal
                 continue
@@ -226,6 +234,20 @@ def spendable(funds: Funds, reservations: Sequence[tuple[int | None, int]]) -> i
     return funds.balance_base_units - held
 
 
+def _refusal(
+    intent: Intent,
+    reserved: Mapping[str, list[tuple[int | None, int]]],
+    left_today: dict[str, int],
+    left_to_refund: dict[UUID, int],
+) -> TokenError | None:
+    """Return the first reason against an intent; without one it counts against those that follow."""
+    return (
+        take_refund(left_to_refund, intent.order)
+        or take_daily(left_today, intent.order)
+        or _admit(intent, reserved)
+    )
+
+
 def _admit(
     intent: Intent, reserved: Mapping[str, list[tuple[int | None, int]]]
 ) -> InsufficientBalanceError | None:
@@ -295,6 +317,7 @@ def _transaction_row(order: Order) -> dict[str, Any]:
         "amount": order.amount,
         "reason": order.reason,
         "instruction": order.plan.to_json(),
+        "refund_of": order.refund_of,
         "signature": None,
         "slot": None,
         "evidence": None,

@@ -176,6 +176,20 @@ def _keys_have_fingerprints() -> BrokenRows:
     )
 
 
+def _refunds_within() -> BrokenRows:
+    refund = token_transactions.alias("refund")
+    return (
+        _broken("token_transactions", _payment.id, "more is refunded than was paid")
+        .join_from(
+            token_transactions,
+            refund,
+            sa.and_(refund.c.refund_of == _payment.id, refund.c.status.not_in(_ENDED_WITHOUT_PAYING)),
+        )
+        .group_by(_payment.id, _payment.amount)
+        .having(sa.func.sum(refund.c.amount) > _payment.amount)
+    )
+
+
 def _wallets_consistent() -> BrokenRows:
     return _broken("token_wallets", _wallet.id, "inactive and primary, or without its time").where(
         _wallet.status == "inactive",
@@ -206,6 +220,7 @@ SQL_INVARIANTS: Final[Mapping[str, BrokenRows]] = {
     "purchases_follow_their_payments": _purchases_follow(),
     "rewards_are_recorded": _rewards_recorded(),
     "keys_have_fingerprints": _keys_have_fingerprints(),
+    "refunds_are_within_their_payments": _refunds_within(),
     "wallets_are_consistent": _wallets_consistent(),
     "active_addresses_are_unique": _active_addresses_unique(),
 }

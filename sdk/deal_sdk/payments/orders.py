@@ -89,6 +89,7 @@ class Order:
     created_at: datetime
     reward_type: str | None = None
     purchase: PurchaseLimit | None = None
+    refund_of: UUID | None = None
 
 
 def check_idempotency_key(key: str | None) -> str | None:

@@ -10,12 +10,12 @@ from solders.pubkey import Pubkey
 
 from deal_sdk.amounts import Amount, BaseUnits, parse_amount, to_decimal
 from deal_sdk.chain import MintFacts, Rpc
-from deal_sdk.errors import ConfigurationError, InvalidInputError
+from deal_sdk.errors import ConfigurationError, InvalidInputError, RefundError
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
 from deal_sdk.payments.delegation import Delegations
 from deal_sdk.payments.orders import Party, Plan, PurchaseLimit
 from deal_sdk.payments.parties import PartyReference, PartyResolver
-from deal_sdk.records import Transaction
+from deal_sdk.records import Transaction, parse_payment_id
 from deal_sdk.settings import WaitFor
 
 TREASURY: Final = "treasury"
@@ -38,6 +38,18 @@ class DisplayBalances(Protocol):
         ...
 
 
+class RecordedPayments(Protocol):
+    """The record of payments."""
+
+    async def get(self, payment_id: UUID) -> Transaction:
+        """Return a payment.
+
+        Raises:
+            PaymentNotFoundError: when there is none.
+        """
+        ...
+
+
 class TokenService:
     """Moves DEAL between users, addresses and operator wallets, and reads what they hold."""
 
@@ -51,6 +63,7 @@ class TokenService:
         delegations: Delegations,
         prices: ServicePrices,
         balances: DisplayBalances,
+        payments: RecordedPayments,
     ) -> None:
         """Wire the parts; nothing runs yet."""
         self._mint = mint
@@ -60,6 +73,7 @@ class TokenService:
         self._delegations = delegations
         self._prices = prices
         self._balances = balances
+        self._payments = payments
 
     async def get_balance(self, user_id: PartyReference, *, wallet: str | None = None) -> Decimal:
         """Return what a user, address or operator wallet holds, in whole DEAL, at most 300 s old.
@@ -207,6 +221,49 @@ class TokenService:
         inputs = {"user": user_id, "service_type": service_type, "wallet": wallet}
         options = PaymentOptions(service_type, idempotency_key, wait_for)
         return await self._admission.pay("service_fee", inputs, options, draft)
+
+    async def refund(
+        self,
+        payment_id: UUID | str,
+        amount: Amount | None = None,
+        reason: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "confirmed",
+    ) -> Transaction:
+        """Give a payment back to who paid it, wholly or in part, never more than was paid.
+
+        Refunds of one payment are counted together, those under way included, also when two are made at
+        once. The row of the refund names the payment in `refund_of`.
+
+        Args:
+            payment_id: a confirmed or finalized transfer, service fee, reward or purchase.
+            amount: whole DEAL; the whole payment by default.
+            reason: up to 1,000 characters.
+            idempotency_key: the same key again returns the same refund.
+            wait_for: "recorded", "confirmed" or "finalized".
+
+        Raises:
+            PaymentNotFoundError: when there is no such payment.
+            RefundError: when it was not paid, or less than the amount is left to refund.
+            SignatureRequiredError: when the backend cannot sign for who received it.
+        """
+        identity = parse_payment_id(payment_id)
+        units = None if amount is None else self._units(amount)
+
+        async def draft() -> Draft:
+            original = await self._payments.get(identity)
+            if original.from_address is None or original.to_address is None:
+                raise RefundError("nobody paid it, so nobody can be paid back", payment_id=str(identity))
+            sender = await self._parties.resolve(original.to_address)
+            recipient = await self._parties.resolve(original.from_address)
+            plan = _transfer_plan(sender, recipient, authority=sender.address)
+            given = original.amount if units is None else units
+            return Draft(given, plan, sender, recipient, debits=True, refund_of=identity)
+
+        options = PaymentOptions(reason or f"refund of {identity}", idempotency_key, wait_for)
+        inputs = {"refund_of": identity, "amount": units}
+        return await self._admission.pay("transfer", inputs, options, draft)
 
     async def mint(
         self,

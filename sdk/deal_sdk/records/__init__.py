@@ -8,7 +8,7 @@ whether a payment may be made, and never changes a payment's state: that is for 
 from deal_sdk.records.database import Database, Unit
 from deal_sdk.records.history import BalanceHistoryRecorder, HistoryFilters
 from deal_sdk.records.history_rows import BalanceChange, HistoryRow, HistoryViolation, TrackedAccount
-from deal_sdk.records.inputs import UserId, parse_user_id
+from deal_sdk.records.inputs import UserId, parse_payment_id, parse_user_id
 from deal_sdk.records.meta import bind_chain, get_meta, put_meta
 from deal_sdk.records.paging import Page
 from deal_sdk.records.schema import check_schema, current_revision, upgrade
@@ -38,6 +38,7 @@ __all__ = [
     "check_schema",
     "current_revision",
     "get_meta",
+    "parse_payment_id",
     "parse_user_id",
     "put_meta",
     "row_to_transaction",

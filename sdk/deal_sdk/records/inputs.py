@@ -31,6 +31,18 @@ def parse_user_id(user_id: UserId) -> UUID:
     raise InvalidInputError("a user id must be a UUID", value=repr(user_id)[:64])
 
 
+def parse_payment_id(payment_id: UUID | str) -> UUID:
+    """Read a payment's id as it was handed out.
+
+    Raises:
+        InvalidInputError: when it is no UUID.
+    """
+    try:
+        return payment_id if isinstance(payment_id, UUID) else UUID(payment_id)
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidInputError("a payment id must be a UUID", value=repr(payment_id)[:64]) from None
+
+
 def optional_user_id(user_id: UserId | None) -> UUID | None:
     """Accept a user's id where one may be missing."""
     return None if user_id is None else parse_user_id(user_id)

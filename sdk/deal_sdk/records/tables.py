@@ -177,6 +177,7 @@ token_transactions = sa.Table(
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("instruction", Json, comment="What to sign: kind, authority and token accounts."),
+    sa.Column("refund_of", sa.Uuid, sa.ForeignKey("token_transactions.id"), index=True),
     sa.Column("signature", sa.String(SIGNATURE_LENGTH), index=True),
     sa.Column("slot", sa.BigInteger),
     sa.Column("evidence", Json),

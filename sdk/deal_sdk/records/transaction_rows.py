@@ -36,6 +36,8 @@ class Transaction:
     amount: BaseUnits
     reason: str | None
     instruction: Mapping[str, Any] | None
+    refund_of: UUID | None
+    """The payment that this one gives back, wholly or in part."""
     signature: str | None
     slot: int | None
     evidence: Mapping[str, Any] | None

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.amounts import DEAL_DECIMALS
-from deal_sdk.errors import InvalidInputError, PaymentNotFoundError
+from deal_sdk.errors import PaymentNotFoundError
 from deal_sdk.records.database import Database
 from deal_sdk.records.export import ExportFormat, ExportTarget, export_rows, to_dataframe
 from deal_sdk.records.inputs import (
@@ -23,6 +23,7 @@ from deal_sdk.records.inputs import (
     check_text,
     check_time,
     optional_user_id,
+    parse_payment_id,
 )
 from deal_sdk.records.paging import Keyset, Page, each_page, parse_time
 from deal_sdk.records.tables import (
@@ -112,10 +113,7 @@ class TransactionRecorder:
             PaymentNotFoundError: no such payment.
             InvalidInputError: the id is no UUID.
         """
-        try:
-            parsed = payment_id if isinstance(payment_id, UUID) else UUID(payment_id)
-        except (ValueError, TypeError, AttributeError):
-            raise InvalidInputError("a payment id must be a UUID", value=repr(payment_id)[:64]) from None
+        parsed = parse_payment_id(payment_id)
         found = await self._all(_table.c.id == parsed)
         if not found:
             raise PaymentNotFoundError("no such payment", payment_id=str(parsed))

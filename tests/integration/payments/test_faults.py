@@ -28,6 +28,8 @@ from tests.integration.conftest import assert_books_agree
 from tests.integration.fault_proxy import Fault, FaultProxy
 from tests.servers import RedisServer
 
+pytestmark = pytest.mark.slow
+
 LIMIT = PurchaseLimit("TokenOfChoice", 1)
 
 

@@ -15,6 +15,8 @@ from deal_localnet import Localnet, LocalnetConfig, LocalnetServer
 from deal_sdk import Deal
 from tests.integration.conftest import assert_books_agree
 
+pytestmark = pytest.mark.slow
+
 PAYER = Path(__file__).with_name("payer.py")
 PACKAGES = [str(Path(sys.modules[name].__file__ or "").parents[1]) for name in ("deal_sdk", "deal_localnet")]
 ADDRESSES = [str(Keypair.from_seed(bytes([number + 1]) * 32).pubkey()) for number in range(24)]

@@ -462,6 +462,13 @@ async def a_key_lost_the_input_it_stands_for(world: World) -> str:
     return named(token_transactions, world.payments["finalized"].id)
 
 
+@breaks("refunds_are_within_their_payments")
+async def a_payment_claims_to_refund_a_smaller_one(world: World) -> str:
+    smaller = world.payments["finalized"].id
+    await world.execute(payment_update(world, "reward", refund_of=smaller))
+    return named(token_transactions, smaller)
+
+
 @breaks("wallets_are_consistent")
 async def a_disconnected_wallet_lost_its_time(world: World) -> str:
     left = token_wallets.c.address == world.addresses["left"]

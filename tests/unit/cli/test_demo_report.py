@@ -26,6 +26,7 @@ def payment(type_: str, amount: int = 100_000_000) -> Transaction:
         id=uuid4(),
         idempotency_key=None,
         fingerprint=None,
+        refund_of=None,
         type=type_,
         status="finalized",
         from_user_id=None,

@@ -42,7 +42,7 @@ CLOCK = SystemClock()
 PAYER = KeypairSigner.generate()
 CHAINS = [
     pytest.param("embedded", id="embedded"),
-    pytest.param("tcp", id="localnet-over-tcp"),
+    pytest.param("tcp", id="localnet-over-tcp", marks=pytest.mark.slow),
     pytest.param("validator", id="validator", marks=pytest.mark.validator),
 ]
 PROGRAMS: list[TokenProgram] = ["classic", "token-2022"]

@@ -10,11 +10,11 @@ import pytest
 from deal_sdk.clock import ManualClock
 from deal_sdk.records.database import Database
 
-DATABASES = [
-    pytest.param("ephemeral", id="ephemeral"),
-    pytest.param("file", id="sqlite-file"),
-    pytest.param("postgres", id="postgres", marks=pytest.mark.postgres),
-]
+EPHEMERAL = pytest.param("ephemeral", id="ephemeral")
+FILE = pytest.param("file", id="sqlite-file")
+# An ephemeral database is a file too, so the fast run does without the second one.
+FILE_AS_WELL = pytest.param("file", id="sqlite-file", marks=pytest.mark.slow)
+POSTGRES = pytest.param("postgres", id="postgres", marks=pytest.mark.postgres)
 
 
 @pytest.fixture
@@ -23,13 +23,13 @@ def manual_clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=[EPHEMERAL, FILE_AS_WELL, POSTGRES])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind."""
     return _url(request, tmp_path)
 
 
-@pytest.fixture(params=DATABASES[1:])
+@pytest.fixture(params=[FILE, POSTGRES])
 def lasting_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind that can be opened twice."""
     return _url(request, tmp_path)

@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID, uuid5
 
-import sqlalchemy as sa
-
 from deal_sdk.amounts import DEAL_DECIMALS, BaseUnits, check_payment_amount, format_amount
 from deal_sdk.records.inputs import check_choice, check_text, check_time, optional_text
 from deal_sdk.records.tables import ADDRESS_LENGTH, SIGNATURE_LENGTH
@@ -89,11 +87,6 @@ class ExternalTransfer:
 def row_to_transaction(row: Mapping[Any, Any]) -> Transaction:
     """Make the value from a mapping that holds at least the table's columns."""
     return Transaction(**{name: row[name] for name in TRANSACTION_COLUMNS})
-
-
-def transaction_from_row(row: sa.Row[Any]) -> Transaction:
-    """Make the value from a row of the whole table."""
-    return Transaction(**row._mapping)
 
 
 def external_values(transfer: ExternalTransfer, now: datetime) -> dict[str, Any]:

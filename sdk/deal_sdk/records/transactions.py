@@ -40,7 +40,7 @@ from deal_sdk.records.transaction_rows import (
     ExternalTransfer,
     Transaction,
     external_values,
-    transaction_from_row,
+    row_to_transaction,
 )
 
 MAX_IDEMPOTENCY_KEY_LENGTH: Final = 255
@@ -242,13 +242,13 @@ class TransactionRecorder:
         for start in range(0, len(values), _INSERT_ROWS):
             statement = self._database.insert(_table).values(values[start : start + _INSERT_ROWS])
             result = await connection.execute(statement.on_conflict_do_nothing().returning(_table))
-            inserted += [transaction_from_row(row) for row in result]
+            inserted += [row_to_transaction(row._mapping) for row in result]
         return inserted
 
     async def _all(self, condition: sa.ColumnElement[bool]) -> list[Transaction]:
         statement = sa.select(_table).where(condition).order_by(*_OLDEST_FIRST.order_by())
         async with self._database.reading() as connection:
-            return [transaction_from_row(row) for row in await connection.execute(statement)]
+            return [row_to_transaction(row._mapping) for row in await connection.execute(statement)]
 
     async def _page(
         self, filters: _Filters, order: Keyset, limit: int, cursor: str | None
@@ -260,7 +260,7 @@ class TransactionRecorder:
             sa.select(_table).where(*conditions).order_by(*order.order_by()).limit(check_limit(limit) + 1)
         )
         async with self._database.reading() as connection:
-            rows = [transaction_from_row(row) for row in await connection.execute(statement)]
+            rows = [row_to_transaction(row._mapping) for row in await connection.execute(statement)]
         return order.page(rows, limit, lambda transaction: (transaction.created_at, transaction.id))
 
     def _pages(self, filters: _Filters) -> AsyncGenerator[Sequence[Transaction], None]:

@@ -10,7 +10,7 @@ import heapq
 import itertools
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -92,3 +92,17 @@ class ManualClock:
     def _move_to(self, elapsed_seconds: float) -> None:
         self._now += timedelta(seconds=elapsed_seconds - self._elapsed_seconds)
         self._elapsed_seconds = elapsed_seconds
+
+
+async def wait_within(clock: Clock, future: asyncio.Future[Any], seconds: float) -> bool:
+    """Wait for a future, at most for a time of the injected clock, without ever cancelling it.
+
+    Returns:
+        Whether the future is done.
+    """
+    timer = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait((future, timer), return_when=asyncio.FIRST_COMPLETED)
+        return future.done()
+    finally:
+        timer.cancel()

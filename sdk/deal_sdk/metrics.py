@@ -40,6 +40,9 @@ class Metrics:
             registry=registry,
         )
         self.payments_in_flight = Gauge("payments_in_flight", "Payments not yet final.", registry=registry)
+        self.payments_waiting = Gauge(
+            "payments_waiting", "Callers that wait for a payment in flight to make room.", registry=registry
+        )
         self.payment_attempts = Counter(
             "payment_attempts", "Signed transactions by their outcome.", ["outcome"], registry=registry
         )

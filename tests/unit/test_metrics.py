@@ -21,6 +21,7 @@ PROMISED = {
     "rpc_requests_total": ("endpoint", "method", "outcome"),
     "rpc_request_duration_seconds": (),
     "payments_in_flight": (),
+    "payments_waiting": (),
     "payment_attempts_total": ("outcome",),
 }
 

@@ -28,6 +28,7 @@ from deal_sdk.payments.orders import (
     fingerprint_of,
 )
 from deal_sdk.payments.pipeline import PaymentPipeline
+from deal_sdk.payments.places import Place
 from deal_sdk.payments.rails import SafetyRails
 from deal_sdk.payments.signing import PaymentSigner
 from deal_sdk.records import Transaction
@@ -137,7 +138,7 @@ class Admission:
         payment = await self._intents.find_by_key(key, fingerprint) if key is not None else None
         if payment is None:
             order, debits = await self._prepare(payment_type, key, reason, fingerprint, draft)
-            payment = await self._pipeline.undisturbed(self._admit(order, debits=debits))
+            payment = await self._pipeline.admit(lambda place: self._admit(order, place, debits=debits))
         return await self._pipeline.wait(
             payment, options.wait_for, timeout_seconds=self._confirm_timeout_seconds
         )
@@ -181,14 +182,14 @@ class Admission:
             return None
         return found.purchase_limit or await self._find_policy(found.sender.user_id)
 
-    async def _admit(self, order: Order, *, debits: bool) -> Transaction:
+    async def _admit(self, order: Order, place: Place, *, debits: bool) -> Transaction:
         decision = await self._reserve_limits(order)
         if decision is not None:
             decision.raise_if_refused()
         reservation = decision.reservation if decision is not None else None
         try:
             funds = await self._funds(order) if debits else None
-            payment = await self._pipeline.submit(Intent(order, funds))
+            payment = await self._pipeline.submit(Intent(order, funds), place)
         except DatabaseError as error:
             # Whether the commit went through is unknown, so the limits stay used.
             raise error.told(outcome=Outcome.UNKNOWN, payment_id=str(order.payment_id)) from error

@@ -5,7 +5,7 @@ Every change is guarded by the state it starts from, so that a late or repeated 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
@@ -116,10 +116,16 @@ class AttemptStore:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else _signed_transaction(row, signature)
 
-    async def open_payments(self) -> list[OpenPayment]:
-        """Return every payment that is not final, oldest first, for a restart to carry on."""
+    async def open_payments(self, payment_ids: Collection[UUID] | None = None) -> list[OpenPayment]:
+        """Return every payment that is not final, oldest first, for a restart to carry on.
+
+        Args:
+            payment_ids: ask for these alone.
+        """
         payment, attempt = token_transactions.c, payment_attempts.c
-        unfinished = payment.status.in_(("pending", "confirmed"))
+        unfinished: sa.ColumnElement[bool] = payment.status.in_(("pending", "confirmed"))
+        if payment_ids is not None:
+            unfinished = sa.and_(unfinished, payment.id.in_(payment_ids))
         live = sa.and_(attempt.payment_id == payment.id, attempt.status.in_(LIVE_ATTEMPT_STATUSES))
         query = (
             sa.select(

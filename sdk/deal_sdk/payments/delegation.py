@@ -19,7 +19,7 @@ from deal_sdk.chain import (
     instructions,
     load_token_account,
 )
-from deal_sdk.clock import Clock
+from deal_sdk.clock import Clock, wait_within
 from deal_sdk.errors import (
     DelegateInUseError,
     DelegationError,
@@ -29,7 +29,7 @@ from deal_sdk.errors import (
     WalletNotFoundError,
 )
 from deal_sdk.payments.orders import Party
-from deal_sdk.payments.pipeline import TransactionFollower, wait_within
+from deal_sdk.payments.pipeline import TransactionFollower
 from deal_sdk.payments.signing import PaymentSigner
 
 

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
 from deal_sdk.chain import SignedTransaction, Verdict
-from deal_sdk.clock import Clock
+from deal_sdk.clock import Clock, wait_within
 from deal_sdk.errors import (
     DatabaseError,
+    Outcome,
     PaymentPendingError,
     TokenError,
-    TransactionExpiredError,
-    TransactionFailedError,
 )
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
 from deal_sdk.payments.attempts import AttemptEnd, AttemptStore, Change, LiveAttempt, advanced
 from deal_sdk.payments.intents import Intent, IntentStore
+from deal_sdk.payments.lost_commits import LostCommits
 from deal_sdk.payments.orders import Plan
+from deal_sdk.payments.places import Place, Places
+from deal_sdk.payments.progress import Progress, has_reached
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
 
@@ -74,34 +76,6 @@ class PipelineBounds:
     max_in_flight: int
 
 
-class _Progress:
-    """What waiters of one payment look at."""
-
-    def __init__(self, payment: Transaction) -> None:
-        loop = asyncio.get_running_loop()
-        self.payment = payment
-        self.confirmed: asyncio.Future[None] = loop.create_future()
-        self.finalized: asyncio.Future[None] = loop.create_future()
-        if payment.status == "confirmed":
-            self.confirmed.set_result(None)
-
-    def advance(self, payment: Transaction) -> None:
-        self.payment = payment
-        if payment.status == "pending" and self.confirmed.done():
-            # A fork took it back: whoever waits from now on waits for the next attempt.
-            self.confirmed = self.confirmed.get_loop().create_future()
-        if payment.status != "pending" and not self.confirmed.done():
-            self.confirmed.set_result(None)
-        if payment.status not in ("pending", "confirmed") and not self.finalized.done():
-            self.finalized.set_result(None)
-
-    def release(self) -> None:
-        """Wake the waiters without a verdict; they look at the record instead."""
-        for future in (self.confirmed, self.finalized):
-            if not future.done():
-                future.set_result(None)
-
-
 class PaymentPipeline:
     """Records, signs, sends and settles payments, each by a driver of its own."""
 
@@ -128,35 +102,47 @@ class PaymentPipeline:
         self._metrics = metrics
         self._max_attempts = bounds.max_attempts
         self._observers = observers
-        self._places = asyncio.Semaphore(bounds.max_in_flight)
-        self._progress: dict[UUID, _Progress] = {}
+        self._places = Places(bounds.max_in_flight, metrics=metrics)
+        self._lost = LostCommits(self._take_up_lost, clock=clock)
+        self._progress: dict[UUID, Progress] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def undisturbed(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run admission to its end even when the caller is cancelled, so that nothing is left half done."""
-        return await asyncio.shield(self._own(work))
+    async def admit(self, admission: Callable[[Place], Coroutine[Any, Any, T]]) -> T:
+        """Wait for a place, then run an admission to its end even when the caller is cancelled.
 
-    async def submit(self, intent: Intent) -> Transaction:
-        """Record an intent and start driving it; waits while too many payments are in flight.
+        A caller that gives up while it waits has reserved nothing and recorded nothing; from there on
+        nothing is left half done.
+
+        Args:
+            admission: hands its place to `submit`; a place that no driver takes over is given back.
+        """
+        place = await self._places.take()
+        return await asyncio.shield(self._own(self._in_place(place, admission(place))))
+
+    async def submit(self, intent: Intent, place: Place) -> Transaction:
+        """Record an intent and start driving it.
+
+        Args:
+            intent: what to record.
+            place: as `admit` gave it.
 
         Returns:
             The payment as recorded, or the earlier one that its idempotency key stands for.
 
         Raises:
-            InsufficientBalanceError, IdempotencyConflictError, DatabaseError: as `IntentStore.create`.
+            InsufficientBalanceError, IdempotencyConflictError: as `IntentStore.create`.
+            DatabaseError: it may have been recorded; if so it is found by its id as soon as the
+                database answers, and driven.
         """
-        await self._places.acquire()
         try:
             recorded = await self._intents.create(intent)
-        except BaseException:
-            self._places.release()
+        except DatabaseError as error:
+            if error.outcome is Outcome.UNKNOWN and self._lost.note(intent.order.payment_id):
+                self._own(self._lost.run())
             raise
-        if not recorded.is_new:
-            self._places.release()
-            return recorded.payment
-        self._publish(recorded.payment, "payment.recorded")
-        progress = self._start(recorded.payment, intent.order.plan, None, 0)
-        progress.confirmed.add_done_callback(lambda _: self._places.release())
+        if recorded.is_new:
+            self._publish(recorded.payment, "payment.recorded")
+            self._occupy(place, self._start(recorded.payment, intent.order.plan, None, 0))
         return recorded.payment
 
     async def wait(self, payment: Transaction, wait_for: WaitFor, *, timeout_seconds: float) -> Transaction:
@@ -171,10 +157,12 @@ class PaymentPipeline:
             PaymentPendingError: when the time runs out first; the payment goes on.
             TransactionFailedError, TransactionExpiredError: when it provably did not happen.
         """
+        deadline = self._clock.monotonic() + timeout_seconds
+        if payment.status in ("pending", "confirmed") and payment.id not in self._progress:
+            payment = await self._first_look(payment)
         if wait_for == "recorded":
             return payment
-        deadline = self._clock.monotonic() + timeout_seconds
-        while not _has_reached(payment, wait_for):
+        while not has_reached(payment, wait_for):
             left_seconds = deadline - self._clock.monotonic()
             if left_seconds <= 0:
                 raise PaymentPendingError(str(payment.id), signature=payment.signature)
@@ -187,14 +175,24 @@ class PaymentPipeline:
         Returns:
             How many were taken up.
         """
-        taken = 0
+        return len(await self._take_up(None))
+
+    async def _take_up(self, payment_ids: Collection[UUID] | None) -> list[UUID]:
+        """Drive the open ones among some payments, or all, and return those that are driven now."""
         # One that ends here while the list is read must not be driven again from what the list says.
         driven = set(self._progress)
-        for found in await self._attempts.open_payments():
+        taken = []
+        for found in await self._attempts.open_payments(payment_ids):
             if found.payment.id in driven or found.payment.id in self._progress or not found.plan:
                 continue
             self._start(found.payment, Plan.from_json(found.plan), found.attempt, found.attempts_made)
-            taken += 1
+            taken.append(found.payment.id)
+        return taken
+
+    async def _take_up_lost(self, payment_ids: Collection[UUID]) -> list[UUID]:
+        taken = await self._take_up(payment_ids)
+        for payment_id in taken:
+            self._publish(self._progress[payment_id].payment, "payment.recorded")
         return taken
 
     async def settled(self, *, timeout_seconds: float) -> bool:
@@ -210,6 +208,20 @@ class PaymentPipeline:
         await self._intents.close()
         await self._attempts.close()
 
+    async def _in_place(self, place: Place, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        finally:
+            if not place.is_kept:
+                place.end()
+
+    @staticmethod
+    def _occupy(place: Place, progress: Progress) -> None:
+        """Give the place back as the payment goes on: its room at "confirmed", its seat at the end."""
+        place.is_kept = True
+        progress.confirmed.add_done_callback(lambda _: place.confirmed())
+        progress.finalized.add_done_callback(lambda _: place.end())
+
     def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -218,19 +230,19 @@ class PaymentPipeline:
 
     def _start(
         self, payment: Transaction, plan: Plan, attempt: LiveAttempt | None, attempts_made: int
-    ) -> _Progress:
+    ) -> Progress:
         known = self._progress.get(payment.id)
         if known is not None:
             # A resume saw the intent in the database before its submitter came back from the commit.
             return known
-        progress = _Progress(payment)
+        progress = Progress(payment)
         self._progress[payment.id] = progress
         self._metrics.payments_in_flight.inc()
         self._own(self._drive(progress, plan, attempt, attempts_made))
         return progress
 
     async def _drive(
-        self, progress: _Progress, plan: Plan, attempt: LiveAttempt | None, attempts_made: int
+        self, progress: Progress, plan: Plan, attempt: LiveAttempt | None, attempts_made: int
     ) -> None:
         started_seconds = self._clock.monotonic()
         try:
@@ -264,7 +276,7 @@ class PaymentPipeline:
         return attempt if is_ours else None
 
     async def _follow(
-        self, progress: _Progress, plan: Plan, attempt: LiveAttempt, started_seconds: float
+        self, progress: Progress, plan: Plan, attempt: LiveAttempt, started_seconds: float
     ) -> Verdict:
         following = self._follower.follow(attempt.transaction)
         verdict = await following.reached("confirmed")
@@ -279,7 +291,7 @@ class PaymentPipeline:
         return await following.reached("finalized")
 
     async def _end_attempt(
-        self, progress: _Progress, plan: Plan, attempt: LiveAttempt, verdict: Verdict
+        self, progress: Progress, plan: Plan, attempt: LiveAttempt, verdict: Verdict
     ) -> None:
         end: AttemptEnd
         if verdict.state == "expired":
@@ -291,7 +303,7 @@ class PaymentPipeline:
 
     async def _settle(
         self,
-        progress: _Progress,
+        progress: Progress,
         plan: Plan,
         attempt: LiveAttempt,
         verdict: Verdict,
@@ -335,12 +347,20 @@ class PaymentPipeline:
             await self._clock.sleep(delay_seconds)
             delay_seconds = min(delay_seconds * 2, MAX_RETRY_SECONDS)
 
+    async def _first_look(self, payment: Transaction) -> Transaction:
+        """Read a payment that nobody drives here, and drive it when it is open."""
+        try:
+            await self._take_up([payment.id])
+            return await self._attempts.get_payment(payment.id)
+        except DatabaseError:
+            return payment
+
     async def _next_look(self, payment: Transaction, wait_for: WaitFor, left_seconds: float) -> Transaction:
         progress = self._progress.get(payment.id)
         if progress is not None:
             future = progress.confirmed if wait_for == "confirmed" else progress.finalized
             await wait_within(self._clock, future, left_seconds)
-            if future.done() and _is_ahead(progress.payment, payment):
+            if future.done() and progress.payment.status != payment.status:
                 return progress.payment
         else:
             await self._clock.sleep(min(RECORDED_POLL_SECONDS, left_seconds))
@@ -348,35 +368,3 @@ class PaymentPipeline:
             return await self._attempts.get_payment(payment.id)
         except DatabaseError:
             return payment
-
-
-async def wait_within(clock: Clock, future: asyncio.Future[Any], seconds: float) -> bool:
-    """Wait for a future, at most for a time of the injected clock, without ever cancelling it.
-
-    Returns:
-        Whether the future is done.
-    """
-    timer = asyncio.ensure_future(clock.sleep(seconds))
-    try:
-        await asyncio.wait((future, timer), return_when=asyncio.FIRST_COMPLETED)
-        return future.done()
-    finally:
-        timer.cancel()
-
-
-def _is_ahead(payment: Transaction, seen: Transaction) -> bool:
-    return payment.status != seen.status
-
-
-def _has_reached(payment: Transaction, wait_for: WaitFor) -> bool:
-    if payment.status == "failed":
-        raise TransactionFailedError(
-            "the payment failed on chain", payment_id=str(payment.id), **(payment.evidence or {})
-        )
-    if payment.status == "expired":
-        raise TransactionExpiredError(
-            "the payment's blockhash expired before it landed",
-            payment_id=str(payment.id),
-            **(payment.evidence or {}),
-        )
-    return payment.status == "finalized" or payment.status == wait_for

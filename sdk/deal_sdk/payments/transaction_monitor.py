@@ -10,10 +10,9 @@ from typing import Literal
 from solders.signature import Signature
 
 from deal_sdk.chain import Confirmer, Following, Verdict
-from deal_sdk.clock import Clock
+from deal_sdk.clock import Clock, wait_within
 from deal_sdk.errors import InvalidInputError, RpcTimeoutError
 from deal_sdk.payments.attempts import AttemptStore
-from deal_sdk.payments.pipeline import wait_within
 
 
 class TransactionMonitor:

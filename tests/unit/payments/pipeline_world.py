@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +14,8 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import TokenError
 from deal_sdk.events import Event, EventBus
 from deal_sdk.metrics import Metrics
-from deal_sdk.payments.attempts import AttemptStore, Change, LiveAttempt
-from deal_sdk.payments.intents import Intent, IntentStore
+from deal_sdk.payments.attempts import AttemptStore, Change, LiveAttempt, OpenPayment
+from deal_sdk.payments.intents import Intent, IntentStore, Recorded
 from deal_sdk.payments.orders import Plan
 from deal_sdk.payments.pipeline import PaymentObserver, PaymentPipeline, PipelineBounds
 from deal_sdk.records import Database, Transaction
@@ -77,7 +77,12 @@ class FlakyAttempts(AttemptStore):
         self.after_add: list[TokenError] = []
         self.before_settle: list[TokenError] = []
         self.after_settle: list[TokenError] = []
+        self.before_look: list[TokenError] = []
         self.looks = 0
+
+    async def open_payments(self, payment_ids: Collection[UUID] | None = None) -> list[OpenPayment]:
+        _raise_next(self.before_look)
+        return await super().open_payments(payment_ids)
 
     async def add(self, attempt: LiveAttempt) -> bool:
         _raise_next(self.before_add)
@@ -93,6 +98,21 @@ class FlakyAttempts(AttemptStore):
     async def get_payment(self, payment_id: UUID) -> Transaction:
         self.looks += 1
         return await super().get_payment(payment_id)
+
+
+class FlakyIntents(IntentStore):
+    """The real store, on a database that fails when the test says so, before or after the commit."""
+
+    def __init__(self, database: Database, clock: ManualClock) -> None:
+        super().__init__(database, clock)
+        self.before_create: list[TokenError] = []
+        self.after_create: list[TokenError] = []
+
+    async def create(self, intent: Intent) -> Recorded:
+        _raise_next(self.before_create)
+        recorded = await super().create(intent)
+        _raise_next(self.after_create)
+        return recorded
 
 
 def _raise_next(errors: list[TokenError]) -> None:
@@ -116,13 +136,14 @@ class World:
         self.database, self.clock = database, clock
         self.chain = chain or ScriptedChain()
         self.signer = ScriptedSigner()
+        self.intents = FlakyIntents(database, clock)
         self.attempts = FlakyAttempts(database, clock)
         self.events = EventBus(clock)
         self.metrics = Metrics()
         self.seen: list[str] = []
         self.events.subscribe("*", self._note)
         self.pipeline = PaymentPipeline(
-            intents=IntentStore(database, clock),
+            intents=self.intents,
             attempts=self.attempts,
             signer=self.signer,
             follower=self.chain,
@@ -138,7 +159,7 @@ class World:
 
     async def submit(self, amount: int = 10, **details: Any) -> Transaction:
         one: Intent = intent(amount, **details)
-        return await self.pipeline.undisturbed(self.pipeline.submit(one))
+        return await self.pipeline.admit(lambda place: self.pipeline.submit(one, place))
 
     def wait(self, payment: Transaction, level: Any = "finalized") -> asyncio.Task[Transaction]:
         return asyncio.create_task(self.pipeline.wait(payment, level, timeout_seconds=WAIT_SECONDS))

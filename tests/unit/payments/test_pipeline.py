@@ -21,7 +21,7 @@ from deal_sdk.errors import (
 from deal_sdk.limits import Reservation
 from deal_sdk.payments.admission import LimitSettlement
 from deal_sdk.records import Database, Transaction
-from deal_sdk.records.tables import balance_reservations, payment_attempts
+from deal_sdk.records.tables import balance_reservations, payment_attempts, token_transactions
 from tests.contract.payment_orders import ALICE, party, rows_of
 from tests.unit.payments.pipeline_world import WAIT_SECONDS, World, until
 
@@ -303,6 +303,25 @@ class TestCallers:
             world.chain.land(await world.sent(done), "confirmed")
         await asyncio.gather(*submits)
         assert len(world.chain.given) == 7
+        await world.close()
+
+    async def test_a_caller_that_gives_up_while_it_waits_for_a_place_has_paid_nothing(
+        self, database: Database, clock: ManualClock
+    ) -> None:
+        world = World(database, clock, max_in_flight=1)
+        payment = await world.submit(1)
+        waiting = [asyncio.create_task(world.submit(1)) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        world.chain.land(await world.sent())
+        await world.wait(payment)
+        assert len(await rows_of(database, token_transactions)) == 1
+        # Its place is free again, and only the one.
+        last = await world.submit(1)
+        world.chain.land(await world.sent(2))
+        assert (await world.wait(last)).status == "finalized"
         await world.close()
 
     async def test_a_refusal_a_replay_and_a_cancelled_caller_give_their_place_back(

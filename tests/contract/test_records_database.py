@@ -90,12 +90,13 @@ class TestTransaction:
     async def test_a_cancelled_writer_leaves_nothing_and_blocks_nobody(self, database: Database) -> None:
         inside = asyncio.Event()
 
-        async def write_slowly(connection: AsyncConnection) -> None:
-            await put("cancelled")(connection)
-            inside.set()
-            await asyncio.Event().wait()
+        async def write_slowly() -> None:
+            async with database.transaction() as connection:
+                await put("cancelled")(connection)
+                inside.set()
+                await asyncio.Event().wait()
 
-        writer = asyncio.create_task(database.run(write_slowly))
+        writer = asyncio.create_task(write_slowly())
         await inside.wait()
         writer.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -297,16 +298,20 @@ class TestErrors:
                 error = error.__cause__ or error.__context__
 
     async def test_a_unit_sees_the_typed_error_where_it_happens(self, database: Database) -> None:
-        async def unit(connection: AsyncConnection) -> str:
-            try:
-                async with connection.begin_nested():
-                    await put("same")(connection)
-                    await put("same")(connection)
-            except ConstraintError as error:
-                return str(error.constraint)
-            return "not refused"
+        caught: list[str | None] = []
 
-        assert await database.run(unit) == "pk_deal_meta"
+        async def unit(connection: AsyncConnection) -> None:
+            await put("same")(connection)
+            try:
+                await put("same")(connection)
+            except ConstraintError as error:
+                caught.append(error.facts["constraint"])
+                raise
+
+        with pytest.raises(ConstraintError):
+            await database.run(unit)
+        assert caught == ["pk_deal_meta"]
+        assert await stored_keys(database) == set()
 
     async def test_after_close_every_use_is_refused(self, database: Database) -> None:
         await database.close()

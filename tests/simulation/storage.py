@@ -22,6 +22,9 @@ from deal_sdk.clock import Clock
 from deal_sdk.limits import Store
 from deal_sdk.limits.scripts import Functions
 from deal_sdk.limits.store import MEMORY_PIPELINES
+from deal_sdk.records import engines, sqlite_runner
+from deal_sdk.records._errors import translated
+from deal_sdk.records.sqlite_runner import SqliteRunner, Stage
 from tests.simulation import faults
 from tests.simulation.faults import Misfortune
 from tests.simulation.life import Life
@@ -121,6 +124,7 @@ class SqliteConnections:
         self._open: list[aiosqlite.Connection] = []
         self._files: list[sqlite3.Connection] = []
         self._connect = aiosqlite.connect
+        self._open_file = sqlite_runner.open_file
 
     def connect(self, *arguments: Any, **options: Any) -> aiosqlite.Connection:
         connection = self._connect(*arguments, **options)
@@ -129,6 +133,46 @@ class SqliteConnections:
         connection._thread = at_once
         self._open.append(connection)
         return connection
+
+    def open_file(self, *arguments: Any) -> sqlite3.Connection:
+        file = self._open_file(*arguments)
+        self._files.append(file)
+        return file
+
+    def start(self, runner: SqliteRunner, unit: Callable[[Any], Any], stage: Stage) -> asyncio.Future[Any]:
+        """Run a whole transaction at once; between its statements a death leaves nothing behind."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._misfortune.of(faults.SLOW_DISK):
+            future.get_loop().call_later(SLOW_COMMIT_SECONDS, self._transact, future, runner, unit, stage)
+        else:
+            self._transact(future, runner, unit, stage)
+        return future
+
+    def _transact(
+        self,
+        future: asyncio.Future[Any],
+        runner: SqliteRunner,
+        unit: Callable[[Any], Any],
+        stage: Stage,
+    ) -> None:
+        if not self.life.passes("before sql unit"):
+            _answer(future, _cancel)
+            return
+        try:
+            with translated():
+                if self._misfortune.of(faults.DISK_REFUSES):
+                    raise _disk_error()
+                result = runner._transact(unit, stage)
+                if self._misfortune.of(faults.COMMIT_LOST):
+                    raise _disk_error()
+        except Exception as error:
+            failure = error
+            _answer(future, lambda waiting: waiting.set_exception(failure))
+            return
+        if self.life.passes("after sql unit"):
+            _answer(future, lambda waiting: waiting.set_result(result))
+        else:
+            _answer(future, _cancel)
 
     def drop(self) -> None:
         """Let go of the files as the death of a process does: what was not committed is gone."""
@@ -146,7 +190,11 @@ class SqliteConnections:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Give these connections to whoever opens SQLite within the block."""
-        with mock.patch.object(aiosqlite, "connect", self.connect):
+        with (
+            mock.patch.object(aiosqlite, "connect", self.connect),
+            mock.patch.object(engines, "open_file", self.open_file),
+            mock.patch.object(SqliteRunner, "start", lambda runner, *work: self.start(runner, *work)),
+        ):
             yield
 
 

@@ -200,9 +200,7 @@ class PurchaseRecords:
         table = purchase_policies.c
         columns = table.user_id, table.token_mint, table.max_purchases, table.subscription_id
         query = sa.select(*columns).where(table.user_id.in_(user_ids), table.token_mint == token_mint)
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        return {row.user_id: PurchasePolicy(*row) for row in rows}
+        return {row.user_id: PurchasePolicy(*row) for row in await self._database.fetch(query)}
 
 
 def _of(user_id: UserKey, token_mint: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -103,18 +103,16 @@ class AttemptStore:
             PaymentNotFoundError: when there is none.
         """
         query = sa.select(token_transactions).where(token_transactions.c.id == payment_id)
-        async with self._database.reading() as connection:
-            row = (await connection.execute(query)).mappings().one_or_none()
-        if row is None:
-            raise PaymentNotFoundError("there is no such payment", payment_id=str(payment_id))
-        return row_to_transaction(row)
+        for row in await self._database.fetch(query):
+            return row_to_transaction(row._mapping)
+        raise PaymentNotFoundError("there is no such payment", payment_id=str(payment_id))
 
     async def find_transaction(self, signature: str) -> SignedTransaction | None:
         """Return the bytes that we signed under a signature, or None for a stranger's."""
         query = sa.select(payment_attempts).where(payment_attempts.c.signature == signature).limit(1)
-        async with self._database.reading() as connection:
-            row = (await connection.execute(query)).mappings().one_or_none()
-        return None if row is None else _signed_transaction(row, signature)
+        for row in await self._database.fetch(query):
+            return _signed_transaction(row._mapping, signature)
+        return None
 
     async def open_payments(self, payment_ids: Collection[UUID] | None = None) -> list[OpenPayment]:
         """Return every payment that is not final, oldest first, for a restart to carry on.

@@ -62,8 +62,7 @@ class BalanceReads:
         query = sa.select(column.landed_slot, column.amount).where(
             column.token_account == token_account, unreleased(slot)
         )
-        async with self._database.reading() as connection:
-            rows = [(landed_slot, amount) for landed_slot, amount in await connection.execute(query)]
+        rows = [(landed_slot, amount) for landed_slot, amount in await self._database.fetch(query)]
         return -spendable(Funds(0, slot), rows)
 
     def note_landing(self, payment: Transaction) -> list[str]:

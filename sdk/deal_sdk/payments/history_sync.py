@@ -303,9 +303,7 @@ class HistorySync:
                 .join(token_transactions, payment.id == attempt.payment_id)
                 .where(attempt.signature.in_(signatures[start : start + SIGNATURES_PER_QUERY]))
             )
-            async with self._database.reading() as connection:
-                rows = (await connection.execute(query)).all()
-            for signature, kind, reason, plan in rows:
+            for signature, kind, reason, plan in await self._database.fetch(query):
                 for side in ("source", "destination"):
                     if plan and plan.get(side):
                         explained[signature, plan[side]] = _Explanation(kind, reason)

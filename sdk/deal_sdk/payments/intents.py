@@ -57,6 +57,7 @@ class Recorded:
 
 
 IntentResult: TypeAlias = Recorded | BaseException
+_Row: TypeAlias = Mapping[Any, Any]
 
 
 class IntentStore:
@@ -69,6 +70,9 @@ class IntentStore:
         self._clock = clock
         self._lane: Collector[Intent, Recorded] = Collector(
             self._create_batch, max_items=MAX_INTENTS_PER_TRANSACTION
+        )
+        self._keys: Collector[str, _Row | None] = Collector(
+            self._find_keys, max_items=MAX_INTENTS_PER_TRANSACTION, max_in_flight=2
         )
 
     async def create(self, intent: Intent) -> Recorded:
@@ -88,8 +92,7 @@ class IntentStore:
         Raises:
             IdempotencyConflictError: when the key was used with other input.
         """
-        async with self._database.reading() as connection:
-            row = (await self._rows_by_key(connection, [idempotency_key])).get(idempotency_key)
+        row = await self._keys.submit(idempotency_key)
         if row is None:
             return None
         _check_fingerprint(row, fingerprint)
@@ -97,7 +100,15 @@ class IntentStore:
 
     async def close(self) -> None:
         """Finish what was submitted."""
+        await self._keys.close()
         await self._lane.close()
+
+    async def _find_keys(self, keys: Sequence[str]) -> Sequence[_Row | BaseException | None]:
+        try:
+            rows = await self._database.read(lambda connection: self._rows_by_key(connection, keys))
+        except TokenError as error:
+            return [error] * len(keys)
+        return [rows.get(key) for key in keys]
 
     async def _create_batch(self, intents: Sequence[Intent]) -> Sequence[IntentResult]:
         try:
@@ -145,7 +156,7 @@ class IntentStore:
         return await self._rails.left_today(connection, [intent.order for intent in intents])
 
     @staticmethod
-    async def _rows_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Mapping[Any, Any]]:
+    async def _rows_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, _Row]:
         if not keys:
             return {}
         query = sa.select(token_transactions).where(token_transactions.c.idempotency_key.in_(keys))
@@ -194,7 +205,7 @@ class IntentStore:
 
     async def _insert(
         self, connection: AsyncConnection, accepted: Sequence[Intent]
-    ) -> dict[UUID | str, Mapping[Any, Any]]:
+    ) -> dict[UUID | str, _Row]:
         """Insert what was accepted and return the rows that went in, by payment id and by key."""
         if not accepted:
             return {}
@@ -210,7 +221,7 @@ class IntentStore:
             companions = [row for intent in new if (row := row_of(intent)) is not None]
             if companions:
                 await connection.execute(table.insert(), companions)
-        by_id: dict[UUID | str, Mapping[Any, Any]] = {payment_id: rows[payment_id] for payment_id in ids}
+        by_id: dict[UUID | str, _Row] = {payment_id: rows[payment_id] for payment_id in ids}
         by_key = {row["idempotency_key"]: row for row in by_id.values() if row["idempotency_key"]}
         return {**by_id, **by_key}
 
@@ -274,8 +285,8 @@ def insufficient(required: int, available: int) -> InsufficientBalanceError:
 
 def _result(
     order: Order,
-    inserted: Mapping[UUID | str, Mapping[Any, Any]],
-    rows: Mapping[str, Mapping[Any, Any]],
+    inserted: Mapping[UUID | str, _Row],
+    rows: Mapping[str, _Row],
 ) -> IntentResult:
     if order.payment_id in inserted:
         return Recorded(row_to_transaction(inserted[order.payment_id]), is_new=True)
@@ -285,7 +296,7 @@ def _result(
     return _replay(inserted[key] if key in inserted else rows[key], order)
 
 
-def _replay(row: Mapping[Any, Any], order: Order) -> IntentResult:
+def _replay(row: _Row, order: Order) -> IntentResult:
     try:
         _check_fingerprint(row, order.fingerprint)
     except IdempotencyConflictError as error:
@@ -293,7 +304,7 @@ def _replay(row: Mapping[Any, Any], order: Order) -> IntentResult:
     return Recorded(row_to_transaction(row), is_new=False)
 
 
-def _check_fingerprint(row: Mapping[Any, Any], fingerprint: str) -> None:
+def _check_fingerprint(row: _Row, fingerprint: str) -> None:
     if row["fingerprint"] != fingerprint:
         raise IdempotencyConflictError(
             "the idempotency key was used before with other input",

@@ -114,44 +114,50 @@ class PartyResolver:
 
     async def _look_up(self, keys: Sequence[_Key]) -> Sequence[_UserWallets | BaseException | None]:
         try:
-            async with self._database.reading() as connection:
-                by_user = await self._by_user(connection, [key for key in keys if isinstance(key, UUID)])
-                by_address = await self._by_address(connection, [key for key in keys if isinstance(key, str)])
+            by_user, by_address = await self._database.read(lambda connection: _find(connection, keys))
         except TokenError as error:
             return [error] * len(keys)
         return [by_user.get(key) if isinstance(key, UUID) else by_address.get(key) for key in keys]
 
-    @staticmethod
-    async def _by_user(connection: AsyncConnection, ids: list[UUID]) -> dict[UUID, _UserWallets]:
-        if not ids:
-            return {}
-        active = sa.and_(token_wallets.c.user_id == users.c.id, token_wallets.c.status == "active")
-        query = (
-            sa.select(users.c.id, users.c.tier, token_wallets.c.address)
-            .select_from(users.outerjoin(token_wallets, active))
-            .where(users.c.id.in_(ids))
-            .order_by(users.c.id, token_wallets.c.is_primary.desc(), token_wallets.c.connected_at)
-        )
-        found: dict[UUID, _UserWallets] = {}
-        for user_id, tier, address in await connection.execute(query):
-            known = found.get(user_id, _UserWallets(user_id, tier, ()))
-            addresses = known.addresses if address is None else (*known.addresses, address)
-            found[user_id] = _UserWallets(user_id, tier, addresses)
-        return found
 
-    @staticmethod
-    async def _by_address(connection: AsyncConnection, addresses: list[str]) -> dict[str, _UserWallets]:
-        if not addresses:
-            return {}
-        query = (
-            sa.select(token_wallets.c.address, users.c.id, users.c.tier)
-            .join(users, users.c.id == token_wallets.c.user_id)
-            .where(token_wallets.c.address.in_(addresses), token_wallets.c.status == "active")
-        )
-        return {
-            address: _UserWallets(user_id, tier, (address,))
-            for address, user_id, tier in await connection.execute(query)
-        }
+async def _find(
+    connection: AsyncConnection, keys: Sequence[_Key]
+) -> tuple[dict[UUID, _UserWallets], dict[str, _UserWallets]]:
+    by_user = await _by_user(connection, [key for key in keys if isinstance(key, UUID)])
+    by_address = await _by_address(connection, [key for key in keys if isinstance(key, str)])
+    return by_user, by_address
+
+
+async def _by_user(connection: AsyncConnection, ids: list[UUID]) -> dict[UUID, _UserWallets]:
+    if not ids:
+        return {}
+    active = sa.and_(token_wallets.c.user_id == users.c.id, token_wallets.c.status == "active")
+    query = (
+        sa.select(users.c.id, users.c.tier, token_wallets.c.address)
+        .select_from(users.outerjoin(token_wallets, active))
+        .where(users.c.id.in_(ids))
+        .order_by(users.c.id, token_wallets.c.is_primary.desc(), token_wallets.c.connected_at)
+    )
+    found: dict[UUID, _UserWallets] = {}
+    for user_id, tier, address in await connection.execute(query):
+        known = found.get(user_id, _UserWallets(user_id, tier, ()))
+        addresses = known.addresses if address is None else (*known.addresses, address)
+        found[user_id] = _UserWallets(user_id, tier, addresses)
+    return found
+
+
+async def _by_address(connection: AsyncConnection, addresses: list[str]) -> dict[str, _UserWallets]:
+    if not addresses:
+        return {}
+    query = (
+        sa.select(token_wallets.c.address, users.c.id, users.c.tier)
+        .join(users, users.c.id == token_wallets.c.user_id)
+        .where(token_wallets.c.address.in_(addresses), token_wallets.c.status == "active")
+    )
+    return {
+        address: _UserWallets(user_id, tier, (address,))
+        for address, user_id, tier in await connection.execute(query)
+    }
 
 
 def _as_user_id(reference: PartyReference) -> UUID | None:

@@ -5,7 +5,7 @@ and the history of balances are read and appended here. It never talks to the ch
 whether a payment may be made, and never changes a payment's state: that is for payments to do.
 """
 
-from deal_sdk.records.database import Database, Unit
+from deal_sdk.records.database import Database
 from deal_sdk.records.history import BalanceHistoryRecorder, HistoryFilters
 from deal_sdk.records.history_rows import BalanceChange, HistoryRow, HistoryViolation, TrackedAccount
 from deal_sdk.records.inputs import UserId, parse_payment_id, parse_user_id
@@ -30,7 +30,6 @@ __all__ = [
     "Transaction",
     "TransactionFilters",
     "TransactionRecorder",
-    "Unit",
     "User",
     "UserDirectory",
     "UserId",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -26,13 +26,12 @@ from deal_sdk.records import schema
 from deal_sdk.records._errors import translated, without_driver_cause
 from deal_sdk.records.engines import Engines, create_engines
 from deal_sdk.records.location import DatabaseLocation, Dialect, parse_database_url
+from deal_sdk.records.sqlite_runner import Stage, Unit
 
 logger = logging.getLogger(__name__)
 
+Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 T = TypeVar("T")
-Unit = Callable[[AsyncConnection], Awaitable[T]]
-"""A re-runnable piece of pure SQL."""
-
 DEFAULT_BUSY_TIMEOUT_SECONDS: Final = 5.0
 DEFAULT_POOL_SIZE: Final = 10
 MAX_UNITS_PER_COMMIT: Final = 200
@@ -183,6 +182,27 @@ class Database:
         async with self._begun(self._engines.reader, begin) as connection:
             yield connection
 
+    async def read(self, unit: Unit[T]) -> T:
+        """Run one unit on a read-only snapshot; of several ways to read, the one for busy paths.
+
+        Args:
+            unit: pure SQL that only reads.
+        """
+        runner = self._engines.read_runner
+        if runner is None:
+            async with self.reading() as connection:
+                return await unit(connection)
+        self._refuse_when_closed()
+        return await asyncio.shield(runner.start(unit, Stage()))
+
+    async def fetch(self, query: sa.Executable) -> Sequence[Row]:
+        """Return every row of one query."""
+
+        async def unit(connection: AsyncConnection) -> Sequence[Row]:
+            return (await connection.execute(query)).all()
+
+        return await self.read(unit)
+
     async def run(self, unit: Unit[T]) -> T:
         """Run one unit in a write transaction of its own, again from the start after a collision.
 
@@ -198,18 +218,15 @@ class Database:
         """
         attempt = 1
         while True:
-            committing = False
+            stage = Stage()
             try:
-                async with self.transaction() as connection:
-                    result = await unit(connection)
-                    committing = True
-                return result
+                return await self._run_once(unit, stage)
             except DatabaseBusyError as error:
                 if attempt >= MAX_ATTEMPTS[self.dialect]:
                     raise
                 logger.info("attempt %d of a transaction collided: %s", attempt, error.message)
             except DatabaseUnavailableError as error:
-                if committing or attempt > 1:
+                if stage.committing or attempt > 1:
                     raise
                 # Before the commit was sent nothing can have been kept; a pooled connection may have
                 # died unnoticed, and the next one is fresh.
@@ -244,10 +261,27 @@ class Database:
         """Return the dialect's INSERT, which knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
         return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
 
+    async def _run_once(self, unit: Unit[T], stage: Stage) -> T:
+        runner = self._engines.write_runner
+        if runner is None:
+            async with self.transaction() as connection:
+                result = await unit(connection)
+                stage.committing = True
+            return result
+        await self._writer_turn.acquire()
+        try:
+            self._refuse_when_closed()
+            running = runner.start(unit, stage)
+        except BaseException:
+            self._writer_turn.release()
+            raise
+        # The turn ends with the work, not with the caller, who may be cancelled meanwhile.
+        running.add_done_callback(lambda _: self._writer_turn.release())
+        return await asyncio.shield(running)
+
     @asynccontextmanager
     async def _begun(self, engine: AsyncEngine, begin: str | None) -> AsyncIterator[AsyncConnection]:
-        if self._closed:
-            raise DatabaseUnavailableError("the database is closed")
+        self._refuse_when_closed()
         with translated():
             connection = await engine.connect()
         try:
@@ -261,6 +295,10 @@ class Database:
                 await transaction.commit()
         finally:
             await self._give_back(connection)
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise DatabaseUnavailableError("the database is closed")
 
     async def _give_back(self, connection: AsyncConnection) -> None:
         # Closing rolls back what was not committed. A caller that is cancelled meanwhile must not take

@@ -16,6 +16,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from deal_sdk.records._errors import on_statement_error
 from deal_sdk.records.location import DatabaseLocation
+from deal_sdk.records.sqlite_runner import SqliteRunner, open_file
 
 _SQLITE_CACHE_KIBIBYTES: Final = 16_384
 _SQLITE_MAX_READERS: Final = 4
@@ -32,12 +33,17 @@ class Engines:
     writer: AsyncEngine
     reader: AsyncEngine
     threads: SqliteThreads | None = None
+    write_runner: SqliteRunner | None = None
+    read_runner: SqliteRunner | None = None
 
     async def dispose(self) -> None:
         """Close every pooled connection and wait until its thread, if it has one, is gone.
 
         Nothing is waited for while a caller still holds a connection: its thread ends when it comes back.
         """
+        for runner in (self.write_runner, self.read_runner):
+            if runner is not None:
+                await runner.close()
         held = any(_in_use(engine) for engine in (self.writer, self.reader))
         await self.writer.dispose()
         await self.reader.dispose()
@@ -92,7 +98,13 @@ def create_engines(location: DatabaseLocation, *, busy_timeout_seconds: float, p
         readers = min(pool_size, _SQLITE_MAX_READERS)
         writer = _sqlite_engine(location, threads, pool_size=1, query_only=False)
         reader = _sqlite_engine(location, threads, pool_size=readers, query_only=True)
-        return Engines(writer, reader, threads)
+        return Engines(
+            writer,
+            reader,
+            threads,
+            _sqlite_runner(location, busy_timeout_seconds, threads=1, query_only=False),
+            _sqlite_runner(location, busy_timeout_seconds, threads=readers, query_only=True),
+        )
     engine = create_async_engine(
         location.url,
         connect_args=_postgresql_arguments(busy_timeout_seconds),
@@ -101,7 +113,7 @@ def create_engines(location: DatabaseLocation, *, busy_timeout_seconds: float, p
         pool_timeout=_POOL_TIMEOUT_SECONDS,
         hide_parameters=True,
     )
-    _listen(engine)
+    _listen(engine.sync_engine)
     sa.event.listen(engine.sync_engine, "connect", _return_plain_uuids)
     sa.event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -124,7 +136,7 @@ def create_migration_engines(location: DatabaseLocation, *, wait_seconds: float)
         poolclass=NullPool,
         hide_parameters=True,
     )
-    _listen(engine)
+    _listen(engine.sync_engine)
     return Engines(engine, engine)
 
 
@@ -147,6 +159,31 @@ def _sqlite_engine(
         hide_parameters=True,
         **pool,
     )
+    _set_pragmas(engine.sync_engine, location, query_only=query_only, foreign_keys=foreign_keys)
+    _listen(engine.sync_engine)
+    return engine
+
+
+def _sqlite_runner(
+    location: DatabaseLocation, busy_timeout_seconds: float, *, threads: int, query_only: bool
+) -> SqliteRunner:
+    file = Path(str(location.url.database)).absolute()
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: open_file(file, busy_timeout_seconds),
+        poolclass=QueuePool,
+        pool_size=threads,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+    _set_pragmas(engine, location, query_only=query_only, foreign_keys=True)
+    _listen(engine)
+    return SqliteRunner(engine, begin="BEGIN" if query_only else "BEGIN IMMEDIATE", threads=threads)
+
+
+def _set_pragmas(
+    engine: sa.Engine, location: DatabaseLocation, *, query_only: bool, foreign_keys: bool
+) -> None:
     pragmas = [
         f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}",
         f"PRAGMA synchronous = {'OFF' if location.ephemeral else 'FULL'}",
@@ -160,9 +197,7 @@ def _sqlite_engine(
             cursor.execute(pragma)
         cursor.close()
 
-    sa.event.listen(engine.sync_engine, "connect", prepare)
-    _listen(engine)
-    return engine
+    sa.event.listen(engine, "connect", prepare)
 
 
 def _in_use(engine: AsyncEngine) -> bool:
@@ -181,8 +216,8 @@ def _postgresql_arguments(lock_timeout_seconds: float) -> dict[str, Any]:
     }
 
 
-def _listen(engine: AsyncEngine) -> None:
-    sa.event.listen(engine.sync_engine, "handle_error", on_statement_error)
+def _listen(engine: sa.Engine) -> None:
+    sa.event.listen(engine, "handle_error", on_statement_error)
 
 
 def _return_plain_uuids(connection: Any, _record: object) -> None:

@@ -172,7 +172,9 @@ async def test_many_at_once_are_two_queries(people: People, monkeypatch: pytest.
     def note(*arguments: Any) -> None:
         statements.append(arguments[2])
 
-    engine = people.database._engines.reader.sync_engine
+    runner = people.database._engines.read_runner
+    assert runner is not None
+    engine = runner._engine
     sa.event.listen(engine, "before_cursor_execute", note)
     references = [user for user, _ in users] + [address for _, (address,) in users] + [uuid4()]
     found = await asyncio.gather(

@@ -25,7 +25,7 @@ def party(name: str, user_id: UUID | None = None) -> Party:
     return Party(address=f"{name}-wallet", token_account=f"{name}-tokens", user_id=user_id, tier="Business")
 
 
-ALICE, BOB, TREASURY = party("alice"), party("bob"), party("treasury")
+ALICE, BOB, CAROL, TREASURY = party("alice"), party("bob"), party("carol"), party("treasury")
 
 
 def order(
@@ -62,6 +62,16 @@ def order(
 
 def intent(amount: int = 10, *, balance: int = 1_000, slot: int = 100, **details: Any) -> Intent:
     return Intent(order(amount, **details), Funds(balance, slot))
+
+
+def by_delegate(
+    amount: int = 10, *, delegated: int = 100, balance: int = 1_000, slot: int = 100, **details: Any
+) -> Intent:
+    """Return an intent that Carol signs with what is left of Alice's approval."""
+    sender, recipient = details.get("sender", ALICE), details.get("recipient", BOB)
+    plan = Plan("transfer", CAROL.address, sender.token_account, recipient.token_account, recipient.address)
+    holder = details.pop("holder", CAROL.address)
+    return Intent(order(amount, plan=plan, **details), Funds(balance, slot, holder, delegated))
 
 
 def purchase(mint: str = "Mint", max_purchases: int = 3) -> PurchaseLimit:

@@ -124,6 +124,10 @@ async def test_each_rule_names_its_row(database: Database, payments: dict[str, U
             reservations.where(finalized_hold).values(amount=8),
             payments["finalized"],
         ),
+        "reservations_name_their_delegates": (
+            reservations.where(finalized_hold).values(delegate="somebody"),
+            payments["finalized"],
+        ),
         "debits_are_reserved": (
             balance_reservations.delete().where(of_payment(balance_reservations, payments["unsigned"])),
             payments["unsigned"],

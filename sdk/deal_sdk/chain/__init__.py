@@ -15,6 +15,7 @@ from deal_sdk.chain.addresses import (
 )
 from deal_sdk.chain.blockhashes import BlockhashSource
 from deal_sdk.chain.confirmer import Confirmer
+from deal_sdk.chain.failures import INSUFFICIENT_FUNDS, OWNER_MISMATCH
 from deal_sdk.chain.following import Following, Verdict
 from deal_sdk.chain.keystore import Keystore
 from deal_sdk.chain.program import anchor_provider, async_client
@@ -42,6 +43,8 @@ from deal_sdk.chain.transport import HttpTransport, LocalnetTransport, Transport
 
 __all__ = [
     "CLASSIC_TOKEN_PROGRAM",
+    "INSUFFICIENT_FUNDS",
+    "OWNER_MISMATCH",
     "TOKEN_2022_PROGRAM",
     "AccountSnapshot",
     "AddressSignature",

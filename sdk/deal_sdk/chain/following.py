@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deal_sdk.chain.failures import explain_failure
 from deal_sdk.chain.replies import SignatureStatus
 from deal_sdk.chain.sender import Broadcast, SendReport
 from deal_sdk.chain.transactions import SignedTransaction
@@ -106,6 +107,9 @@ class Following:
         final = status.commitment == "finalized"
         evidence = {**evidence, "slot": status.slot, "error": status.error, "commitment": status.commitment}
         if status.error is not None:
+            failure = self.transaction and explain_failure(self.transaction.raw_bytes, status.error)
+            if failure:
+                evidence["failure"] = failure
             if status.commitment != "processed":
                 self._settle(Verdict("failed", final, status.slot, status.error, evidence))
         elif final:

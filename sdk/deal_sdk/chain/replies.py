@@ -48,11 +48,16 @@ class AccountSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class TokenBalance:
-    """A token account's amount at a slot; an account that does not exist holds zero."""
+    """A token account's amount at a slot; an account that does not exist holds zero.
+
+    `delegate` is who may move up to `delegated_base_units` of it besides the owner.
+    """
 
     amount_base_units: int
     slot: int
     exists: bool
+    delegate: Pubkey | None = None
+    delegated_base_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from deal_sdk.chain.replies import (
     text,
 )
 from deal_sdk.chain.rpc_history import HistoryReads
+from deal_sdk.chain.token_state import delegation_in
 from deal_sdk.chain.transport import Transport
 from deal_sdk.clock import Clock
 from deal_sdk.errors import RpcMalformedReplyError, RpcRefusedError, RpcUnavailableError
@@ -328,7 +329,10 @@ class Rpc(HistoryReads):
             if not account.data:
                 return TokenBalance(0, slot, False)
             return RpcMalformedReplyError(f"{account.address} is no token account")
-        return TokenBalance(int.from_bytes(amount_bytes, "little"), slot, True)
+        delegate, delegated_base_units = delegation_in(account.data)
+        return TokenBalance(
+            int.from_bytes(amount_bytes, "little"), slot, True, delegate, delegated_base_units
+        )
 
     def _behind(self, min_context_slot: int | None) -> RpcUnavailableError:
         return RpcUnavailableError(

@@ -155,6 +155,17 @@ def decode_token_account(account: AccountSnapshot) -> TokenAccountState:
     )
 
 
+def delegation_in(data: bytes) -> tuple[Pubkey | None, int]:
+    """Return the delegate in a token account's bytes and what it may still move, in base units.
+
+    Args:
+        data: the account's bytes; fewer than a token account has hold no delegate.
+    """
+    if len(data) < TOKEN_ACCOUNT_SIZE_BYTES:
+        return None, 0
+    return _optional_address(data, 72), _u64(data, 121)
+
+
 def _is_mint(account: AccountSnapshot) -> bool:
     data = account.data
     if account.owner not in TOKEN_PROGRAMS or len(data) < MINT_SIZE_BYTES or not data[_MINT_INITIALIZED_BYTE]:

@@ -350,6 +350,7 @@ class Deal:
             admission=admission,
             parties=self._parties,
             delegations=delegations,
+            signer=signer,
             prices=self.pricing,
             balances=self.balances,
             payments=self.transactions,

@@ -23,10 +23,11 @@
     ├── FeePayerError                     the fee payer's lamports run out
     ├── KeystoreError                     a key cannot be unlocked or stored
     ├── DelegateInUseError                another live delegate would be replaced
-    ├── DelegationError                   a delegation is missing, exhausted or replaced
+    ├── DelegationError                   a delegation is missing, exhausted, replaced or unproven
     ├── MintNotFoundError, UnsupportedMintError
     ├── PaymentPendingError               not a failure: the wait ended before the payment did
     ├── TransactionFailedError            proven not to have happened; carries the evidence
+    │   ├── DelegationFailedError         the approval was ended or spent before it landed
     │   └── TransactionExpiredError
     ├── ChainError                        the RPC side
     │   ├── RpcUnavailableError
@@ -68,6 +69,7 @@ from deal_sdk.errors.inputs import (
 from deal_sdk.errors.payments import (
     DelegateInUseError,
     DelegationError,
+    DelegationFailedError,
     FeePayerError,
     InsufficientBalanceError,
     KeystoreError,
@@ -109,6 +111,7 @@ __all__ = [
     "DatabaseUnavailableError",
     "DelegateInUseError",
     "DelegationError",
+    "DelegationFailedError",
     "ErrorDispatcher",
     "ErrorHandler",
     "FeePayerError",

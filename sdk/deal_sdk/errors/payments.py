@@ -143,6 +143,15 @@ class TransactionFailedError(TokenError):
         self.evidence: Mapping[str, Any] = evidence
 
 
+class DelegationFailedError(TransactionFailedError):
+    """A delegate's payment that the chain refused; `problem` says "replaced" or "exhausted".
+
+    The approval was ended, replaced or spent elsewhere after the payment was recorded.
+    """
+
+    code = "delegation_failed"
+
+
 class TransactionExpiredError(TransactionFailedError):
     """A transaction whose blockhash ran out by the finalized height before it landed.
 

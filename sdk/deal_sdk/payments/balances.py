@@ -50,7 +50,8 @@ class BalanceReads:
         balance = await self._rpc.get_token_balance(
             Pubkey.from_string(token_account), min_context_slot=self._landed_slots.get(token_account)
         )
-        return Funds(balance.amount_base_units, balance.slot)
+        delegate = None if balance.delegate is None else str(balance.delegate)
+        return Funds(balance.amount_base_units, balance.slot, delegate, balance.delegated_base_units)
 
     async def resolve(self, user_id: UUID | str) -> str:
         """Return the token account of a user's primary wallet."""

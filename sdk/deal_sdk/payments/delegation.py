@@ -10,7 +10,7 @@ import asyncio
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
-from deal_sdk.amounts import BaseUnits, format_amount
+from deal_sdk.amounts import BaseUnits
 from deal_sdk.chain import (
     MintFacts,
     Rpc,
@@ -22,7 +22,6 @@ from deal_sdk.chain import (
 from deal_sdk.clock import Clock, wait_within
 from deal_sdk.errors import (
     DelegateInUseError,
-    DelegationError,
     RpcTimeoutError,
     TransactionExpiredError,
     TransactionFailedError,
@@ -104,26 +103,6 @@ class Delegations:
             return 0
         return state.delegated_base_units
 
-    async def check(self, owner: Party, delegate: Party, amount_base_units: int) -> None:
-        """Refuse a delegated transfer that the chain would refuse, before anything is recorded.
-
-        Raises:
-            DelegationError: naming whether the approval is missing, replaced or exhausted.
-        """
-        if owner.address == delegate.address:
-            return
-        state = await self._state(owner)
-        current = state.delegate if state is not None else None
-        if state is None or current is None:
-            raise self._refusal("there is no approval", "missing", owner, delegate)
-        if str(current) != delegate.address:
-            raise self._refusal(
-                "the approval was replaced by another delegate's", "replaced", owner, delegate
-            )
-        if state.delegated_base_units < amount_base_units:
-            left = format_amount(state.delegated_base_units, decimals=self._mint.decimals)
-            raise self._refusal(f"only {left} is left of the approval", "exhausted", owner, delegate)
-
     async def _state(self, owner: Party) -> TokenAccountState | None:
         return await load_token_account(self._rpc, Pubkey.from_string(owner.token_account))
 
@@ -144,9 +123,3 @@ class Delegations:
         if verdict.state == "failed":
             raise TransactionFailedError("the approval failed on chain", **verdict.evidence)
         return signed.signature
-
-    @staticmethod
-    def _refusal(text: str, problem: str, owner: Party, delegate: Party) -> DelegationError:
-        return DelegationError(
-            text, problem=problem, token_account=owner.token_account, delegate=delegate.address
-        )

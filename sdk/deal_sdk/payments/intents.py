@@ -20,10 +20,12 @@ from deal_sdk.batching import Collector
 from deal_sdk.clock import Clock
 from deal_sdk.errors import (
     ConstraintError,
+    DelegationError,
     IdempotencyConflictError,
     InsufficientBalanceError,
     TokenError,
 )
+from deal_sdk.payments.approvals import refuse_delegate
 from deal_sdk.payments.orders import Funds, Order
 from deal_sdk.payments.rails import SafetyRails, refuse_when_paused, take_daily
 from deal_sdk.payments.refunds import refundable, take_refund
@@ -58,6 +60,10 @@ class Recorded:
 
 IntentResult: TypeAlias = Recorded | BaseException
 _Row: TypeAlias = Mapping[Any, Any]
+Held: TypeAlias = tuple[int | None, int]
+"""A reservation: the slot it landed at, None while it is live, and base units."""
+Reserved: TypeAlias = dict[tuple[str, str | None], list[Held]]
+"""Reservations by token account and delegate; under no delegate stand all of the account."""
 
 
 class IntentStore:
@@ -162,9 +168,7 @@ class IntentStore:
         query = sa.select(token_transactions).where(token_transactions.c.idempotency_key.in_(keys))
         return {row["idempotency_key"]: row for row in (await connection.execute(query)).mappings()}
 
-    async def _lock_and_sum(
-        self, connection: AsyncConnection, intents: Sequence[Intent]
-    ) -> dict[str, list[tuple[int | None, int]]]:
+    async def _lock_and_sum(self, connection: AsyncConnection, intents: Sequence[Intent]) -> Reserved:
         """Lock the debited accounts in address order, then sum their reservations by landed slot."""
         senders = {
             intent.order.sender.token_account: intent.order.sender
@@ -189,18 +193,20 @@ class IntentStore:
     @staticmethod
     async def _sum_reservations(
         connection: AsyncConnection, accounts: list[str], oldest_slot: int
-    ) -> dict[str, list[tuple[int | None, int]]]:
+    ) -> Reserved:
         column = balance_reservations.c
         # Summed by halves, because a balance may be beyond BIGINT and SQLite's sum then overflows.
         high, low = column.amount // _HALF, column.amount % _HALF
         query = (
-            sa.select(column.token_account, column.landed_slot, sa.func.sum(high), sa.func.sum(low))
+            sa.select(
+                column.token_account, column.delegate, column.landed_slot, sa.func.sum(high), sa.func.sum(low)
+            )
             .where(column.token_account.in_(accounts), unreleased(oldest_slot))
-            .group_by(column.token_account, column.landed_slot)
+            .group_by(column.token_account, column.delegate, column.landed_slot)
         )
-        sums: dict[str, list[tuple[int | None, int]]] = {account: [] for account in accounts}
-        for account, landed_slot, high_sum, low_sum in await connection.execute(query):
-            sums[account].append((landed_slot, int(high_sum) * _HALF + int(low_sum)))
+        sums: Reserved = {}
+        for account, delegate, landed_slot, high_sum, low_sum in await connection.execute(query):
+            _hold(sums, account, delegate, (landed_slot, int(high_sum) * _HALF + int(low_sum)))
         return sums
 
     async def _insert(
@@ -232,6 +238,12 @@ def unreleased(slot: int) -> sa.ColumnElement[bool]:
     return sa.or_(column.state == "live", sa.and_(column.state == "landed", column.landed_slot > slot))
 
 
+def _hold(reserved: Reserved, account: str, delegate: str | None, held: Held) -> None:
+    """Count a reservation against its account and, when a delegate moves it, against the approval too."""
+    for whose in {None, delegate}:
+        reserved.setdefault((account, whose), []).append(held)
+
+
 def spendable(funds: Funds, reservations: Sequence[tuple[int | None, int]]) -> int:
     """Return what a balance read at a slot leaves to spend.
 
@@ -247,7 +259,7 @@ def spendable(funds: Funds, reservations: Sequence[tuple[int | None, int]]) -> i
 
 def _refusal(
     intent: Intent,
-    reserved: Mapping[str, list[tuple[int | None, int]]],
+    reserved: Reserved,
     left_today: dict[str, int],
     left_to_refund: dict[UUID, int],
 ) -> TokenError | None:
@@ -259,17 +271,21 @@ def _refusal(
     )
 
 
-def _admit(
-    intent: Intent, reserved: Mapping[str, list[tuple[int | None, int]]]
-) -> InsufficientBalanceError | None:
-    if intent.funds is None or intent.order.sender is None:
+def _admit(intent: Intent, reserved: Reserved) -> InsufficientBalanceError | DelegationError | None:
+    order, funds = intent.order, intent.funds
+    if funds is None or order.sender is None:
         return None
-    held = reserved[intent.order.sender.token_account]
-    available = spendable(intent.funds, held)
-    amount = intent.order.amount
-    if amount > available:
-        return insufficient(amount, available)
-    held.append((None, amount))
+    account, delegate = order.sender.token_account, order.delegate
+    available = spendable(funds, reserved.get((account, None), ()))
+    if delegate is not None:
+        approved = Funds(funds.delegated_base_units, funds.slot)
+        left = spendable(approved, reserved.get((account, delegate), ()))
+        refusal = refuse_delegate(order, funds, left)
+        if refusal is not None:
+            return refusal
+    if order.amount > available:
+        return insufficient(order.amount, available)
+    _hold(reserved, account, delegate, (None, order.amount))
     return None
 
 
@@ -345,6 +361,7 @@ def _reservation_row(intent: Intent) -> dict[str, Any] | None:
     return {
         "payment_id": intent.order.payment_id,
         "token_account": intent.order.sender.token_account,
+        "delegate": intent.order.delegate,
         "amount": intent.order.amount,
         "state": "live",
         "created_at": intent.order.created_at,

@@ -115,6 +115,15 @@ def _reservations_amount() -> BrokenRows:
     )
 
 
+def _reservations_name_delegates() -> BrokenRows:
+    authority = sa.type_coerce(_payment.instruction["authority"].as_string(), sa.String)
+    return (
+        _broken("balance_reservations", _reservation.payment_id, "names another delegate than its payment")
+        .join_from(balance_reservations, token_transactions, _payment.id == _reservation.payment_id)
+        .where(_OURS, sa.func.coalesce(_reservation.delegate, _payment.from_address) != authority)
+    )
+
+
 def _debits_reserved() -> BrokenRows:
     reserved = sa.select(_reservation.payment_id).where(_reservation.payment_id == _payment.id).exists()
     return _broken("token_transactions", _payment.id, "debits a wallet without a reservation").where(
@@ -215,6 +224,7 @@ SQL_INVARIANTS: Final[Mapping[str, BrokenRows]] = {
     "ended_attempts_have_evidence": _ended_attempts_with_evidence(),
     "reservations_follow_their_payments": _reservations_follow(),
     "reservations_hold_the_amount": _reservations_amount(),
+    "reservations_name_their_delegates": _reservations_name_delegates(),
     "debits_are_reserved": _debits_reserved(),
     "history_is_what_payments_moved": _payments_in_history(),
     "purchases_follow_their_payments": _purchases_follow(),

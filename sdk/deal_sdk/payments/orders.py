@@ -30,6 +30,8 @@ class Party:
     user_id: UUID | None = None
     tier: str | None = None
     operator_name: str | None = None
+    is_verified: bool = False
+    """Whether the user proved to own the address; only then may a delegation charge it for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,22 @@ class Plan:
         return cls(**value)
 
 
+def transfer_plan(sender: Party, recipient: Party, *, authority: str) -> Plan:
+    """Return the plan that moves tokens between two parties.
+
+    Args:
+        sender: whose tokens they are.
+        recipient: who receives them.
+        authority: the sender, or the delegate that it approved.
+
+    Raises:
+        InvalidInputError: when both are the same wallet.
+    """
+    if sender.token_account == recipient.token_account:
+        raise InvalidInputError("sender and recipient are the same wallet", address=sender.address)
+    return Plan("transfer", authority, sender.token_account, recipient.token_account, recipient.address)
+
+
 @dataclass(frozen=True, slots=True)
 class PurchaseLimit:
     """The purchase limit that a caller attaches to a transfer."""
@@ -67,10 +85,12 @@ class PurchaseLimit:
 
 @dataclass(frozen=True, slots=True)
 class Funds:
-    """A balance read from the chain, against which a debit is admitted."""
+    """A balance read from the chain, against which a debit is admitted, with the account's one delegate."""
 
     balance_base_units: int
     slot: int
+    delegate: str | None = None
+    delegated_base_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +110,13 @@ class Order:
     reward_type: str | None = None
     purchase: PurchaseLimit | None = None
     refund_of: UUID | None = None
+
+    @property
+    def delegate(self) -> str | None:
+        """Return who moves the sender's tokens by an approval; None where the owner signs."""
+        if self.sender is None or self.plan.authority == self.sender.address:
+            return None
+        return self.plan.authority
 
 
 def check_idempotency_key(key: str | None) -> str | None:

@@ -32,6 +32,7 @@ class _UserWallets:
     user_id: UUID
     tier: str
     addresses: tuple[str, ...]
+    verified: frozenset[str] = frozenset()
 
 
 _Key: TypeAlias = UUID | str
@@ -89,7 +90,7 @@ class PartyResolver:
         found = await self._lookups.submit(address)
         if found is None:
             return self._party(address)
-        return self._party(address, user_id=found.user_id, tier=found.tier)
+        return self._wallet_of(found, address)
 
     async def close(self) -> None:
         """Finish the lookups under way."""
@@ -106,7 +107,11 @@ class PartyResolver:
             )
         if not found.addresses:
             raise WalletNotFoundError("the user has no active wallet", user_id=str(user_id))
-        return self._party(wallet or found.addresses[0], user_id=user_id, tier=found.tier)
+        return self._wallet_of(found, wallet or found.addresses[0])
+
+    def _wallet_of(self, found: _UserWallets, address: str) -> Party:
+        is_verified = address in found.verified
+        return self._party(address, user_id=found.user_id, tier=found.tier, is_verified=is_verified)
 
     def _party(self, address: str, **details: Any) -> Party:
         token_account = self._token_account_of(Pubkey.from_string(address))
@@ -133,16 +138,17 @@ async def _by_user(connection: AsyncConnection, ids: list[UUID]) -> dict[UUID, _
         return {}
     active = sa.and_(token_wallets.c.user_id == users.c.id, token_wallets.c.status == "active")
     query = (
-        sa.select(users.c.id, users.c.tier, token_wallets.c.address)
+        sa.select(users.c.id, users.c.tier, token_wallets.c.address, token_wallets.c.verified_at)
         .select_from(users.outerjoin(token_wallets, active))
         .where(users.c.id.in_(ids))
         .order_by(users.c.id, token_wallets.c.is_primary.desc(), token_wallets.c.connected_at)
     )
     found: dict[UUID, _UserWallets] = {}
-    for user_id, tier, address in await connection.execute(query):
+    for user_id, tier, address, verified_at in await connection.execute(query):
         known = found.get(user_id, _UserWallets(user_id, tier, ()))
         addresses = known.addresses if address is None else (*known.addresses, address)
-        found[user_id] = _UserWallets(user_id, tier, addresses)
+        verified = known.verified if verified_at is None else known.verified | {address}
+        found[user_id] = _UserWallets(user_id, tier, addresses, verified)
     return found
 
 
@@ -150,13 +156,15 @@ async def _by_address(connection: AsyncConnection, addresses: list[str]) -> dict
     if not addresses:
         return {}
     query = (
-        sa.select(token_wallets.c.address, users.c.id, users.c.tier)
+        sa.select(token_wallets.c.address, users.c.id, users.c.tier, token_wallets.c.verified_at)
         .join(users, users.c.id == token_wallets.c.user_id)
         .where(token_wallets.c.address.in_(addresses), token_wallets.c.status == "active")
     )
     return {
-        address: _UserWallets(user_id, tier, (address,))
-        for address, user_id, tier in await connection.execute(query)
+        address: _UserWallets(
+            user_id, tier, (address,), frozenset() if verified_at is None else frozenset({address})
+        )
+        for address, user_id, tier, verified_at in await connection.execute(query)
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from deal_sdk.errors import TransactionExpiredError, TransactionFailedError
+from deal_sdk.payments.proven_failures import error_of
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
 
@@ -48,14 +48,7 @@ def has_reached(payment: Transaction, wait_for: WaitFor) -> bool:
     Raises:
         TransactionFailedError, TransactionExpiredError: when it provably never gets there.
     """
-    if payment.status == "failed":
-        raise TransactionFailedError(
-            "the payment failed on chain", payment_id=str(payment.id), **(payment.evidence or {})
-        )
-    if payment.status == "expired":
-        raise TransactionExpiredError(
-            "the payment's blockhash expired before it landed",
-            payment_id=str(payment.id),
-            **(payment.evidence or {}),
-        )
+    error = error_of(payment)
+    if error is not None:
+        raise error
     return payment.status == "finalized" or payment.status == wait_for

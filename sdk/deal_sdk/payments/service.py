@@ -8,13 +8,15 @@ from uuid import UUID
 
 from solders.pubkey import Pubkey
 
-from deal_sdk.amounts import Amount, BaseUnits, parse_amount, to_decimal
+from deal_sdk.amounts import Amount, BaseUnits
 from deal_sdk.chain import MintFacts, Rpc
-from deal_sdk.errors import ConfigurationError, InvalidInputError, RefundError
+from deal_sdk.errors import ConfigurationError, RefundError
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
+from deal_sdk.payments.delegated import DelegatedPayments, signature_required_without_approval
 from deal_sdk.payments.delegation import Delegations
-from deal_sdk.payments.orders import Party, Plan, PurchaseLimit
+from deal_sdk.payments.orders import Plan, PurchaseLimit, transfer_plan
 from deal_sdk.payments.parties import PartyReference, PartyResolver
+from deal_sdk.payments.signing import PaymentSigner
 from deal_sdk.records import Transaction, parse_payment_id
 from deal_sdk.settings import WaitFor
 
@@ -50,7 +52,7 @@ class RecordedPayments(Protocol):
         ...
 
 
-class TokenService:
+class TokenService(DelegatedPayments):
     """Moves DEAL between users, addresses and operator wallets, and reads what they hold."""
 
     def __init__(
@@ -61,6 +63,7 @@ class TokenService:
         admission: Admission,
         parties: PartyResolver,
         delegations: Delegations,
+        signer: PaymentSigner,
         prices: ServicePrices,
         balances: DisplayBalances,
         payments: RecordedPayments,
@@ -71,6 +74,7 @@ class TokenService:
         self._admission = admission
         self._parties = parties
         self._delegations = delegations
+        self._signer = signer
         self._prices = prices
         self._balances = balances
         self._payments = payments
@@ -134,7 +138,7 @@ class TokenService:
         async def draft() -> Draft:
             sender = await self._parties.resolve(from_id, wallet=wallet)
             recipient = await self._parties.resolve(to_id)
-            plan = _transfer_plan(sender, recipient, authority=sender.address)
+            plan = transfer_plan(sender, recipient, authority=sender.address)
             return Draft(units, plan, sender, recipient, debits=True, purchase_limit=purchase_limit)
 
         inputs = {
@@ -144,47 +148,6 @@ class TokenService:
             "wallet": wallet,
             "purchase_limit": purchase_limit,
         }
-        options = PaymentOptions(reason, idempotency_key, wait_for)
-        return await self._admission.pay("transfer", inputs, options, draft)
-
-    async def transfer_from(
-        self,
-        spender_id: PartyReference,
-        from_id: PartyReference,
-        to_id: PartyReference,
-        amount: Amount,
-        reason: str | None = None,
-        *,
-        wallet: str | None = None,
-        idempotency_key: str | None = None,
-        wait_for: WaitFor = "confirmed",
-    ) -> Transaction:
-        """Transfer out of a wallet that approved the spender before, without its owner's key.
-
-        Args:
-            spender_id: who was approved; the backend must hold this key.
-            from_id: whose DEAL it is.
-            to_id: who receives it.
-            amount: whole DEAL, within what is left of the approval.
-            reason: up to 1,000 characters.
-            wallet: which of the owner's wallets pays.
-            idempotency_key: the same key again returns the same payment.
-            wait_for: "recorded", "confirmed" or "finalized".
-
-        Raises:
-            DelegationError: when the spender is not the delegate, or its allowance does not cover it.
-        """
-        units = self._units(amount)
-
-        async def draft() -> Draft:
-            spender = await self._parties.resolve(spender_id)
-            sender = await self._parties.resolve(from_id, wallet=wallet)
-            recipient = await self._parties.resolve(to_id)
-            await self._delegations.check(sender, spender, units)
-            plan = _transfer_plan(sender, recipient, authority=spender.address)
-            return Draft(units, plan, sender, recipient, debits=True)
-
-        inputs = {"spender": spender_id, "from": from_id, "to": to_id, "amount": units, "wallet": wallet}
         options = PaymentOptions(reason, idempotency_key, wait_for)
         return await self._admission.pay("transfer", inputs, options, draft)
 
@@ -199,6 +162,9 @@ class TokenService:
     ) -> Transaction:
         """Charge a user what a service costs now, to the treasury.
 
+        A wallet whose key the backend holds signs for itself. From another, the treasury takes the fee as
+        its delegate: the user proved to own it and approved the treasury once.
+
         Args:
             user_id: the user's UUID.
             service_type: "search", "goal", "analysis", "notification" or one with a stored price.
@@ -209,18 +175,23 @@ class TokenService:
         Raises:
             UnknownServiceTypeError: for a service without a price.
             InsufficientBalanceError: says what is required, available and missing.
+            DelegationError: when less is left of the treasury's approval.
+            SignatureRequiredError: when the wallet is not in custody and the treasury is not its delegate;
+                see `prepare_service_fee`.
         """
 
         async def draft() -> Draft:
             fee = await self._prices.get_service_fee(service_type)
             sender = await self._parties.resolve(user_id, wallet=wallet)
             treasury = await self._parties.resolve(TREASURY)
-            plan = _transfer_plan(sender, treasury, authority=sender.address)
+            authority = await self._fee_authority(sender, treasury)
+            plan = transfer_plan(sender, treasury, authority=authority)
             return Draft(fee, plan, sender, treasury, debits=True)
 
         inputs = {"user": user_id, "service_type": service_type, "wallet": wallet}
         options = PaymentOptions(service_type, idempotency_key, wait_for)
-        return await self._admission.pay("service_fee", inputs, options, draft)
+        with signature_required_without_approval():
+            return await self._admission.pay("service_fee", inputs, options, draft)
 
     async def refund(
         self,
@@ -257,7 +228,7 @@ class TokenService:
                 raise RefundError("nobody paid it, so nobody can be paid back", payment_id=str(identity))
             sender = await self._parties.resolve(original.to_address)
             recipient = await self._parties.resolve(original.from_address)
-            plan = _transfer_plan(sender, recipient, authority=sender.address)
+            plan = transfer_plan(sender, recipient, authority=sender.address)
             given = original.amount if units is None else units
             return Draft(given, plan, sender, recipient, debits=True, refund_of=identity)
 
@@ -317,61 +288,7 @@ class TokenService:
         inputs = {"from": from_id, "amount": units, "wallet": wallet}
         return await self._admission.pay("burn", inputs, options, draft)
 
-    async def approve(
-        self,
-        owner_id: PartyReference,
-        delegate_id: PartyReference,
-        amount: Amount,
-        *,
-        wallet: str | None = None,
-        replace: bool = False,
-    ) -> str:
-        """Let a delegate move up to an amount out of the owner's token account.
-
-        A token account has one delegate, so approving another one ends the first.
-
-        Args:
-            owner_id: whose DEAL it is; the backend must hold the key.
-            delegate_id: who may move it.
-            amount: whole DEAL; it replaces what was left of an earlier approval.
-            wallet: which of the owner's wallets.
-            replace: end another delegate's live approval.
-
-        Returns:
-            The signature of the confirmed approval.
-
-        Raises:
-            DelegateInUseError: when another delegate is live and `replace` is False.
-        """
-        owner = await self._parties.resolve(owner_id, wallet=wallet)
-        delegate = await self._parties.resolve(delegate_id)
-        return await self._delegations.approve(owner, delegate, self._units(amount), replace=replace)
-
-    async def revoke(self, owner_id: PartyReference, *, wallet: str | None = None) -> str:
-        """End whatever approval the owner's token account has and return the confirmed signature."""
-        return await self._delegations.revoke(await self._parties.resolve(owner_id, wallet=wallet))
-
-    async def allowance(
-        self, owner_id: PartyReference, delegate_id: PartyReference, *, wallet: str | None = None
-    ) -> Decimal:
-        """Return what a delegate may still move, in whole DEAL; zero for anyone who is not the delegate."""
-        owner = await self._parties.resolve(owner_id, wallet=wallet)
-        delegate = await self._parties.resolve(delegate_id)
-        return self._shown(await self._delegations.allowance(owner, delegate))
-
-    def _units(self, amount: Amount) -> BaseUnits:
-        return parse_amount(amount, decimals=self._mint.decimals)
-
-    def _shown(self, amount_base_units: int) -> Decimal:
-        return to_decimal(amount_base_units, decimals=self._mint.decimals)
-
     def _mint_authority(self) -> str:
         if self._mint.mint_authority is None:
             raise ConfigurationError("the mint has no mint authority; its supply is fixed")
         return str(self._mint.mint_authority)
-
-
-def _transfer_plan(sender: Party, recipient: Party, *, authority: str) -> Plan:
-    if sender.token_account == recipient.token_account:
-        raise InvalidInputError("sender and recipient are the same wallet", address=sender.address)
-    return Plan("transfer", authority, sender.token_account, recipient.token_account, recipient.address)

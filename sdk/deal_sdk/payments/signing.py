@@ -20,7 +20,7 @@ from deal_sdk.chain import (
     instructions,
 )
 from deal_sdk.clock import Clock
-from deal_sdk.errors import FeePayerError, InvalidInputError
+from deal_sdk.errors import FeePayerError, InvalidInputError, SignatureRequiredError
 from deal_sdk.payments.orders import Plan
 
 MAX_KNOWN_ACCOUNTS: Final = 100_000
@@ -70,6 +70,18 @@ class PaymentSigner:
         """
         await self._keystore.signer(plan.authority)
         await self._check_fee_payer()
+
+    async def can_sign(self, address: str) -> bool:
+        """Return whether the backend holds the key of an address.
+
+        Raises:
+            KeystoreError: when the key is here and does not open.
+        """
+        try:
+            await self._keystore.signer(address)
+        except SignatureRequiredError:
+            return False
+        return True
 
     async def sign(self, payment_id: UUID, plan: Plan, amount_base_units: int) -> SignedTransaction:
         """Build and sign a plan with a fresh blockhash.

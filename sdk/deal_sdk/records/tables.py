@@ -230,6 +230,7 @@ balance_reservations = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("landed_slot", sa.BigInteger, comment="Counts against any balance older than this slot."),
     _time("created_at"),
+    _address("delegate", nullable=True, comment="Who moves it by an approval; none when the owner signs."),
     sa.CheckConstraint("amount > 0", name="amount"),
     _one_of("state", RESERVATION_STATES, "state"),
 )

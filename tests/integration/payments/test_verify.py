@@ -419,6 +419,12 @@ async def a_reservation_holds_less(world: World) -> str:
     return named(balance_reservations, world.payments["signed"].id)
 
 
+@breaks("reservations_name_their_delegates")
+async def a_reservation_draws_on_an_approval_that_nobody_gave(world: World) -> str:
+    await world.execute(reservation_update(world, "signed", delegate="somebody"))
+    return named(balance_reservations, world.payments["signed"].id)
+
+
 @breaks("debits_are_reserved")
 async def a_debit_without_a_reservation(world: World) -> str:
     of_payment = balance_reservations.c.payment_id == world.payments["signed"].id

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from deal_sdk.amounts import BaseUnits
 from deal_sdk.chain import SignedTransaction
 from deal_sdk.payments.attempts import AttemptEnd, Change, LiveAttempt
-from deal_sdk.payments.intents import Intent
+from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.payments.orders import Funds, Order, Party, Plan, PurchaseLimit
 from deal_sdk.records import Database

@@ -14,7 +14,8 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import DelegationError, InsufficientBalanceError
 from deal_sdk.payments.approvals import refuse_delegate
 from deal_sdk.payments.attempts import AttemptStore
-from deal_sdk.payments.intents import Intent, IntentStore, Recorded
+from deal_sdk.payments.intent_rows import Intent
+from deal_sdk.payments.intents import IntentStore, Recorded
 from deal_sdk.payments.orders import Funds
 from deal_sdk.records import Database
 from deal_sdk.records.tables import balance_reservations

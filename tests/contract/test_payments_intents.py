@@ -13,7 +13,8 @@ import pytest
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import ConstraintError, IdempotencyConflictError, InsufficientBalanceError
 from deal_sdk.payments.attempts import AttemptStore
-from deal_sdk.payments.intents import Intent, IntentStore, Recorded
+from deal_sdk.payments.intent_rows import Intent
+from deal_sdk.payments.intents import IntentStore, Recorded
 from deal_sdk.payments.orders import Plan
 from deal_sdk.records import Database, UserDirectory
 from deal_sdk.records.tables import (

@@ -16,7 +16,8 @@ from deal_sdk.amounts import BaseUnits
 from deal_sdk.clock import Clock
 from deal_sdk.errors import DatabaseError, Outcome, StoreUnavailableError, TokenError
 from deal_sdk.limits import Decision, Gate, PurchaseRule, RateLimiter, Reservation, Rule
-from deal_sdk.payments.intents import Intent, IntentStore
+from deal_sdk.payments.intent_rows import Intent
+from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.orders import (
     Funds,
     Order,

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from solders.pubkey import Pubkey
 
 from deal_sdk.chain import Rpc
-from deal_sdk.payments.intents import spendable, unreleased
 from deal_sdk.payments.orders import Funds, Plan
 from deal_sdk.payments.parties import PartyResolver
+from deal_sdk.payments.reservations import spendable, unreleased
 from deal_sdk.records import Database, Transaction
 from deal_sdk.records.tables import balance_reservations
 

@@ -8,46 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deal_sdk.amounts import format_amount
 from deal_sdk.batching import Collector
 from deal_sdk.clock import Clock
 from deal_sdk.errors import (
     ConstraintError,
-    DelegationError,
     IdempotencyConflictError,
-    InsufficientBalanceError,
     TokenError,
 )
-from deal_sdk.payments.approvals import refuse_delegate
-from deal_sdk.payments.orders import Funds, Order
+from deal_sdk.payments.intent_rows import COMPANIONS, Intent, transaction_row
+from deal_sdk.payments.orders import Order
 from deal_sdk.payments.rails import SafetyRails, refuse_when_paused, take_daily
 from deal_sdk.payments.refunds import refundable, take_refund
+from deal_sdk.payments.reservations import Reserved, admit, sum_reservations
 from deal_sdk.records import Database, Transaction, row_to_transaction
 from deal_sdk.records.tables import (
-    balance_reservations,
     token_accounts,
-    token_purchases,
-    token_rewards,
     token_transactions,
 )
 
 MAX_INTENTS_PER_TRANSACTION: Final = 256
-_HALF: Final = 2**32
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """An order with the balance that it is admitted against; no funds means that nothing is debited."""
-
-    order: Order
-    funds: Funds | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +45,6 @@ class Recorded:
 
 IntentResult: TypeAlias = Recorded | BaseException
 _Row: TypeAlias = Mapping[Any, Any]
-Held: TypeAlias = tuple[int | None, int]
-"""A reservation: the slot it landed at, None while it is live, and base units."""
-Reserved: TypeAlias = dict[tuple[str, str | None], list[Held]]
-"""Reservations by token account and delegate; under no delegate stand all of the account."""
 
 
 class IntentStore:
@@ -188,26 +169,7 @@ class IntentStore:
         lock = sa.select(token_accounts.c.address).where(token_accounts.c.address.in_(list(senders)))
         await connection.execute(lock.order_by(token_accounts.c.address).with_for_update())
         oldest_slot = min(intent.funds.slot for intent in intents if intent.funds is not None)
-        return await self._sum_reservations(connection, list(senders), oldest_slot)
-
-    @staticmethod
-    async def _sum_reservations(
-        connection: AsyncConnection, accounts: list[str], oldest_slot: int
-    ) -> Reserved:
-        column = balance_reservations.c
-        # Summed by halves, because a balance may be beyond BIGINT and SQLite's sum then overflows.
-        high, low = column.amount // _HALF, column.amount % _HALF
-        query = (
-            sa.select(
-                column.token_account, column.delegate, column.landed_slot, sa.func.sum(high), sa.func.sum(low)
-            )
-            .where(column.token_account.in_(accounts), unreleased(oldest_slot))
-            .group_by(column.token_account, column.delegate, column.landed_slot)
-        )
-        sums: Reserved = {}
-        for account, delegate, landed_slot, high_sum, low_sum in await connection.execute(query):
-            _hold(sums, account, delegate, (landed_slot, int(high_sum) * _HALF + int(low_sum)))
-        return sums
+        return await sum_reservations(connection, list(senders), oldest_slot)
 
     async def _insert(
         self, connection: AsyncConnection, accepted: Sequence[Intent]
@@ -215,7 +177,7 @@ class IntentStore:
         """Insert what was accepted and return the rows that went in, by payment id and by key."""
         if not accepted:
             return {}
-        rows = {intent.order.payment_id: _transaction_row(intent.order) for intent in accepted}
+        rows = {intent.order.payment_id: transaction_row(intent.order) for intent in accepted}
         insert = (
             self._database.insert(token_transactions)
             .on_conflict_do_nothing(index_elements=["idempotency_key"])
@@ -223,38 +185,13 @@ class IntentStore:
         )
         ids = set((await connection.execute(insert, list(rows.values()))).scalars())
         new = [intent for intent in accepted if intent.order.payment_id in ids]
-        for table, row_of in _COMPANIONS:
+        for table, row_of in COMPANIONS:
             companions = [row for intent in new if (row := row_of(intent)) is not None]
             if companions:
                 await connection.execute(table.insert(), companions)
         by_id: dict[UUID | str, _Row] = {payment_id: rows[payment_id] for payment_id in ids}
         by_key = {row["idempotency_key"]: row for row in by_id.values() if row["idempotency_key"]}
         return {**by_id, **by_key}
-
-
-def unreleased(slot: int) -> sa.ColumnElement[bool]:
-    """Select the reservations that count against a balance read at a slot."""
-    column = balance_reservations.c
-    return sa.or_(column.state == "live", sa.and_(column.state == "landed", column.landed_slot > slot))
-
-
-def _hold(reserved: Reserved, account: str, delegate: str | None, held: Held) -> None:
-    """Count a reservation against its account and, when a delegate moves it, against the approval too."""
-    for whose in {None, delegate}:
-        reserved.setdefault((account, whose), []).append(held)
-
-
-def spendable(funds: Funds, reservations: Sequence[tuple[int | None, int]]) -> int:
-    """Return what a balance read at a slot leaves to spend.
-
-    A live reservation always counts; a landed one counts while the balance is older than its slot.
-
-    Args:
-        funds: the balance and the slot it was read at.
-        reservations: pairs of landed slot (None while live) and amount in base units.
-    """
-    held = sum(amount for slot, amount in reservations if slot is None or slot > funds.slot)
-    return funds.balance_base_units - held
 
 
 def _refusal(
@@ -267,35 +204,7 @@ def _refusal(
     return (
         take_refund(left_to_refund, intent.order)
         or take_daily(left_today, intent.order)
-        or _admit(intent, reserved)
-    )
-
-
-def _admit(intent: Intent, reserved: Reserved) -> InsufficientBalanceError | DelegationError | None:
-    order, funds = intent.order, intent.funds
-    if funds is None or order.sender is None:
-        return None
-    account, delegate = order.sender.token_account, order.delegate
-    available = spendable(funds, reserved.get((account, None), ()))
-    if delegate is not None:
-        approved = Funds(funds.delegated_base_units, funds.slot)
-        left = spendable(approved, reserved.get((account, delegate), ()))
-        refusal = refuse_delegate(order, funds, left)
-        if refusal is not None:
-            return refusal
-    if order.amount > available:
-        return insufficient(order.amount, available)
-    _hold(reserved, account, delegate, (None, order.amount))
-    return None
-
-
-def insufficient(required: int, available: int) -> InsufficientBalanceError:
-    """Build the refusal that names what is required, available and missing."""
-    shown = max(available, 0)
-    return InsufficientBalanceError(
-        required=format_amount(required),
-        available=format_amount(shown),
-        deficit=format_amount(required - shown),
+        or admit(intent.order, intent.funds, reserved)
     )
 
 
@@ -327,81 +236,3 @@ def _check_fingerprint(row: _Row, fingerprint: str) -> None:
             idempotency_key=row["idempotency_key"],
             payment_id=str(row["id"]),
         )
-
-
-def _transaction_row(order: Order) -> dict[str, Any]:
-    sender, recipient = order.sender, order.recipient
-    return {
-        "id": order.payment_id,
-        "idempotency_key": order.idempotency_key,
-        "fingerprint": order.fingerprint,
-        "type": order.type,
-        "status": "pending",
-        "from_user_id": sender.user_id if sender else None,
-        "to_user_id": recipient.user_id if recipient else None,
-        "from_address": sender.address if sender else None,
-        "to_address": recipient.address if recipient else None,
-        "amount": order.amount,
-        "reason": order.reason,
-        "instruction": order.plan.to_json(),
-        "refund_of": order.refund_of,
-        "signature": None,
-        "slot": None,
-        "evidence": None,
-        "created_at": order.created_at,
-        "updated_at": order.created_at,
-        "confirmed_at": None,
-        "finalized_at": None,
-    }
-
-
-def _reservation_row(intent: Intent) -> dict[str, Any] | None:
-    if intent.funds is None or intent.order.sender is None:
-        return None
-    return {
-        "payment_id": intent.order.payment_id,
-        "token_account": intent.order.sender.token_account,
-        "delegate": intent.order.delegate,
-        "amount": intent.order.amount,
-        "state": "live",
-        "created_at": intent.order.created_at,
-    }
-
-
-def _reward_row(intent: Intent) -> dict[str, Any] | None:
-    order = intent.order
-    if order.reward_type is None:
-        return None
-    return {
-        "payment_id": order.payment_id,
-        "user_id": order.recipient.user_id if order.recipient else None,
-        "reward_type": order.reward_type,
-        "amount": order.amount,
-        "created_at": order.created_at,
-    }
-
-
-def _purchase_row(intent: Intent) -> dict[str, Any] | None:
-    order = intent.order
-    if order.purchase is None or order.sender is None:
-        return None
-    created: datetime = order.created_at
-    return {
-        "reservation_id": str(order.payment_id),
-        "payment_id": order.payment_id,
-        "user_id": str(order.sender.user_id or order.sender.address),
-        "token_mint": order.purchase.token_mint,
-        "subscription_id": order.purchase.subscription_id,
-        "max_purchases": order.purchase.max_purchases,
-        "amount": order.amount,
-        "state": "reserved",
-        "created_at": created,
-        "updated_at": created,
-    }
-
-
-_COMPANIONS: Final = (
-    (balance_reservations, _reservation_row),
-    (token_rewards, _reward_row),
-    (token_purchases, _purchase_row),
-)

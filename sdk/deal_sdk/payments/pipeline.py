@@ -24,7 +24,8 @@ from deal_sdk.errors import (
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
 from deal_sdk.payments.attempts import AttemptEnd, AttemptStore, Change, LiveAttempt, advanced
-from deal_sdk.payments.intents import Intent, IntentStore
+from deal_sdk.payments.intent_rows import Intent
+from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.lost_commits import LostCommits
 from deal_sdk.payments.orders import Plan
 from deal_sdk.payments.places import Place, Places

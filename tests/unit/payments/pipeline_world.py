@@ -15,7 +15,8 @@ from deal_sdk.errors import TokenError
 from deal_sdk.events import Event, EventBus
 from deal_sdk.metrics import Metrics
 from deal_sdk.payments.attempts import AttemptStore, Change, LiveAttempt, OpenPayment
-from deal_sdk.payments.intents import Intent, IntentStore, Recorded
+from deal_sdk.payments.intent_rows import Intent
+from deal_sdk.payments.intents import IntentStore, Recorded
 from deal_sdk.payments.orders import Plan
 from deal_sdk.payments.pipeline import PaymentObserver, PaymentPipeline, PipelineBounds
 from deal_sdk.records import Database, Transaction

@@ -1,0 +1,98 @@
+"""An intent as rows: the payment itself, and what is recorded together with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from deal_sdk.payments.orders import Funds, Order
+from deal_sdk.records.tables import balance_reservations, token_purchases, token_rewards
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An order with the balance that it is admitted against; no funds means that nothing is debited."""
+
+    order: Order
+    funds: Funds | None
+
+
+def transaction_row(order: Order) -> dict[str, Any]:
+    """Return the row of `token_transactions` with which a payment begins."""
+    sender, recipient = order.sender, order.recipient
+    return {
+        "id": order.payment_id,
+        "idempotency_key": order.idempotency_key,
+        "fingerprint": order.fingerprint,
+        "type": order.type,
+        "status": "pending",
+        "from_user_id": sender.user_id if sender else None,
+        "to_user_id": recipient.user_id if recipient else None,
+        "from_address": sender.address if sender else None,
+        "to_address": recipient.address if recipient else None,
+        "amount": order.amount,
+        "reason": order.reason,
+        "instruction": order.plan.to_json(),
+        "refund_of": order.refund_of,
+        "signature": None,
+        "slot": None,
+        "evidence": None,
+        "created_at": order.created_at,
+        "updated_at": order.created_at,
+        "confirmed_at": None,
+        "finalized_at": None,
+    }
+
+
+def _reservation_row(intent: Intent) -> dict[str, Any] | None:
+    if intent.funds is None or intent.order.sender is None:
+        return None
+    return {
+        "payment_id": intent.order.payment_id,
+        "token_account": intent.order.sender.token_account,
+        "delegate": intent.order.delegate,
+        "amount": intent.order.amount,
+        "state": "live",
+        "created_at": intent.order.created_at,
+    }
+
+
+def _reward_row(intent: Intent) -> dict[str, Any] | None:
+    order = intent.order
+    if order.reward_type is None:
+        return None
+    return {
+        "payment_id": order.payment_id,
+        "user_id": order.recipient.user_id if order.recipient else None,
+        "reward_type": order.reward_type,
+        "amount": order.amount,
+        "created_at": order.created_at,
+    }
+
+
+def _purchase_row(intent: Intent) -> dict[str, Any] | None:
+    order = intent.order
+    if order.purchase is None or order.sender is None:
+        return None
+    created: datetime = order.created_at
+    return {
+        "reservation_id": str(order.payment_id),
+        "payment_id": order.payment_id,
+        "user_id": str(order.sender.user_id or order.sender.address),
+        "token_mint": order.purchase.token_mint,
+        "subscription_id": order.purchase.subscription_id,
+        "max_purchases": order.purchase.max_purchases,
+        "amount": order.amount,
+        "state": "reserved",
+        "created_at": created,
+        "updated_at": created,
+    }
+
+
+COMPANIONS: Final = (
+    (balance_reservations, _reservation_row),
+    (token_rewards, _reward_row),
+    (token_purchases, _purchase_row),
+)
+"""The tables that an intent may have a row in, each with the function that makes it."""

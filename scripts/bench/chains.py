@@ -35,6 +35,11 @@ class Chain(Protocol):
         """Return where it answers."""
         ...
 
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        ...
+
     def start(self) -> None:
         """Start it and return once it answers."""
         ...
@@ -61,6 +66,11 @@ class EmbeddedChain:
             f"ws://{HOST}:{self._port + 1}",
             EMBEDDED_SLOT_SECONDS,
         )
+
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        return self._process.pid
 
     def start(self) -> None:
         """Start it and return once it answers."""
@@ -102,6 +112,11 @@ class ValidatorChain:
         """Return where it answers."""
         server = self._server
         return Endpoint("validator", server.url, server.websocket_url, VALIDATOR_SLOT_SECONDS)
+
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        return self._server.pid
 
     def start(self) -> None:
         """Start it and return once it has produced a block."""

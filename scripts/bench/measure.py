@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -40,6 +42,10 @@ class Round:
     def cpu_milliseconds(self) -> float:
         """Return the process's CPU time per payment, which a busy machine disturbs less than the clock."""
         return self.cpu_seconds / self.payments * 1_000
+
+    def with_detail(self, name: str, value: float) -> Round:
+        """Return the round with one more detail."""
+        return replace(self, details={**self.details, name: value})
 
     @classmethod
     def from_reply(cls, reply: Mapping[str, Any]) -> Round:
@@ -133,6 +139,12 @@ class Report:
     ratios: dict[str, Ratio] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
 
+    def add(self, other: Report) -> None:
+        """Take in what another part of the benchmark found."""
+        self.figures |= other.figures
+        self.ratios |= other.ratios
+        self.tables += other.tables
+
     def to_json(self) -> str:
         """Return the report as one JSON document."""
         document = {
@@ -166,6 +178,16 @@ class Report:
     def below_half(self) -> list[str]:
         """Name the ratios that miss even half of their goal."""
         return [name for name, ratio in self.ratios.items() if not ratio.goal.is_half_met(ratio.value)]
+
+
+def figure_name(*parts: str) -> str:
+    """Join words into a figure's name: letters, digits and underscores alone."""
+    return re.sub(r"[^a-z0-9]+", "_", " ".join(parts).lower()).strip("_")
+
+
+def say(text: str) -> None:
+    """Tell on stderr how far it is."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def machine() -> dict[str, str | int]:

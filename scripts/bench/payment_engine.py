@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ MAX_PURCHASES: Final = 1_000_000
 SETUP_CALLERS: Final = 64
 HISTORY_POLL_SECONDS: Final = 0.02
 HISTORY_SECONDS: Final = 180.0
+STALL_PROBE_SECONDS: Final = 0.01
 PASSPHRASE: Final = "benchmark"
 HISTORY_ROWS_PER_PAYMENT: Final = 2
 """Sender and recipient are both users, so both accounts keep a history."""
@@ -67,14 +69,16 @@ class PaymentEngine:
             for sender in order:
                 await self._pay(sender)
 
-        await asyncio.gather(*(caller() for _ in range(callers)))
-        confirmed_seconds = watch.seconds
-        await self._until_history_rows(rows_before + HISTORY_ROWS_PER_PAYMENT * payments)
+        async with watched_loop() as stalls:
+            await asyncio.gather(*(caller() for _ in range(callers)))
+            confirmed_seconds = watch.seconds
+            await self._until_history_rows(rows_before + HISTORY_ROWS_PER_PAYMENT * payments)
         return {
             "payments": payments,
             "seconds": watch.seconds,
             "cpu_seconds": watch.cpu_seconds,
             "confirmed_seconds": confirmed_seconds,
+            "longest_stall_seconds": max(stalls, default=0.0),
             "resident_bytes": resident_bytes(),
         }
 
@@ -119,6 +123,25 @@ class PaymentEngine:
         query = sa.select(sa.func.count()).select_from(token_balance_history)
         async with self._records.reading() as connection:
             return int((await connection.execute(query)).scalar_one())
+
+
+@asynccontextmanager
+async def watched_loop() -> AsyncIterator[list[float]]:
+    """Note how late the event loop wakes a sleeper while the block runs; work that blocks it shows here."""
+    stalls: list[float] = []
+
+    async def sleeper() -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(STALL_PROBE_SECONDS)
+            stalls.append(time.perf_counter() - began - STALL_PROBE_SECONDS)
+
+    task = asyncio.create_task(sleeper())
+    try:
+        yield stalls
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _spread(items: Sequence[str], action: Any) -> None:

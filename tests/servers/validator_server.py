@@ -36,6 +36,11 @@ class ValidatorServer:
         """Return the WebSocket URL."""
         return f"ws://{LOCAL_ADDRESS}:{self._first_port + 1}"
 
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+        return self._process.pid
+
     def start(self) -> None:
         """Start it and return once it is healthy and has produced a block."""
         first_dynamic = self._first_port + _FIXED_PORTS

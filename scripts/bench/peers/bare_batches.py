@@ -34,7 +34,9 @@ HEADERS: Final = {"Content-Type": "application/json"}
 class BareBatches:
     """The peer's process."""
 
-    async def prepare(self, rpc_url: str, world: Mapping[str, Any], slot_seconds: float) -> dict[str, Any]:
+    async def prepare(
+        self, rpc_url: str, world: Mapping[str, Any], slot_seconds: float, **_: Any
+    ) -> dict[str, Any]:
         """Open the connections."""
         self._url = rpc_url
         self._poll_seconds = slot_seconds / 2

@@ -31,7 +31,9 @@ OPTIONS: Final = TxOpts(skip_preflight=True, skip_confirmation=True, preflight_c
 class SolanaPy:
     """The peer's process."""
 
-    async def prepare(self, rpc_url: str, world: Mapping[str, Any], slot_seconds: float) -> dict[str, Any]:
+    async def prepare(
+        self, rpc_url: str, world: Mapping[str, Any], slot_seconds: float, **_: Any
+    ) -> dict[str, Any]:
         """Open the client."""
         self._client = AsyncClient(rpc_url, Confirmed, timeout=REQUEST_SECONDS)
         self._transfers = Transfers(world, first_amount=FIRST_AMOUNT)

@@ -7,6 +7,7 @@ a transaction and no account that all of them write: the cheapest form there is,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from deal_sdk.chain import (
     open_transport,
 )
 from deal_sdk.clock import SystemClock
+from deal_sdk.errors import ChainError
 from deal_sdk.metrics import Metrics
 
 OWNERS: Final = 256
@@ -128,7 +130,9 @@ async def _land(rpc: Rpc, steps: list[Instruction], payer: KeypairSigner) -> Non
     blockhash = await rpc.get_latest_blockhash("confirmed")
     signed = await build_and_sign(steps, payer=payer, signers=[], blockhash=blockhash)
     for _ in range(int(LANDING_SECONDS / POLL_SECONDS)):
-        await rpc.send_transaction(signed.raw_bytes)
+        # What a node says to a second send of the same bytes is no verdict; its status is.
+        with contextlib.suppress(ChainError):
+            await rpc.send_transaction(signed.raw_bytes)
         await asyncio.sleep(POLL_SECONDS)
         status = (await rpc.get_signature_statuses([signed.signature])).statuses[0]
         if status is not None and status.commitment in ("confirmed", "finalized"):

@@ -84,6 +84,13 @@ class Metrics:
             "rpc_request_duration_seconds", "Duration of a request to an RPC endpoint.", registry=registry
         )
 
+        self.signature_hints = Counter(
+            "signature_hints", "Notifications that a transaction confirmed.", ["endpoint"], registry=registry
+        )
+        self.websocket_connections = Gauge(
+            "websocket_connections", "Live WebSockets by endpoint.", ["endpoint"], registry=registry
+        )
+
     def render(self) -> bytes:
         """Return the registry in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     rpc_url: str = Field(
         EMBEDDED_CHAIN_URL, validation_alias=_alias("DEAL_RPC_URL", "SOLANA_RPC_URL"), repr=False
     )
+    ws_url: str | None = Field(None, repr=False)
     database_url: SecretStr = Field(
         SecretStr(EMBEDDED_DATABASE_URL), validation_alias=_alias("DEAL_DATABASE_URL", "DATABASE_URL")
     )
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     rpc_max_connections: Count = 32
     rebroadcast_interval_seconds: Seconds = 2.0
     status_poll_interval_seconds: Seconds = 0.1
+    max_signature_subscriptions: int = Field(16, ge=0, le=10_000)
     confirm_timeout_seconds: Seconds = 60.0
     max_payment_attempts: Count = 3
     max_payments_in_flight: Count = 4096
@@ -116,6 +118,8 @@ class Settings(BaseSettings):
     def _check_urls(self) -> Settings:
         if not self.rpc_url.startswith(("localnet://", "http://", "https://")):
             raise ValueError("rpc_url must begin with localnet://, http:// or https://")
+        if self.ws_url is not None and not self.ws_url.startswith(("ws://", "wss://")):
+            raise ValueError("ws_url must begin with ws:// or wss://")
         if not self.redis_url.get_secret_value().startswith(
             ("memory://", "redis://", "rediss://", "unix://")
         ):

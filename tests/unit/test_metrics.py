@@ -20,6 +20,8 @@ PROMISED = {
     "watched_wallet_transactions_total": (),
     "rpc_requests_total": ("endpoint", "method", "outcome"),
     "rpc_request_duration_seconds": (),
+    "signature_hints_total": ("endpoint",),
+    "websocket_connections": ("endpoint",),
     "payments_in_flight": (),
     "payments_waiting": (),
     "payment_attempts_total": ("outcome",),

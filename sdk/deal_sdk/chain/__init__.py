@@ -18,6 +18,7 @@ from deal_sdk.chain.confirmer import Confirmer
 from deal_sdk.chain.failures import INSUFFICIENT_FUNDS, OWNER_MISMATCH
 from deal_sdk.chain.following import Following, Verdict
 from deal_sdk.chain.keystore import Keystore
+from deal_sdk.chain.links import LinkSource, links_of
 from deal_sdk.chain.program import anchor_provider, async_client
 from deal_sdk.chain.replies import (
     AccountSnapshot,
@@ -36,6 +37,7 @@ from deal_sdk.chain.replies import (
 from deal_sdk.chain.rpc import Rpc
 from deal_sdk.chain.sender import Sender, SendReport
 from deal_sdk.chain.signers import KeypairSigner, Signer
+from deal_sdk.chain.subscriptions import SignatureHints, SignatureSubscriptions
 from deal_sdk.chain.token import create_deal_mint, ensure_lamports, load_mint, load_token_account
 from deal_sdk.chain.token_state import MintFacts, TokenAccountState
 from deal_sdk.chain.transactions import SignedTransaction, build_and_sign
@@ -57,12 +59,15 @@ __all__ = [
     "Keystore",
     "LandedTransaction",
     "LatestBlockhash",
+    "LinkSource",
     "LocalnetTransport",
     "MintFacts",
     "Rpc",
     "SendReport",
     "Sender",
+    "SignatureHints",
     "SignatureStatus",
+    "SignatureSubscriptions",
     "SignedTransaction",
     "Signer",
     "Simulation",
@@ -81,6 +86,7 @@ __all__ = [
     "create_deal_mint",
     "ensure_lamports",
     "instructions",
+    "links_of",
     "load_mint",
     "load_token_account",
     "open_transport",

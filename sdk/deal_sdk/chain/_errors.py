@@ -56,6 +56,8 @@ def translated_transport_errors(endpoint: str) -> Iterator[None]:
 def _transport_error(error: Exception, endpoint: str) -> ChainError:
     if isinstance(error, asyncio.TimeoutError):
         return RpcTimeoutError(f"no reply from {endpoint} in time", endpoint=endpoint)
+    if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in _HTTP_CLIENT_ERRORS:
+        return RpcRefusedError(f"{endpoint} takes no WebSocket (HTTP {error.status})", rpc_code=error.status)
     if isinstance(error, aiohttp.InvalidURL):
         return RpcUnavailableError("the RPC URL is not a URL", endpoint=endpoint)
     reason = type(error).__name__

@@ -14,10 +14,11 @@ from typing import Any, Final
 from deal_sdk.chain.expiry import prove_expired
 from deal_sdk.chain.following import Following
 from deal_sdk.chain.replies import EpochPosition, StatusReply
-from deal_sdk.chain.rpc import Rpc
+from deal_sdk.chain.rpc import MAX_SIGNATURES_PER_CALL, Rpc
 from deal_sdk.chain.sender import Broadcast, Sender
+from deal_sdk.chain.subscriptions import SignatureHints
 from deal_sdk.chain.transactions import SignedTransaction
-from deal_sdk.clock import Clock
+from deal_sdk.clock import Clock, wait_within
 from deal_sdk.errors import ChainError, RpcRateLimitedError, RpcUnavailableError
 from deal_sdk.metrics import Metrics
 
@@ -27,6 +28,8 @@ DEFAULT_POLL_INTERVAL_SECONDS: Final = 0.1
 DEFAULT_REBROADCAST_INTERVAL_SECONDS: Final = 2.0
 FINALITY_POLL_FACTOR: Final = 5
 """A confirmed transaction is polled this much more rarely: finality takes seconds at the least."""
+HINTED_POLL_FACTOR: Final = 5
+"""So is one whose confirmation an endpoint will tell; the poll is there for a lost notification."""
 HEIGHT_INTERVAL_SECONDS: Final = 1.0
 MAX_BACKOFF_SECONDS: Final = 10.0
 _MAX_BACKOFF_DOUBLINGS: Final = 10
@@ -43,6 +46,7 @@ class Confirmer:
         metrics: Metrics,
         sender: Sender | None = None,
         witnesses: Sequence[Rpc] = (),
+        hints: SignatureHints | None = None,
         poll_interval_seconds: float = DEFAULT_POLL_INTERVAL_SECONDS,
         rebroadcast_interval_seconds: float = DEFAULT_REBROADCAST_INTERVAL_SECONDS,
     ) -> None:
@@ -55,6 +59,7 @@ class Confirmer:
             sender: broadcasts; by default one of its own, which `close` closes.
             witnesses: further endpoints that must also know nothing of a transaction before it counts
                 as expired.
+            hints: tells when a lone transaction is worth a look before its next poll.
             poll_interval_seconds: between two polls of a transaction that is not confirmed yet.
             rebroadcast_interval_seconds: between two broadcasts of a transaction that nobody has seen.
         """
@@ -67,6 +72,12 @@ class Confirmer:
         self._poll_interval_seconds = poll_interval_seconds
         self._rebroadcast_interval_seconds = rebroadcast_interval_seconds
         self._pending: dict[str, Following] = {}
+        self._hints = hints
+        self._hinted: set[str] = set()
+        self._wake: asyncio.Future[None] | None = None
+        self._unconfirmed_count = 0
+        if hints is not None:
+            hints.listen(self._take_hint)
         self._work = asyncio.Event()
         self._sweeper: asyncio.Task[None] | None = None
         self._expiring: asyncio.Task[None] | None = None
@@ -95,6 +106,7 @@ class Confirmer:
         """Stop following, for a transaction that nobody waits for any more; those who wait are cancelled."""
         if self._pending.get(following.signature) is following:
             del self._pending[following.signature]
+            self._drop_hint(following)
         following.close()
 
     async def close(self) -> None:
@@ -117,6 +129,7 @@ class Confirmer:
         following = self._pending.get(signature)
         if following is None:
             following = self._pending[signature] = Following(signature, transaction, now)
+            self._ask_for_hint(signature)
         elif following.transaction is not None or transaction is None:
             return following
         following.transaction = transaction
@@ -125,6 +138,22 @@ class Confirmer:
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="confirmer-sweeper")
         return following
+
+    def _ask_for_hint(self, signature: str) -> None:
+        # A crowd is polled together, 256 in a call; a frame each way for every one would cost more.
+        self._unconfirmed_count += 1
+        if self._hints is not None and self._unconfirmed_count <= self._hints.max_subscriptions:
+            self._hints.want(signature)
+
+    def _drop_hint(self, following: Following) -> None:
+        if self._hints is not None:
+            self._hints.drop(following.signature)
+
+    def _take_hint(self, signature: str) -> None:
+        if signature in self._pending:
+            self._hinted.add(signature)
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_result(None)
 
     async def _sweep_for_ever(self) -> None:
         failures = 0
@@ -152,16 +181,33 @@ class Confirmer:
         return max(min(doubled, MAX_BACKOFF_SECONDS), asked or 0.0)
 
     async def _sleep_until_due(self) -> None:
+        self._unconfirmed_count = sum(f.verdict is None for f in self._pending.values())
         if not self._pending:
             return
         due = min(following.poll_at_seconds for following in self._pending.values())
         # New work waits for the next poll of the others at most, so that one call serves both.
         pause = min(max(due - self._clock.monotonic(), 0.0), self._poll_interval_seconds)
-        await self._clock.sleep(pause)
+        if self._hints is None:
+            await self._clock.sleep(pause)
+        elif not self._hinted:
+            self._wake = asyncio.get_running_loop().create_future()
+            await wait_within(self._clock, self._wake, pause)
+
+    def _due(self, now: float) -> list[Following]:
+        hinted, self._hinted = self._hinted, set()
+        # What is not confirmed goes along in the call that a hint sets off, instead of in one of its own.
+        takes_all = bool(hinted) and self._unconfirmed_count <= MAX_SIGNATURES_PER_CALL
+        return [
+            following
+            for following in self._pending.values()
+            if following.poll_at_seconds <= now
+            or following.signature in hinted
+            or (takes_all and following.verdict is None)
+        ]
 
     async def _sweep(self) -> None:
         now = self._clock.monotonic()
-        due = [following for following in self._pending.values() if following.poll_at_seconds <= now]
+        due = self._due(now)
         if not due:
             return
         reply = await self._rpc.get_signature_statuses([following.signature for following in due])
@@ -173,8 +219,11 @@ class Confirmer:
         self._start_expiring(unseen, now)
 
     def _interval_seconds(self, following: Following) -> float:
-        factor = 1 if following.verdict is None else FINALITY_POLL_FACTOR
-        return self._poll_interval_seconds * factor
+        if following.verdict is not None:
+            return self._poll_interval_seconds * FINALITY_POLL_FACTOR
+        if self._hints is not None and self._hints.covers(following.signature):
+            return self._poll_interval_seconds * HINTED_POLL_FACTOR
+        return self._poll_interval_seconds
 
     def _take_in(self, followings: Sequence[Following], reply: StatusReply) -> list[Following]:
         """Hand each its status and return those of whom the node knows nothing."""
@@ -197,6 +246,8 @@ class Confirmer:
         }
 
     def _finish(self, following: Following) -> None:
+        if following.verdict is not None:
+            self._drop_hint(following)
         if following.is_final and self._pending.pop(following.signature, None) is not None:
             assert following.verdict is not None
             self._metrics.payment_attempts.labels(following.verdict.state).inc()

@@ -86,6 +86,11 @@ class HttpTransport:
         self._closed = False
         self.endpoint = endpoint_label(url)
 
+    @property
+    def url(self) -> str:
+        """Return the URL with whatever secrets it holds, to derive another address from it."""
+        return self._url
+
     def __repr__(self) -> str:
         """Show the endpoint without its secrets."""
         return f"HttpTransport({self.endpoint!r})"

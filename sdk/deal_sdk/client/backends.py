@@ -14,9 +14,11 @@ from deal_sdk.chain import (
     Keystore,
     MintFacts,
     Rpc,
+    SignatureSubscriptions,
     Transport,
     create_deal_mint,
     ensure_lamports,
+    links_of,
     load_mint,
     open_transport,
     parse_address,
@@ -91,6 +93,30 @@ async def open_backends(
     )
     stack.push_async_callback(store.close)
     return Backends(rpc, database, store, _keystore(settings, database, clock))
+
+
+def open_subscriptions(
+    stack: AsyncExitStack, rpc: Rpc, settings: Settings, clock: Clock, metrics: Metrics
+) -> SignatureSubscriptions:
+    """Subscribe where the endpoint has a WebSocket, in the background; the stack ends it.
+
+    Args:
+        stack: closes the connection.
+        rpc: the endpoint.
+        settings: name its WebSocket, where it is not at the usual port, and bound the subscriptions.
+        clock: spaces pings and reconnections.
+        metrics: counts the hints.
+    """
+    source = links_of(rpc.transport, settings.ws_url)
+    subscriptions = SignatureSubscriptions(
+        [] if source is None else [source],
+        clock=clock,
+        metrics=metrics,
+        max_subscriptions=settings.max_signature_subscriptions,
+    )
+    stack.push_async_callback(subscriptions.close)
+    subscriptions.start()
+    return subscriptions
 
 
 async def open_mint(backends: Backends, settings: Settings, *, create_mint: bool | None) -> MintFacts:

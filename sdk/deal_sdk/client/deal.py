@@ -21,7 +21,14 @@ from deal_sdk.chain import (
     associated_token_address,
     parse_address,
 )
-from deal_sdk.client.backends import GivenBackends, open_backends, open_mint, operator_wallets, rail_bounds
+from deal_sdk.client.backends import (
+    GivenBackends,
+    open_backends,
+    open_mint,
+    open_subscriptions,
+    operator_wallets,
+    rail_bounds,
+)
 from deal_sdk.client.opening import DealOpening
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
@@ -229,10 +236,12 @@ class Deal:
         self._stack.push_async_callback(self._parties.close)
         blockhashes = BlockhashSource(self.rpc, clock=self.clock)
         self._stack.push_async_callback(blockhashes.close)
+        hints = open_subscriptions(self._stack, self.rpc, settings, self.clock, self.metrics)
         confirmer = Confirmer(
             self.rpc,
             clock=self.clock,
             metrics=self.metrics,
+            hints=hints,
             poll_interval_seconds=settings.status_poll_interval_seconds,
             rebroadcast_interval_seconds=settings.rebroadcast_interval_seconds,
         )

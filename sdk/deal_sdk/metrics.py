@@ -46,6 +46,12 @@ class Metrics:
         self.payment_attempts = Counter(
             "payment_attempts", "Signed transactions by their outcome.", ["outcome"], registry=registry
         )
+        self.fee_payer_lamports = Gauge(
+            "fee_payer_lamports", "Lamports of the fee payer when last looked at.", registry=registry
+        )
+        self.fee_payer_payments_left = Gauge(
+            "fee_payer_payments_left", "About how many payments those lamports last for.", registry=registry
+        )
         self.watched_wallet_transactions = Counter(
             "watched_wallet_transactions", "Transactions counted for watched wallets.", registry=registry
         )

@@ -25,6 +25,8 @@ StorePolicy = Literal["allow", "refuse"]
 
 Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Percent = Annotated[int, Field(ge=1, le=100)]
+Lamports = Annotated[int, Field(ge=0, le=10**18)]
 
 
 def _alias(*names: str) -> Any:
@@ -90,6 +92,14 @@ class Settings(BaseSettings):
     max_daily_amount_per_wallet: str | None = None
     allowed_destinations: tuple[str, ...] = ()
     alarm_payments_per_minute: Count | None = None
+    fee_payer: str | None = None
+    fee_payer_low_lamports: Lamports = 50_000_000
+    fee_payer_poll_interval_seconds: Seconds = 10.0
+    compute_unit_margin_percent: Annotated[int, Field(ge=0, le=1_000)] = 15
+    priority_fee_micro_lamports: Lamports | None = None
+    priority_fee_percentile: Percent = 75
+    max_priority_fee_micro_lamports: Lamports = 1_000_000
+    max_priority_fee_lamports: Lamports = 100_000
     history_poll_interval_seconds: Seconds = 0.5
     history_backfill_signatures: Count = 10_000
 

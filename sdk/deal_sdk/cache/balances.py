@@ -14,10 +14,10 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 from deal_sdk.amounts import DEAL_DECIMALS, MAX_U64, Amount, parse_amount, to_decimal
-from deal_sdk.cache.flights import Flights
 from deal_sdk.cache.manager import DEFAULT_PREFIX, DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
 from deal_sdk.clock import Clock
 from deal_sdk.errors import InvalidInputError, StoreUnavailableError
+from deal_sdk.flights import Flights
 from deal_sdk.limits.outages import OutageLog
 from deal_sdk.limits.rules import UserKey, check_id, encode
 from deal_sdk.limits.scripts import load_script

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from deal_sdk.cache.flights import Flights
 from deal_sdk.clock import Clock
 from deal_sdk.errors import InvalidInputError, StoreUnavailableError
+from deal_sdk.flights import Flights
 from deal_sdk.limits.outages import OutageLog
 from deal_sdk.limits.rules import check_id, encode
 from deal_sdk.limits.scripts import load_script

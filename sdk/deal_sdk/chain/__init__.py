@@ -14,11 +14,13 @@ from deal_sdk.chain.addresses import (
     token_program_id,
 )
 from deal_sdk.chain.blockhashes import BlockhashSource
+from deal_sdk.chain.compute import ComputeUnits, TransactionShape, exceeded_compute
 from deal_sdk.chain.confirmer import Confirmer
 from deal_sdk.chain.failures import INSUFFICIENT_FUNDS, OWNER_MISMATCH
 from deal_sdk.chain.following import Following, Verdict
 from deal_sdk.chain.keystore import Keystore
 from deal_sdk.chain.links import LinkSource, links_of
+from deal_sdk.chain.priority_fees import PriorityFeePolicy, PriorityFees, priority_fee_lamports
 from deal_sdk.chain.program import anchor_provider, async_client
 from deal_sdk.chain.replies import (
     AccountSnapshot,
@@ -39,8 +41,8 @@ from deal_sdk.chain.sender import Sender, SendReport
 from deal_sdk.chain.signers import KeypairSigner, Signer
 from deal_sdk.chain.subscriptions import SignatureHints, SignatureSubscriptions
 from deal_sdk.chain.token import create_deal_mint, ensure_lamports, load_mint, load_token_account
-from deal_sdk.chain.token_state import MintFacts, TokenAccountState
-from deal_sdk.chain.transactions import SignedTransaction, build_and_sign
+from deal_sdk.chain.token_state import MintFacts, TokenAccountState, token_account_size_bytes
+from deal_sdk.chain.transactions import SignedTransaction, build_and_sign, unsigned_transaction
 from deal_sdk.chain.transport import HttpTransport, LocalnetTransport, Transport, open_transport
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "AccountSnapshot",
     "AddressSignature",
     "BlockhashSource",
+    "ComputeUnits",
     "Confirmer",
     "EpochPosition",
     "Following",
@@ -62,6 +65,8 @@ __all__ = [
     "LinkSource",
     "LocalnetTransport",
     "MintFacts",
+    "PriorityFeePolicy",
+    "PriorityFees",
     "Rpc",
     "SendReport",
     "Sender",
@@ -77,6 +82,7 @@ __all__ = [
     "TokenBalance",
     "TokenHolding",
     "TokenSupply",
+    "TransactionShape",
     "Transport",
     "Verdict",
     "anchor_provider",
@@ -85,11 +91,15 @@ __all__ = [
     "build_and_sign",
     "create_deal_mint",
     "ensure_lamports",
+    "exceeded_compute",
     "instructions",
     "links_of",
     "load_mint",
     "load_token_account",
     "open_transport",
     "parse_address",
+    "priority_fee_lamports",
+    "token_account_size_bytes",
     "token_program_id",
+    "unsigned_transaction",
 ]

@@ -96,6 +96,11 @@ def create_associated_account(
     return Instruction(ASSOCIATED_TOKEN_PROGRAM, bytes([_ASSOCIATED_CREATE_IDEMPOTENT]), accounts)
 
 
+def creates_associated_account(instruction: Instruction) -> bool:
+    """Return whether an instruction creates somebody's token account, for which the payer pays rent."""
+    return instruction.program_id == ASSOCIATED_TOKEN_PROGRAM
+
+
 def initialize_mint(
     *,
     mint: Pubkey,

@@ -61,6 +61,7 @@ UNSUPPORTED_EXTENSIONS: Final = frozenset({1, 4, 9, 10, 14, 16, 24, 25})
 """Under these an amount sent is not the amount received, or is not the amount that is shown."""
 _MEMO_TRANSFER: Final = 8
 _TOKEN_METADATA: Final = 19
+_PAUSABLE: Final = 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,15 @@ def decode_mint(account: AccountSnapshot) -> MintFacts:
         symbol=symbol,
         slot=account.slot,
     )
+
+
+def token_account_size_bytes(mint: MintFacts) -> int:
+    """Return the size of a mint's associated token accounts, by which their rent goes."""
+    if mint.program_id != TOKEN_2022_PROGRAM:
+        return TOKEN_ACCOUNT_SIZE_BYTES
+    # Associated accounts of Token-2022 have an immutable owner; a pausable mint adds a mark of its own.
+    marks = 1 + (EXTENSION_NAMES[_PAUSABLE] in mint.extensions)
+    return EXTENDED_BASE_SIZE_BYTES + marks * EXTENSION_HEADER_BYTES
 
 
 def decode_token_account(account: AccountSnapshot) -> TokenAccountState:

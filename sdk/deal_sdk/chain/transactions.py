@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from solders.address_lookup_table_account import AddressLookupTableAccount
+from solders.hash import Hash
 from solders.instruction import Instruction
 from solders.message import MessageV0, to_bytes_versioned
+from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from deal_sdk.chain.replies import LatestBlockhash
@@ -57,7 +59,7 @@ async def build_and_sign(
         InvalidInputError: when the transaction is over 1,232 bytes or cannot be compiled; split it.
         SignatureRequiredError: naming the addresses that nobody here can sign for.
     """
-    message = _compile(instructions, payer, blockhash, lookup_tables)
+    message = _compile(instructions, payer.address, blockhash.blockhash, lookup_tables)
     message_bytes = to_bytes_versioned(message)
     required = message.account_keys[: message.header.num_required_signatures]
     size_bytes = 1 + _SIGNATURE_BYTES * len(required) + len(message_bytes)
@@ -80,18 +82,32 @@ async def build_and_sign(
     )
 
 
+def unsigned_transaction(
+    instructions: Sequence[Instruction],
+    payer: Pubkey,
+    *,
+    lookup_tables: Sequence[AddressLookupTableAccount] = (),
+) -> bytes:
+    """Compile a transaction with empty signatures and no blockhash, which a node can simulate and never land.
+
+    Raises:
+        InvalidInputError: when it cannot be compiled.
+    """
+    message = _compile(instructions, payer, Hash.default(), lookup_tables)
+    empty = [Signature.default()] * message.header.num_required_signatures
+    return _assemble(empty, to_bytes_versioned(message))
+
+
 def _compile(
     instructions: Sequence[Instruction],
-    payer: Signer,
-    blockhash: LatestBlockhash,
+    payer: Pubkey,
+    blockhash: Hash,
     lookup_tables: Sequence[AddressLookupTableAccount],
 ) -> MessageV0:
     if not instructions:
         raise InvalidInputError("a transaction needs at least one instruction")
     try:
-        return MessageV0.try_compile(
-            payer.address, list(instructions), list(lookup_tables), blockhash.blockhash
-        )
+        return MessageV0.try_compile(payer, list(instructions), list(lookup_tables), blockhash)
     except Exception as error:  # solders' CompileError has no common base but Exception
         raise InvalidInputError(f"the transaction cannot be compiled: {type(error).__name__}") from error
 

@@ -29,6 +29,7 @@ from deal_sdk.client.backends import (
     operator_wallets,
     rail_bounds,
 )
+from deal_sdk.client.fees import open_fees
 from deal_sdk.client.opening import DealOpening
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
@@ -36,7 +37,6 @@ from deal_sdk.events import EventBus
 from deal_sdk.limits import Gate, KeySpace, PurchaseRecords, RateLimiter, TokenPurchaseTracker
 from deal_sdk.metrics import Metrics
 from deal_sdk.payments import (
-    TREASURY,
     Admission,
     AttemptStore,
     BalanceInvalidation,
@@ -229,7 +229,6 @@ class Deal:
     async def _open_payments(self) -> None:
         settings = self.settings
         operators = await operator_wallets(self.keystore)
-        fee_payer = parse_address(operators[TREASURY])
         self._parties = PartyResolver(
             self._database, operators=operators, token_account_of=self.token_account_of
         )
@@ -246,13 +245,22 @@ class Deal:
             rebroadcast_interval_seconds=settings.rebroadcast_interval_seconds,
         )
         self._stack.push_async_callback(confirmer.close)
+        self._fees = open_fees(
+            self._stack,
+            rpc=self.rpc,
+            mint=self.mint,
+            operators=operators,
+            settings=settings,
+            clock=self.clock,
+            events=self.events,
+            metrics=self.metrics,
+        )
         signer = PaymentSigner(
             mint=self.mint,
             rpc=self.rpc,
             keystore=self.keystore,
             blockhashes=blockhashes,
-            fee_payer=fee_payer,
-            clock=self.clock,
+            fees=self._fees,
         )
         self._open_records()
         self._open_balances()
@@ -318,6 +326,7 @@ class Deal:
                 BalanceInvalidation(self._balance_reads, self.balances),
                 self._mark_history,
             ),
+            on_attempt_end=self._fees.learn,
         )
         self._stack.push_async_callback(self._pipeline.close)
         self._reconciler = Reconciler(

@@ -9,6 +9,8 @@ from deal_sdk.payments.admission import Admission, LimitSettlement
 from deal_sdk.payments.attempts import AttemptStore
 from deal_sdk.payments.balances import BalanceInvalidation, BalanceReads
 from deal_sdk.payments.delegation import Delegations
+from deal_sdk.payments.fee_payer import FeePayer, FeePayerBounds
+from deal_sdk.payments.fees import TransactionFees
 from deal_sdk.payments.history_sync import HistorySync, SyncReport
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.orders import Funds, Party, Plan, PurchaseLimit
@@ -32,6 +34,8 @@ __all__ = [
     "BalanceReads",
     "CheckResult",
     "Delegations",
+    "FeePayer",
+    "FeePayerBounds",
     "Funds",
     "HistorySync",
     "IntentStore",
@@ -53,6 +57,7 @@ __all__ = [
     "StoredPolicies",
     "SyncReport",
     "TokenService",
+    "TransactionFees",
     "TransactionMonitor",
     "Verifier",
     "VerifyReport",

@@ -43,6 +43,8 @@ RECORDED_POLL_SECONDS: Final = 0.5
 
 PaymentObserver = Callable[[Transaction], Awaitable[None]]
 """Called after a change of a payment's status was committed; what it raises is logged."""
+AttemptEndObserver = Callable[[SignedTransaction, Verdict], None]
+"""Told how each signed transaction ended, whatever that means for its payment."""
 
 
 class Following(Protocol):
@@ -92,6 +94,7 @@ class PaymentPipeline:
         metrics: Metrics,
         bounds: PipelineBounds,
         observers: Sequence[PaymentObserver] = (),
+        on_attempt_end: AttemptEndObserver | None = None,
     ) -> None:
         """Wire the parts; nothing runs before the first `submit` or `resume`."""
         self._intents = intents
@@ -103,6 +106,7 @@ class PaymentPipeline:
         self._metrics = metrics
         self._max_attempts = bounds.max_attempts
         self._observers = observers
+        self._on_attempt_end = on_attempt_end
         self._places = Places(bounds.max_in_flight, metrics=metrics)
         self._lost = LostCommits(self._take_up_lost, clock=clock)
         self._progress: dict[UUID, Progress] = {}
@@ -294,6 +298,8 @@ class PaymentPipeline:
     async def _end_attempt(
         self, progress: Progress, plan: Plan, attempt: LiveAttempt, verdict: Verdict
     ) -> None:
+        if self._on_attempt_end is not None:
+            self._on_attempt_end(attempt.transaction, verdict)
         end: AttemptEnd
         if verdict.state == "expired":
             end = "expired" if attempt.number >= self._max_attempts else "attempt_expired"

@@ -19,14 +19,11 @@ from deal_sdk.chain import (
     build_and_sign,
     instructions,
 )
-from deal_sdk.clock import Clock
 from deal_sdk.errors import FeePayerError, InvalidInputError, SignatureRequiredError
+from deal_sdk.payments.fees import TransactionFees
 from deal_sdk.payments.orders import Plan
 
 MAX_KNOWN_ACCOUNTS: Final = 100_000
-FEE_CHECK_INTERVAL_SECONDS: Final = 10.0
-MIN_FEE_PAYER_LAMPORTS: Final = 5_000_000
-"""About two token accounts' rent and some hundred fees; below it the next payment may not land."""
 
 
 def payment_memo(payment_id: UUID) -> str:
@@ -39,7 +36,7 @@ def payment_memo(payment_id: UUID) -> str:
 
 
 class PaymentSigner:
-    """Builds and signs plans for one mint, with one fee payer."""
+    """Builds and signs plans for one mint; one fee payer pays for all of them."""
 
     def __init__(
         self,
@@ -48,28 +45,30 @@ class PaymentSigner:
         rpc: Rpc,
         keystore: Keystore,
         blockhashes: BlockhashSource,
-        fee_payer: Pubkey,
-        clock: Clock,
+        fees: TransactionFees,
     ) -> None:
         """Wire the parts; nothing is read before the first use."""
         self._mint = mint
         self._rpc = rpc
         self._keystore = keystore
         self._blockhashes = blockhashes
-        self._fee_payer = fee_payer
-        self._clock = clock
+        self._fees = fees
         self._known_accounts: set[Pubkey] = set()
-        self._fees_checked_at_seconds: float | None = None
 
     async def check(self, plan: Plan) -> None:
         """Make sure, before anything is recorded, that the plan can be signed and its fee be paid.
 
         Raises:
-            SignatureRequiredError: when the backend holds no key for the authority.
-            FeePayerError: when the fee payer's lamports run out.
+            SignatureRequiredError: when the backend holds no key for the authority or the fee payer.
+            FeePayerError: when the fee payer's lamports do not suffice.
         """
         await self._keystore.signer(plan.authority)
-        await self._check_fee_payer()
+        await self._keystore.signer(str(self._fees.payer))
+        try:
+            await self._fees.require(new_accounts=0 if self._exists(plan) else 1)
+        except FeePayerError:
+            # Whether the account must be created is worth a look only when the rent is the question.
+            await self._fees.require(new_accounts=len(await self._account_creation(plan)))
 
     async def can_sign(self, address: str) -> bool:
         """Return whether the backend holds the key of an address.
@@ -99,11 +98,20 @@ class PaymentSigner:
         return await self.sign_instructions(built, Pubkey.from_string(plan.authority))
 
     async def sign_instructions(self, built: Sequence[Instruction], authority: Pubkey) -> SignedTransaction:
-        """Sign instructions as one transaction of the fee payer and an authority."""
-        payer: Signer = await self._keystore.signer(str(self._fee_payer))
+        """Sign instructions, their compute budget before them, for the fee payer and an authority.
+
+        Raises:
+            FeePayerError: when the fee payer cannot pay for it; nothing was signed.
+        """
+        payer: Signer = await self._keystore.signer(str(self._fees.payer))
         signer = await self._keystore.signer(str(authority))
+        priced = await self._fees.price(built)
+        await self._fees.take(priced)
         blockhash = await self._blockhashes.get()
-        return await build_and_sign(built, payer=payer, signers=[signer], blockhash=blockhash)
+        return await build_and_sign(priced.instructions, payer=payer, signers=[signer], blockhash=blockhash)
+
+    def _exists(self, plan: Plan) -> bool:
+        return plan.destination is None or Pubkey.from_string(plan.destination) in self._known_accounts
 
     async def _account_creation(self, plan: Plan) -> list[Instruction]:
         """Create the recipient's token account where it is missing; harmless when it appears meanwhile."""
@@ -120,7 +128,7 @@ class PaymentSigner:
         owner = Pubkey.from_string(plan.destination_owner)
         return [
             instructions.create_associated_account(
-                payer=self._fee_payer,
+                payer=self._fees.payer,
                 owner=owner,
                 mint=self._mint.address,
                 program_id=self._mint.program_id,
@@ -157,24 +165,6 @@ class PaymentSigner:
             decimals=decimals,
             program_id=program_id,
         )
-
-    async def _check_fee_payer(self) -> None:
-        now = self._clock.monotonic()
-        if (
-            self._fees_checked_at_seconds is not None
-            and now - self._fees_checked_at_seconds < FEE_CHECK_INTERVAL_SECONDS
-        ):
-            return
-        lamports = await self._rpc.get_balance(self._fee_payer)
-        if lamports < MIN_FEE_PAYER_LAMPORTS:
-            raise FeePayerError(
-                f"the fee payer {self._fee_payer} holds {lamports} lamports; "
-                f"send it at least {MIN_FEE_PAYER_LAMPORTS}",
-                address=str(self._fee_payer),
-                lamports=lamports,
-                required_lamports=MIN_FEE_PAYER_LAMPORTS,
-            )
-        self._fees_checked_at_seconds = now
 
 
 def _account(address: str | None) -> Pubkey:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from deal_sdk.cache.flights import Flights
+from deal_sdk.flights import Flights
 
 
 class Load:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -14,15 +14,24 @@ class Flights(Generic[Value]):
 
     def __init__(self) -> None:
         """Start with nothing under way."""
-        self._by_key: dict[str, asyncio.Task[Value]] = {}
+        self._by_key: dict[Hashable, asyncio.Task[Value]] = {}
         self._tasks: set[asyncio.Task[Value]] = set()
 
-    async def join(self, key: str, load: Callable[[], Awaitable[Value]]) -> Value:
+    async def join(self, key: Hashable, load: Callable[[], Awaitable[Value]]) -> Value:
         """Return the result of the load under way for a key, or begin one.
 
         Args:
             key: what is loaded.
             load: called only when none is under way; what it raises reaches everyone who waits.
+        """
+        return await asyncio.shield(self.start(key, load))
+
+    def start(self, key: Hashable, load: Callable[[], Awaitable[Value]]) -> asyncio.Task[Value]:
+        """Begin a load unless one is under way, and return its task without waiting for it.
+
+        Args:
+            key: what is loaded.
+            load: as for `join`.
         """
         task = self._by_key.get(key)
         if task is None:
@@ -30,9 +39,9 @@ class Flights(Generic[Value]):
             self._by_key[key] = task
             self._tasks.add(task)
             task.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(task)
+        return task
 
-    def leave(self, key: str) -> None:
+    def leave(self, key: Hashable) -> None:
         """Let the next caller begin a load of its own, because the one under way may return an old value."""
         self._by_key.pop(key, None)
 
@@ -42,7 +51,7 @@ class Flights(Generic[Value]):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _landed(self, key: str, task: asyncio.Task[Value]) -> None:
+    def _landed(self, key: Hashable, task: asyncio.Task[Value]) -> None:
         self._tasks.discard(task)
         if self._by_key.get(key) is task:
             del self._by_key[key]

@@ -25,6 +25,7 @@ class Metrics:
         self._register_stores()
         self._register_credits()
         self._register_rpc()
+        self._register_webhooks()
 
     def _register_payments(self) -> None:
         registry = self.registry
@@ -95,6 +96,14 @@ class Metrics:
         )
         self.websocket_connections = Gauge(
             "websocket_connections", "Live WebSockets by endpoint.", ["endpoint"], registry=registry
+        )
+
+    def _register_webhooks(self) -> None:
+        self.webhook_deliveries = Counter(
+            "webhook_deliveries",
+            "Tries of webhook deliveries by outcome: delivered, failed or dead.",
+            ["outcome"],
+            registry=self.registry,
         )
 
     def render(self) -> bytes:

@@ -122,6 +122,17 @@ class Settings(BaseSettings):
         validation_alias=_alias("DEAL_MAX_TRANSACTIONS_PER_WALLET", "MAX_TRANSACTIONS_PER_WALLET"),
     )
 
+    webhook_secret: SecretStr | None = None
+    webhook_delivery: bool = True
+    webhook_timeout_seconds: Seconds = 10.0
+    webhook_max_attempts: Count = 16
+    webhook_first_retry_seconds: Seconds = 5.0
+    webhook_max_in_flight: Count = 16
+    webhook_poll_interval_seconds: Seconds = 1.0
+    webhook_max_age_seconds: Seconds = 3 * 86_400.0
+    webhook_retention_seconds: Seconds = 30 * 86_400.0
+    webhook_allow_private_networks: bool = False
+
     metrics_balances_by_user: bool = False
 
     @model_validator(mode="after")

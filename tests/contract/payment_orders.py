@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from deal_sdk.amounts import BaseUnits
 from deal_sdk.chain import SignedTransaction
-from deal_sdk.payments.attempts import AttemptEnd, Change, LiveAttempt
+from deal_sdk.payments.attempts import LiveAttempt
+from deal_sdk.payments.changes import AttemptEnd, Change
 from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.payments.orders import Funds, Order, Party, Plan, PurchaseLimit

@@ -13,7 +13,8 @@ import pytest
 
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import PaymentNotFoundError
-from deal_sdk.payments.attempts import AttemptEnd, AttemptStore, Change, advanced
+from deal_sdk.payments.attempts import AttemptStore
+from deal_sdk.payments.changes import AttemptEnd, Change, advanced
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.records import Database, UserDirectory
 from deal_sdk.records.tables import (

@@ -14,7 +14,7 @@ LINES: Final = (
     ("metrics", "events", "batching", "flights"),
     ("records",),
     ("limits", "chain"),
-    ("cache",),
+    ("cache", "webhooks"),
     ("accounting", "wallets"),
     ("payments",),
     ("monitor",),

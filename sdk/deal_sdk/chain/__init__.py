@@ -6,6 +6,7 @@ never records anything but keys: payments commit a signed transaction before thi
 """
 
 from deal_sdk.chain import instructions
+from deal_sdk.chain._errors import parse_retry_after
 from deal_sdk.chain.addresses import (
     CLASSIC_TOKEN_PROGRAM,
     TOKEN_2022_PROGRAM,
@@ -18,7 +19,7 @@ from deal_sdk.chain.compute import ComputeUnits, TransactionShape, exceeded_comp
 from deal_sdk.chain.confirmer import Confirmer
 from deal_sdk.chain.failures import INSUFFICIENT_FUNDS, OWNER_MISMATCH
 from deal_sdk.chain.following import Following, Verdict
-from deal_sdk.chain.keystore import Keystore
+from deal_sdk.chain.keystore import Keystore, SealedSecret
 from deal_sdk.chain.links import LinkSource, links_of
 from deal_sdk.chain.priority_fees import PriorityFeePolicy, PriorityFees, priority_fee_lamports
 from deal_sdk.chain.program import anchor_provider, async_client
@@ -68,6 +69,7 @@ __all__ = [
     "PriorityFeePolicy",
     "PriorityFees",
     "Rpc",
+    "SealedSecret",
     "SendReport",
     "Sender",
     "SignatureHints",
@@ -98,6 +100,7 @@ __all__ = [
     "load_token_account",
     "open_transport",
     "parse_address",
+    "parse_retry_after",
     "priority_fee_lamports",
     "token_account_size_bytes",
     "token_program_id",

@@ -53,6 +53,16 @@ class _SealedKey:
     ciphertext: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """A secret of another area's, encrypted; its rows are that area's own."""
+
+    kdf_salt: bytes
+    kdf_cost: int
+    nonce: bytes
+    ciphertext: bytes
+
+
 class Keystore:
     """Creates, keeps and unlocks the keys of custodial and operator wallets."""
 
@@ -175,6 +185,35 @@ class Keystore:
         async with self._database.reading() as connection:
             return {row.name: row.address for row in await connection.execute(query)}
 
+    async def seal(self, secret: bytes, purpose: str) -> SealedSecret:
+        """Encrypt a secret of another area's under the passphrase that the keys have.
+
+        Args:
+            secret: what to encrypt.
+            purpose: bound to it, so that it opens for this use alone.
+
+        Raises:
+            KeystoreError: without a passphrase, or with one that does not open this database's keys.
+        """
+        salt, cost = await self._derivation()
+        nonce = os.urandom(_NONCE_BYTES)
+        key = await self._derived_key(salt, cost)
+        return SealedSecret(salt, cost, nonce, AESGCM(key).encrypt(nonce, secret, _purpose_bound(purpose)))
+
+    async def unseal(self, sealed: SealedSecret, purpose: str) -> bytes:
+        """Return a secret that `seal` encrypted for the same purpose.
+
+        Raises:
+            KeystoreError: when it does not open.
+        """
+        key = await self._derived_key(sealed.kdf_salt, sealed.kdf_cost)
+        try:
+            return AESGCM(key).decrypt(sealed.nonce, sealed.ciphertext, _purpose_bound(purpose))
+        except (InvalidTag, ValueError):
+            raise KeystoreError(
+                f"a secret for {purpose} does not open: another passphrase, or an altered row"
+            ) from None
+
     def lock(self) -> None:
         """Forget every unlocked signer and derived key; the next use derives anew."""
         self._unlocked.clear()
@@ -273,6 +312,10 @@ def _sealed(row: sa.Row[Any]) -> _SealedKey:
 
 def _bound(address: str, name: str | None) -> bytes:
     return f"deal_sdk keystore 1\0{address}\0{'' if name is None else name}".encode()
+
+
+def _purpose_bound(purpose: str) -> bytes:
+    return f"deal_sdk secret 1\0{purpose}".encode()
 
 
 def _derive(secret: bytes, salt: bytes, cost: int) -> bytes:

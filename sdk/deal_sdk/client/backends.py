@@ -30,6 +30,7 @@ from deal_sdk.metrics import Metrics
 from deal_sdk.payments import REWARD_WALLET, TREASURY, RailBounds
 from deal_sdk.records import Database, bind_chain, get_meta
 from deal_sdk.settings import EMBEDDED_CHAIN_URL, Settings
+from deal_sdk.webhooks import WebhookSender
 
 MINT: Final = "mint"
 """The name of the mint's own key in the keystore, and of the mint in the database's facts."""
@@ -59,6 +60,7 @@ class GivenBackends:
 
     transport: Transport | None = None
     store: Store | None = None
+    webhook_sender: WebhookSender | None = None
 
 
 async def open_backends(

@@ -31,6 +31,7 @@ from deal_sdk.client.backends import (
 )
 from deal_sdk.client.fees import open_fees
 from deal_sdk.client.opening import DealOpening
+from deal_sdk.client.webhooks import make_webhooks
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
 from deal_sdk.events import EventBus
@@ -49,6 +50,7 @@ from deal_sdk.payments import (
     PartyReference,
     PartyResolver,
     PauseSwitch,
+    PaymentOutbox,
     PaymentPipeline,
     PaymentSigner,
     PipelineBounds,
@@ -70,6 +72,7 @@ from deal_sdk.records import (
 )
 from deal_sdk.settings import Settings, load_settings
 from deal_sdk.wallets import WalletManager
+from deal_sdk.webhooks import WebhookService
 
 
 class Deal:
@@ -97,6 +100,7 @@ class Deal:
     gate: Gate
     purchases: TokenPurchaseTracker
     rates: RateLimiter
+    webhooks: WebhookService
 
     def __init__(self, settings: Settings, clock: Clock, given: GivenBackends) -> None:
         """Keep the settings; `open` does the rest."""
@@ -263,6 +267,7 @@ class Deal:
             fees=self._fees,
         )
         self._open_records()
+        await self._open_webhooks()
         self._open_balances()
         self._open_pipeline(signer, confirmer)
         self._open_services(signer, confirmer)
@@ -290,6 +295,21 @@ class Deal:
             self._database, self.keystore, self.clock, self.events, track=self._track
         )
 
+    async def _open_webhooks(self) -> None:
+        parts = make_webhooks(
+            database=self._database,
+            keystore=self.keystore,
+            settings=self.settings,
+            clock=self.clock,
+            events=self.events,
+            metrics=self.metrics,
+            sender=self._given.webhook_sender,
+        )
+        self._stack.push_async_callback(parts.deliverer.close)
+        self.webhooks = parts.service
+        self._outbox = PaymentOutbox(parts.outbox)
+        await parts.deliverer.start(delivers=self.settings.webhook_delivery)
+
     def _open_balances(self) -> None:
         settings = self.settings
         self._balance_reads = BalanceReads(self.rpc, self._database, self._parties)
@@ -310,8 +330,8 @@ class Deal:
         settings = self.settings
         self._rails = SafetyRails(rail_bounds(settings), clock=self.clock, events=self.events)
         self.pause = PauseSwitch(self._database)
-        self._intents = IntentStore(self._database, self.clock, rails=self._rails)
-        self._attempts = AttemptStore(self._database, self.clock)
+        self._intents = IntentStore(self._database, self.clock, rails=self._rails, outbox=self._outbox)
+        self._attempts = AttemptStore(self._database, self.clock, outbox=self._outbox)
         self._pipeline = PaymentPipeline(
             intents=self._intents,
             attempts=self._attempts,

@@ -40,7 +40,9 @@
     │   ├── DatabaseBusyError
     │   └── ConstraintError               a rule that the database itself keeps
     ├── HistoryGapError                   a balance that does not continue the recorded chain
-    └── StoreUnavailableError             Redis: limits or cache
+    ├── StoreUnavailableError             Redis: limits or cache
+    ├── WebhookNotFoundError              no such endpoint or delivery
+    └── WebhookSignatureError             a request that is not ours, too old, or altered
 
 Each class has a stable `code` for programs, `retryable` (the same call may succeed later without
 changes), and `outcome`, which answers what the caller must believe about the money.
@@ -100,6 +102,7 @@ from deal_sdk.errors.systems import (
     RpcUnavailableError,
     StoreUnavailableError,
 )
+from deal_sdk.errors.webhooks import WebhookNotFoundError, WebhookSignatureError
 
 __all__ = [
     "ChainError",
@@ -149,4 +152,6 @@ __all__ = [
     "UserNotFoundError",
     "WalletAlreadyConnectedError",
     "WalletNotFoundError",
+    "WebhookNotFoundError",
+    "WebhookSignatureError",
 ]

@@ -14,6 +14,7 @@ from deal_sdk.payments.fees import TransactionFees
 from deal_sdk.payments.history_sync import HistorySync, SyncReport
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.orders import Funds, Party, Plan, PurchaseLimit
+from deal_sdk.payments.outbox import PAYMENT_EVENTS, PaymentOutbox
 from deal_sdk.payments.parties import PartyReference, PartyResolver
 from deal_sdk.payments.pipeline import PaymentPipeline, PipelineBounds
 from deal_sdk.payments.policies import StoredPolicies
@@ -26,6 +27,7 @@ from deal_sdk.payments.transaction_monitor import TransactionMonitor
 from deal_sdk.payments.verify import CheckResult, Verifier, VerifyReport
 
 __all__ = [
+    "PAYMENT_EVENTS",
     "REWARD_WALLET",
     "TREASURY",
     "Admission",
@@ -44,6 +46,7 @@ __all__ = [
     "PartyReference",
     "PartyResolver",
     "PauseSwitch",
+    "PaymentOutbox",
     "PaymentPipeline",
     "PaymentSigner",
     "PipelineBounds",

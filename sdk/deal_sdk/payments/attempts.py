@@ -6,9 +6,9 @@ Every change is guarded by the state it starts from, so that a late or repeated 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,6 +18,8 @@ from deal_sdk.batching import Collector
 from deal_sdk.chain import SignedTransaction
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConstraintError, PaymentNotFoundError
+from deal_sdk.payments.changes import Change
+from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
 from deal_sdk.payments.rails import refuse_when_paused
 from deal_sdk.records import Database, Transaction, row_to_transaction
 from deal_sdk.records.tables import (
@@ -32,9 +34,6 @@ from deal_sdk.records.tables import (
 )
 
 MAX_CHANGES_PER_TRANSACTION: Final = 512
-
-AttemptEnd: TypeAlias = Literal["confirmed", "finalized", "failed", "expired", "attempt_expired"]
-"""`attempt_expired` ends one attempt and leaves the payment pending for the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +55,13 @@ class OpenPayment:
     attempts_made: int
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What became of an attempt."""
-
-    payment_id: UUID
-    number: int
-    end: AttemptEnd
-    slot: int | None
-    evidence: Mapping[str, Any]
-    at: datetime
-    debited_account: str | None = None
-
-
 class AttemptStore:
     """Commits attempts before they are sent and settles payments when their end is proven."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """Write to a database."""
+    def __init__(self, database: Database, clock: Clock, *, outbox: PaymentOutbox = NO_OUTBOX) -> None:
+        """Write to a database, and tell webhooks in the same transactions."""
         self._database = database
+        self._outbox = outbox
         self._clock = clock
         self._attempts: Collector[LiveAttempt, bool] = Collector(
             self._add_batch, max_items=MAX_CHANGES_PER_TRANSACTION
@@ -208,11 +195,12 @@ class AttemptStore:
         )
 
     async def _settle_batch(self, changes: Sequence[Change]) -> Sequence[None]:
-        await self._database.run(lambda connection: _settle_in(connection, changes))
+        await self._database.run(lambda connection: _settle_in(connection, changes, self._outbox))
+        self._outbox.committed()
         return [None] * len(changes)
 
 
-async def _settle_in(connection: AsyncConnection, reported: Sequence[Change]) -> None:
+async def _settle_in(connection: AsyncConnection, reported: Sequence[Change], outbox: PaymentOutbox) -> None:
     changes = await _still_true(connection, reported)
     for end, statements in _STATEMENTS.items():
         rows = [_parameters(change) for change in changes if change.end == end]
@@ -220,6 +208,7 @@ async def _settle_in(connection: AsyncConnection, reported: Sequence[Change]) ->
             continue
         for statement in statements:
             await connection.execute(statement, rows)
+    await outbox.settled(connection, changes)
 
 
 async def _still_true(connection: AsyncConnection, reported: Sequence[Change]) -> list[Change]:
@@ -253,19 +242,6 @@ def _parameters(change: Change) -> dict[str, Any]:
         "b_at": change.at,
         "b_account": change.debited_account,
     }
-
-
-def advanced(payment: Transaction, change: Change, signature: str) -> Transaction:
-    """Return the payment as `settle` leaves it in the database, without reading it back."""
-    if change.end == "attempt_expired":
-        return replace(payment, status="pending", slot=None, confirmed_at=None, updated_at=change.at)
-    moved = replace(payment, status=change.end, signature=signature, updated_at=change.at)
-    if change.end == "confirmed":
-        return replace(moved, slot=change.slot, confirmed_at=change.at)
-    moved = replace(moved, slot=change.slot, evidence=dict(change.evidence))
-    if change.end == "finalized":
-        return replace(moved, finalized_at=change.at, confirmed_at=payment.confirmed_at or change.at)
-    return moved
 
 
 _AT: Final = sa.bindparam("b_at", type_=UtcDateTime())

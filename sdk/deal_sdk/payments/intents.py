@@ -23,6 +23,7 @@ from deal_sdk.errors import (
 )
 from deal_sdk.payments.intent_rows import COMPANIONS, Intent, transaction_row
 from deal_sdk.payments.orders import Order
+from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
 from deal_sdk.payments.rails import SafetyRails, refuse_when_paused, take_daily
 from deal_sdk.payments.refunds import refundable, take_refund
 from deal_sdk.payments.reservations import Reserved, admit, sum_reservations
@@ -50,10 +51,18 @@ _Row: TypeAlias = Mapping[Any, Any]
 class IntentStore:
     """Records intents, many in one transaction."""
 
-    def __init__(self, database: Database, clock: Clock, *, rails: SafetyRails | None = None) -> None:
-        """Record into a database, within the operator's rails where there are some."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        rails: SafetyRails | None = None,
+        outbox: PaymentOutbox = NO_OUTBOX,
+    ) -> None:
+        """Record into a database, within the operator's rails, and tell webhooks where there are some."""
         self._database = database
         self._rails = rails
+        self._outbox = outbox
         self._clock = clock
         self._lane: Collector[Intent, Recorded] = Collector(
             self._create_batch, max_items=MAX_INTENTS_PER_TRANSACTION
@@ -99,10 +108,13 @@ class IntentStore:
 
     async def _create_batch(self, intents: Sequence[Intent]) -> Sequence[IntentResult]:
         try:
-            return await self._database.run(lambda connection: self._create_in(connection, intents))
+            results = await self._database.run(lambda connection: self._create_in(connection, intents))
         except ConstraintError as error:
             if len(intents) == 1:
                 return [error]
+        else:
+            self._outbox.committed()
+            return results
         # One intent broke a constraint (a user removed meanwhile, say); alone, each shows which.
         return [(await self._create_batch([intent]))[0] for intent in intents]
 
@@ -190,6 +202,7 @@ class IntentStore:
             if companions:
                 await connection.execute(table.insert(), companions)
         by_id: dict[UUID | str, _Row] = {payment_id: rows[payment_id] for payment_id in ids}
+        await self._outbox.recorded(connection, list(by_id.values()))
         by_key = {row["idempotency_key"]: row for row in by_id.values() if row["idempotency_key"]}
         return {**by_id, **by_key}
 

@@ -23,7 +23,8 @@ from deal_sdk.errors import (
 )
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
-from deal_sdk.payments.attempts import AttemptEnd, AttemptStore, Change, LiveAttempt, advanced
+from deal_sdk.payments.attempts import AttemptStore, LiveAttempt
+from deal_sdk.payments.changes import AttemptEnd, Change, advanced
 from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.lost_commits import LostCommits

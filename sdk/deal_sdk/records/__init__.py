@@ -5,6 +5,7 @@ and the history of balances are read and appended here. It never talks to the ch
 whether a payment may be made, and never changes a payment's state: that is for payments to do.
 """
 
+from deal_sdk.records import webhook_tables
 from deal_sdk.records.database import Database
 from deal_sdk.records.history import BalanceHistoryRecorder, HistoryFilters
 from deal_sdk.records.history_rows import BalanceChange, HistoryRow, HistoryViolation, TrackedAccount
@@ -42,4 +43,5 @@ __all__ = [
     "put_meta",
     "row_to_transaction",
     "upgrade",
+    "webhook_tables",
 ]

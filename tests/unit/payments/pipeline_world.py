@@ -14,7 +14,8 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import TokenError
 from deal_sdk.events import Event, EventBus
 from deal_sdk.metrics import Metrics
-from deal_sdk.payments.attempts import AttemptStore, Change, LiveAttempt, OpenPayment
+from deal_sdk.payments.attempts import AttemptStore, LiveAttempt, OpenPayment
+from deal_sdk.payments.changes import Change
 from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.intents import IntentStore, Recorded
 from deal_sdk.payments.orders import Plan

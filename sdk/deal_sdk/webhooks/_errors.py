@@ -1,0 +1,50 @@
+"""What the HTTP client raises while a webhook is sent, in words that are kept with the delivery.
+
+No text repeats a URL or what a peer said: either may hold a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+
+from deal_sdk.webhooks.targets import RefusedTargetError
+
+
+class NoReplyError(Exception):
+    """A request without a usable reply; it never leaves this area."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+@contextmanager
+def translated_client_errors() -> Iterator[None]:
+    """Turn what the HTTP client raises into a reason; whether the request arrived is unknown.
+
+    Raises:
+        NoReplyError: in place of the client's own errors.
+    """
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise _translated(error) from None
+
+
+def _translated(error: Exception) -> NoReplyError:
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, RefusedTargetError):
+        return NoReplyError(str(cause))
+    if isinstance(error, TimeoutError):
+        return NoReplyError("no reply in time")
+    if isinstance(error, aiohttp.InvalidURL):
+        return NoReplyError("the URL cannot be used")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return NoReplyError("the host has no address")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return NoReplyError("the host's certificate is not accepted")
+    return NoReplyError(f"the connection failed ({type(cause).__name__})")

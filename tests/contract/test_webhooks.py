@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import (
@@ -136,8 +137,11 @@ class TestPayments:
     async def test_what_is_rolled_back_is_not_told(self, process: Process, database: Database) -> None:
         await process.webhooks.add(URL, secret=SECRET)
 
-        async with database.transaction() as connection:
+        async def unit(connection: AsyncConnection) -> None:
             await process.intents._create_in(connection, [intent()])
-            assert (await connection.execute(sa.select(webhook_events.c.id))).scalars().all()
-            await connection.rollback()
+            assert await connection.scalar(sa.select(sa.func.count()).select_from(webhook_events)) == 1
+            raise KeyError
+
+        with pytest.raises(KeyError):
+            await database.run(unit)
         assert await rows_of(database, webhook_events) == []

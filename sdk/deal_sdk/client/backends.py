@@ -49,6 +49,7 @@ class Backends:
     database: Database
     store: Store
     keystore: Keystore
+    webhook_sender: WebhookSender | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ async def open_backends(
         settings.redis_url.get_secret_value(), timeout_seconds=settings.limit_store_timeout_seconds
     )
     stack.push_async_callback(store.close)
-    return Backends(rpc, database, store, _keystore(settings, database, clock))
+    return Backends(rpc, database, store, _keystore(settings, database, clock), given.webhook_sender)
 
 
 def open_subscriptions(

@@ -31,7 +31,7 @@ from deal_sdk.client.backends import (
 )
 from deal_sdk.client.fees import open_fees
 from deal_sdk.client.opening import DealOpening
-from deal_sdk.client.webhooks import make_webhooks
+from deal_sdk.client.webhooks import open_webhooks
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
 from deal_sdk.events import EventBus
@@ -50,7 +50,6 @@ from deal_sdk.payments import (
     PartyReference,
     PartyResolver,
     PauseSwitch,
-    PaymentOutbox,
     PaymentPipeline,
     PaymentSigner,
     PipelineBounds,
@@ -267,7 +266,7 @@ class Deal:
             fees=self._fees,
         )
         self._open_records()
-        await self._open_webhooks()
+        self.webhooks, self._outbox = await open_webhooks(self._stack, self._backends, self)
         self._open_balances()
         self._open_pipeline(signer, confirmer)
         self._open_services(signer, confirmer)
@@ -294,21 +293,6 @@ class Deal:
         self.wallets = WalletManager(
             self._database, self.keystore, self.clock, self.events, track=self._track
         )
-
-    async def _open_webhooks(self) -> None:
-        parts = make_webhooks(
-            database=self._database,
-            keystore=self.keystore,
-            settings=self.settings,
-            clock=self.clock,
-            events=self.events,
-            metrics=self.metrics,
-            sender=self._given.webhook_sender,
-        )
-        self._stack.push_async_callback(parts.deliverer.close)
-        self.webhooks = parts.service
-        self._outbox = PaymentOutbox(parts.outbox)
-        await parts.deliverer.start(delivers=self.settings.webhook_delivery)
 
     def _open_balances(self) -> None:
         settings = self.settings

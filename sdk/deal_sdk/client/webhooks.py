@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from typing import Protocol
 
 from deal_sdk.chain import Keystore
+from deal_sdk.client.backends import Backends
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConfigurationError, InvalidInputError
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
-from deal_sdk.payments import PAYMENT_EVENTS
+from deal_sdk.payments import PAYMENT_EVENTS, PaymentOutbox
 from deal_sdk.records import Database
 from deal_sdk.settings import Settings
 from deal_sdk.webhooks import (
@@ -19,19 +21,17 @@ from deal_sdk.webhooks import (
     Outbox,
     SigningSecrets,
     WebhookDeliverer,
-    WebhookSender,
     WebhookService,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Webhooks:
-    """The parts of webhooks in one process."""
+class Surroundings(Protocol):
+    """What webhooks take from the `Deal` that they are part of."""
 
-    outbox: Outbox
-    service: WebhookService
-    bus_events: BusEvents
-    deliverer: WebhookDeliverer
+    settings: Settings
+    clock: Clock
+    events: EventBus
+    metrics: Metrics
 
 
 def webhook_service(
@@ -57,44 +57,41 @@ def webhook_service(
     return service, outbox, secrets
 
 
-def make_webhooks(
-    *,
-    database: Database,
-    keystore: Keystore,
-    settings: Settings,
-    clock: Clock,
-    events: EventBus,
-    metrics: Metrics,
-    sender: WebhookSender | None = None,
-) -> Webhooks:
-    """Make every part; nothing runs and nothing is read yet.
+async def open_webhooks(
+    stack: AsyncExitStack, backends: Backends, surroundings: Surroundings
+) -> tuple[WebhookService, PaymentOutbox]:
+    """Read who listens, begin to deliver, and leave the end of it to the stack.
 
     Args:
-        database: holds the outbox.
-        keystore: opens the endpoints' secrets.
-        settings: bounds, and where endpoints may be.
-        clock: for all parts.
-        events: the bus whose other events are told too.
-        metrics: counts deliveries.
-        sender: the caller's, in place of HTTP.
+        stack: closes it.
+        backends: database and keystore, and a sender where the caller gave one.
+        surroundings: settings, clock, bus and metrics.
+
+    Returns:
+        The service, and the outbox that payments write to.
 
     Raises:
         ConfigurationError: for a webhook secret that cannot be used.
+        DatabaseError: when the endpoints cannot be read.
     """
-    service, outbox, secrets = webhook_service(database, keystore, settings, clock=clock)
-    bus_events = BusEvents(events, outbox, database, clock=clock, recorded_elsewhere=PAYMENT_EVENTS)
+    settings, clock, database = surroundings.settings, surroundings.clock, backends.database
+    service, outbox, secrets = webhook_service(database, backends.keystore, settings, clock=clock)
     deliverer = WebhookDeliverer(
         database=database,
         outbox=outbox,
-        bus_events=bus_events,
+        bus_events=BusEvents(
+            surroundings.events, outbox, database, clock=clock, recorded_elsewhere=PAYMENT_EVENTS
+        ),
         secrets=secrets,
-        sender=sender or _http_sender(settings, clock),
+        sender=backends.webhook_sender or _http_sender(settings, clock),
         disable=service.disable,
         clock=clock,
-        metrics=metrics,
+        metrics=surroundings.metrics,
         bounds=_bounds(settings),
     )
-    return Webhooks(outbox, service, bus_events, deliverer)
+    stack.push_async_callback(deliverer.close)
+    await deliverer.start(delivers=settings.webhook_delivery)
+    return service, PaymentOutbox(outbox)
 
 
 def _http_sender(settings: Settings, clock: Clock) -> HttpSender:

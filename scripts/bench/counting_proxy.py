@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
@@ -18,6 +19,7 @@ from aiohttp import WSMsgType, web
 from scripts.bench.chains import HOST, Endpoint
 from tests.servers import free_port_block
 
+STATUS_METHOD: Final = "getSignatureStatuses"
 STATUSES_PER_CALL: Final = 256
 MAX_BODY_BYTES: Final = 1024 * 1024
 
@@ -37,9 +39,7 @@ class CountingProxy:
         self._port = free_port_block(2)
         self._pending: set[str] = set()
         self._census: asyncio.Task[None] | None = None
-        self.status_calls = 0
-        self.allowed_calls = 0
-        self.most_pending = 0
+        self.reset()
 
     @property
     def rpc_url(self) -> str:
@@ -53,7 +53,14 @@ class CountingProxy:
 
     def reset(self) -> None:
         """Begin to count anew."""
-        self.status_calls = self.allowed_calls = self.most_pending = 0
+        self.requests = 0
+        self.calls: Counter[str] = Counter()
+        self.allowed_calls = self.most_pending = 0
+
+    @property
+    def status_calls(self) -> int:
+        """Return how many status calls there were."""
+        return self.calls[STATUS_METHOD]
 
     async def __aenter__(self) -> Self:
         """Listen on both ports."""
@@ -87,6 +94,7 @@ class CountingProxy:
         headers = {"Content-Type": "application/json"}
         async with self._session.post(self._endpoint.rpc_url, data=body, headers=headers) as reply:
             answer = await reply.read()
+        self.requests += 1
         if reply.status == 200:
             self.observe(orjson.loads(body), orjson.loads(answer))
         return web.Response(status=reply.status, body=answer, content_type="application/json")
@@ -96,10 +104,10 @@ class CountingProxy:
         by_id = {reply.get("id"): reply for reply in (replies if isinstance(replies, list) else [replies])}
         for request in requests if isinstance(requests, list) else [requests]:
             reply = by_id.get(request.get("id"), {})
+            self.calls[request["method"]] += 1
             if request["method"] == "sendTransaction" and "result" in reply:
                 self._pending.add(reply["result"])
-            elif request["method"] == "getSignatureStatuses":
-                self.status_calls += 1
+            elif request["method"] == STATUS_METHOD:
                 self._take_out_final(request, reply)
 
     def _take_out_final(self, request: Mapping[str, Any], reply: Mapping[str, Any]) -> None:

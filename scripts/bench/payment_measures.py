@@ -42,6 +42,12 @@ async def measure_status_calls(
     report.figures[figure_name(chain, "most_pending")] = proxy.most_pending
     ratio = Ratio(proxy.status_calls / max(proxy.allowed_calls, 1), STATUS_CALLS_GOAL)
     report.ratios[figure_name(chain, "status_calls_per_256_pending_per_sweep")] = ratio
+    requests = proxy.requests / payments
+    report.figures[figure_name(chain, "http_requests_per_payment")] = requests
+    calls = [(method, f"{count / payments:.3f}") for method, count in proxy.calls.most_common()]
+    title = f"What an engine asks the {chain} chain, in {requests:.3f} HTTP requests a payment"
+    report.tables.append(Table(title, ("method", "calls per payment"), tuple(calls)))
+    say(", ".join(f"{method} {count}" for method, count in calls))
     say(f"{proxy.status_calls} status calls, {proxy.allowed_calls} allowed, {proxy.most_pending} pending")
 
 

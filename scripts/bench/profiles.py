@@ -18,7 +18,7 @@ from typing import Final
 
 SAMPLES_PER_SECOND: Final = 200
 SHOWN: Final = 60
-FOREIGN: Final = ("site-packages", "lib/python", "<frozen", "<string>")
+OURS: Final = "(deal_sdk/"
 
 
 @asynccontextmanager
@@ -37,7 +37,7 @@ async def sampled(pid: int, summary: Path) -> AsyncIterator[None]:
         raise RuntimeError("py-spy is missing; pip install py-spy")
     raw = summary.with_suffix(".stacks")
     command = [program, "record", "--pid", str(pid), "--format", "raw", "--output", str(raw)]
-    command += ["--rate", str(SAMPLES_PER_SECOND), "--nonblocking", "--gil"]
+    command += ["--rate", str(SAMPLES_PER_SECOND), "--gil"]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
@@ -57,36 +57,41 @@ def _write_summary(raw: Path, summary: Path, errors: str) -> None:
 
 
 def summarize(stacks: Iterable[str]) -> str:
-    """Count samples by the frame they were in, and by each frame of the repository that led there.
+    """Count samples by package, by the frame they were in, and by each function of ours that led there.
 
     Args:
         stacks: py-spy's raw form: frames from the outermost in, separated by semicolons, then the count.
     """
-    own: Counter[str] = Counter()
-    inclusive: Counter[str] = Counter()
+    packages: Counter[str] = Counter()
+    frames: Counter[str] = Counter()
+    functions: Counter[str] = Counter()
     total = 0
     for line in stacks:
         stack, _, count_text = line.rpartition(" ")
         count = int(count_text)
         total += count
-        frames = [frame.strip() for frame in stack.split(";")]
-        own[frames[-1]] += count
-        for frame in {_function(frame) for frame in frames if not _is_foreign(frame)}:
-            inclusive[frame] += count
+        found = [frame.strip() for frame in stack.split(";")]
+        packages[_package(found[-1])] += count
+        frames[found[-1]] += count
+        for function in {_function(frame) for frame in found if OURS in frame}:
+            functions[function] += count
     parts = [f"{total} samples at {SAMPLES_PER_SECOND} per second of the interpreter at work"]
     for title, counts in (
-        ("By frame, callees left out", own),
-        ("By function of ours, callees included", inclusive),
+        ("By package, callees left out", packages),
+        ("By line, callees left out", frames),
+        ("By function of deal_sdk, callees included", functions),
     ):
         parts.append(f"\n{title}")
-        parts += [f"{count / total:7.2%}  {frame}" for frame, count in counts.most_common(SHOWN)]
+        parts += [f"{count / total:7.2%}  {name}" for name, count in counts.most_common(SHOWN)]
     return "\n".join(parts) + "\n"
 
 
 def _function(frame: str) -> str:
     """Leave out the line number, so that a function's lines are counted together."""
-    return frame.rpartition(":")[0] + ")" if frame.endswith(")") and ":" in frame else frame
+    return frame.rpartition(":")[0] + ")"
 
 
-def _is_foreign(frame: str) -> bool:
-    return any(part in frame for part in FOREIGN) or "/" not in frame
+def _package(frame: str) -> str:
+    """Return the package of a frame, and of ours the area."""
+    parts = frame.rpartition("(")[2].split("/")
+    return "/".join(parts[: 2 if parts[0] == "deal_sdk" else 1]).partition(":")[0]

@@ -56,6 +56,8 @@ def test_samples_are_counted_by_frame_and_by_function() -> None:
     assert "4 samples" in text
     assert " 75.00%  select (selectors.py:468)" in text
     assert "100.00%  drive (deal_sdk/a/b.py)" in text
+    assert " 25.00%  deal_sdk/a\n" in text
+    assert "main (payments.py)" not in text
 
 
 def test_the_short_form_is_small_and_embedded() -> None:

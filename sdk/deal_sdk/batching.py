@@ -34,6 +34,7 @@ class Collector(Generic[Item, Result]):
         max_bytes: int | None = None,
         size_of: Callable[[Item], int] | None = None,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        drop_cancelled: bool = False,
     ) -> None:
         """Prepare a collector; nothing runs before the first `submit`.
 
@@ -43,6 +44,8 @@ class Collector(Generic[Item, Result]):
             max_bytes: the most bytes in one batch by `size_of`; a single larger item goes alone.
             size_of: the bytes that one item takes.
             max_in_flight: batches under way at once; what arrives meanwhile is gathered.
+            drop_cancelled: cancel a batch once everybody who waited for it was cancelled; only where
+                nothing is lost with it, as with reads.
         """
         assert max_items > 0
         assert max_in_flight > 0
@@ -52,8 +55,9 @@ class Collector(Generic[Item, Result]):
         self._max_bytes = max_bytes
         self._size_of = size_of
         self._max_in_flight = max_in_flight
+        self._drop_cancelled = drop_cancelled
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], list[tuple[Item, asyncio.Future[Result]]]] = {}
         self._flush_scheduled = False
         self._closed = False
 
@@ -65,7 +69,8 @@ class Collector(Generic[Item, Result]):
     async def submit(self, item: Item) -> Result:
         """Hand over one item and return its result.
 
-        Cancelling the caller does not take the item back: it may already be on its way.
+        Cancelling the caller does not take the item back, unless `drop_cancelled` says so: it may
+        already be on its way.
 
         Raises:
             RuntimeError: after `close`.
@@ -76,7 +81,12 @@ class Collector(Generic[Item, Result]):
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
         self._schedule_flush(loop)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self._drop_cancelled:
+                self._drop_unwanted()
+            raise
 
     async def close(self) -> None:
         """Finish what was submitted, then refuse more."""
@@ -86,6 +96,12 @@ class Collector(Generic[Item, Result]):
             # Unlike gather, wait leaves the batches alone when the caller of close is cancelled.
             await asyncio.wait(self._running)
 
+    def _drop_unwanted(self) -> None:
+        self._waiting = deque(entry for entry in self._waiting if not entry[1].cancelled())
+        for task, batch in self._running.items():
+            if all(future.cancelled() for _, future in batch):
+                task.cancel()
+
     def _schedule_flush(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._flush_scheduled and len(self._running) < self._max_in_flight:
             self._flush_scheduled = True
@@ -94,12 +110,13 @@ class Collector(Generic[Item, Result]):
     def _flush(self) -> None:
         self._flush_scheduled = False
         while self._waiting and len(self._running) < self._max_in_flight:
-            task = asyncio.create_task(self._run(self._take_batch()))
-            self._running.add(task)
+            batch = self._take_batch()
+            task = asyncio.create_task(self._run(batch))
+            self._running[task] = batch
             task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if self._waiting:
             self._schedule_flush(task.get_loop())
 

@@ -6,7 +6,14 @@ Labels are bounded: an id of a user is a label only where the operator asked for
 
 from __future__ import annotations
 
+from collections import Counter as Multiset
+from collections.abc import Sequence
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+BREAKER_STATES: Final = {"closed": 0, "half_open": 1, "open": 2}
+FOREIGN_ENDPOINT: Final = 3
 
 
 class Metrics:
@@ -88,7 +95,31 @@ class Metrics:
             registry=registry,
         )
         self.rpc_request_duration_seconds = Histogram(
-            "rpc_request_duration_seconds", "Duration of a request to an RPC endpoint.", registry=registry
+            "rpc_request_duration_seconds",
+            "Duration of a request to an RPC endpoint, by each method that it carried.",
+            ["endpoint", "method"],
+            registry=registry,
+        )
+        self.rpc_endpoint_state = Gauge(
+            "rpc_endpoint_state",
+            "Circuit breaker of an endpoint: 0 closed, 1 half open, 2 open, 3 another cluster's.",
+            ["endpoint"],
+            registry=registry,
+        )
+        self.rpc_endpoint_slot_lag = Gauge(
+            "rpc_endpoint_slot_lag", "Slots behind the best endpoint.", ["endpoint"], registry=registry
+        )
+        self.rpc_failovers = Counter(
+            "rpc_failovers",
+            "Calls that failed on an endpoint and that another may answer, by the one that failed.",
+            ["endpoint"],
+            registry=registry,
+        )
+        self.rpc_hedges = Counter(
+            "rpc_hedges",
+            "Slow reads that a second endpoint was asked, by whose answer came first.",
+            ["winner"],
+            registry=registry,
         )
 
         self.signature_hints = Counter(
@@ -109,3 +140,43 @@ class Metrics:
     def render(self) -> bytes:
         """Return the registry in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class CallTally:
+    """Counts the RPC calls of one endpoint, keeping each label's counter at hand: a lookup takes a lock."""
+
+    def __init__(self, metrics: Metrics, endpoint: str) -> None:
+        """Count for one endpoint.
+
+        Args:
+            metrics: where to count.
+            endpoint: the endpoint's name, without secrets.
+        """
+        self._metrics = metrics
+        self._endpoint = endpoint
+        self._counters: dict[tuple[str, str], Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+
+    def count(self, calls: Sequence[tuple[str, str]], duration_seconds: float | None) -> None:
+        """Count the calls of one request.
+
+        Args:
+            calls: each call's method and outcome; at least one.
+            duration_seconds: how long the request took; None when it never left.
+        """
+        numbers = Multiset(calls) if len(calls) > 1 else {calls[0]: 1}
+        for key, number in numbers.items():
+            counter = self._counters.get(key)
+            if counter is None:
+                counter = self._counters[key] = self._metrics.rpc_requests.labels(self._endpoint, *key)
+            counter.inc(number)
+        if duration_seconds is not None:
+            for method in {method for method, _ in numbers}:
+                self._histogram(method).observe(duration_seconds)
+
+    def _histogram(self, method: str) -> Histogram:
+        found = self._histograms.get(method)
+        if found is None:
+            found = self._metrics.rpc_request_duration_seconds.labels(self._endpoint, method)
+            self._histograms[method] = found
+        return found

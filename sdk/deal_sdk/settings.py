@@ -6,11 +6,22 @@ Redis, host and port. Secrets are `SecretStr`, so that no repr or log shows them
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from deal_sdk.errors import ConfigurationError
 
@@ -27,6 +38,22 @@ Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Lamports = Annotated[int, Field(ge=0, le=10**18)]
+CallRate = Annotated[float, Field(gt=0, le=1_000_000)]
+
+# What may stand before a URL to name it, because a name in logs must not be able to hold a key's URL.
+_NAMED_URL: Final = re.compile(r"(?:([A-Za-z0-9_.-]{1,40})=)?(https?://.+)")
+
+
+def split_endpoint(entry: str) -> tuple[str | None, str]:
+    """Split an entry of `rpc_urls` into its name, if it has one, and its URL.
+
+    Raises:
+        ValueError: when it is neither a URL nor a name, an equals sign and a URL.
+    """
+    matched = _NAMED_URL.fullmatch(entry)
+    if matched is None:
+        raise ValueError("each endpoint is an http:// or https:// URL, or NAME=URL")
+    return matched[1], matched[2]
 
 
 def _alias(*names: str) -> Any:
@@ -61,6 +88,7 @@ class Settings(BaseSettings):
         EMBEDDED_CHAIN_URL, validation_alias=_alias("DEAL_RPC_URL", "SOLANA_RPC_URL"), repr=False
     )
     ws_url: str | None = Field(None, repr=False)
+    rpc_urls: Annotated[tuple[str, ...], NoDecode] = Field((), repr=False)
     database_url: SecretStr = Field(
         SecretStr(EMBEDDED_DATABASE_URL), validation_alias=_alias("DEAL_DATABASE_URL", "DATABASE_URL")
     )
@@ -82,6 +110,14 @@ class Settings(BaseSettings):
 
     rpc_timeout_seconds: Seconds = 10.0
     rpc_max_connections: Count = 32
+    rpc_calls_per_second: CallRate | dict[str, CallRate] | None = None
+    rpc_rate_wait_seconds: Seconds = 5.0
+    rpc_max_slot_lag: Count = 20
+    rpc_probe_interval_seconds: Seconds = 5.0
+    rpc_breaker_failures: Count = 5
+    rpc_breaker_open_seconds: Seconds = 5.0
+    rpc_hedge_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    rpc_expiry_opinions: Count = 1
     rebroadcast_interval_seconds: Seconds = 2.0
     status_poll_interval_seconds: Seconds = 0.1
     max_signature_subscriptions: int = Field(16, ge=0, le=10_000)
@@ -135,6 +171,30 @@ class Settings(BaseSettings):
 
     metrics_balances_by_user: bool = False
 
+    @field_validator("rpc_urls", mode="before")
+    @classmethod
+    def _split_urls(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError:
+                raise ValueError("not a JSON list") from None
+        return [entry.strip() for entry in value.split(",") if entry.strip()]
+
+    @field_validator("rpc_urls")
+    @classmethod
+    def _check_endpoints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            split_endpoint(entry)
+        return value
+
+    @property
+    def rpc_endpoints(self) -> tuple[str, ...]:
+        """Return the RPC endpoints, the preferred one first: `rpc_urls`, or `rpc_url` alone."""
+        return self.rpc_urls or (self.rpc_url,)
+
     @model_validator(mode="after")
     def _check_urls(self) -> Settings:
         if not self.rpc_url.startswith(("localnet://", "http://", "https://")):
@@ -176,8 +236,11 @@ def load_settings(**overrides: Any) -> Settings:
             a URL may hold a password.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    if "rpc_url" in given:
+        # A caller that names one endpoint means that one, whatever several the environment names.
+        given.setdefault("rpc_urls", ())
     try:
-        settings = Settings(**given)
+        settings = _with_first_endpoint(Settings(**given))
         if "redis_url" in settings.model_fields_set:
             return settings
         host_url = _RedisHost().url()
@@ -194,3 +257,10 @@ def load_settings(**overrides: Any) -> Settings:
     if host_url is None:
         return settings
     return settings.model_copy(update={"redis_url": SecretStr(host_url)})
+
+
+def _with_first_endpoint(settings: Settings) -> Settings:
+    # What needs one URL, to tell a local chain from a cluster say, looks at the preferred endpoint's.
+    if not settings.rpc_urls:
+        return settings
+    return settings.model_copy(update={"rpc_url": split_endpoint(settings.rpc_urls[0])[1]})

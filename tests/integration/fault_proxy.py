@@ -21,6 +21,7 @@ class FaultProxy:
         self._runner: web.AppRunner | None = None
         self._client: aiohttp.ClientSession | None = None
         self.url = ""
+        self.retry_after = "0.3"
         self.fault: Fault | None = None
         self.applies_to: Callable[[set[str]], bool] = lambda methods: True
         self._hits: asyncio.Queue[None] = asyncio.Queue()
@@ -67,7 +68,7 @@ class FaultProxy:
         if fault == "refuse":
             return web.Response(status=503, text="down")
         if fault == "slow_down":
-            return web.Response(status=429, headers={"Retry-After": "7"}, text="slow down")
+            return web.Response(status=429, headers={"Retry-After": self.retry_after}, text="slow down")
         if fault == "garbage":
             return web.Response(text='{"jsonrpc":"2.0","id":1,"resu')
         if fault == "lose_request":

@@ -211,3 +211,34 @@ async def test_every_item_gets_its_own_result(
     assert all(len(batch) == 1 or sum(map(abs, batch)) <= max_bytes for batch in recorder.batches)
     assert recorder.most_in_flight <= max_in_flight
     await collector.close()
+
+
+async def test_a_batch_that_nobody_waits_for_is_dropped_where_that_is_wanted(recorder: Recorder) -> None:
+    collector: Collector[int, int] = Collector(recorder.process, max_items=2, drop_cancelled=True)
+    recorder.gate.clear()
+    callers = [asyncio.create_task(collector.submit(item)) for item in range(5)]
+    await settle()
+    callers[0].cancel()
+    callers[3].cancel()
+    await settle()
+    assert recorder.in_flight == 1, "another still waits for this batch"
+    callers[1].cancel()
+    await settle()
+    assert recorder.batches == [[0, 1], [2, 4]], "what was cancelled before it left never leaves"
+    recorder.gate.set()
+    assert await asyncio.gather(callers[2], callers[4]) == [20, 40]
+    await collector.close()
+    assert recorder.in_flight == 0
+
+
+async def test_a_batch_is_carried_through_for_those_who_gave_up_otherwise(recorder: Recorder) -> None:
+    collector: Collector[int, int] = Collector(recorder.process)
+    recorder.gate.clear()
+    caller = asyncio.create_task(collector.submit(1))
+    await settle()
+    caller.cancel()
+    await settle()
+    assert recorder.in_flight == 1
+    recorder.gate.set()
+    await collector.close()
+    assert recorder.batches == [[1]]

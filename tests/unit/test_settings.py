@@ -217,3 +217,49 @@ def test_each_example_is_explained() -> None:
             assert re.match(r"# \w", above), f"{line} has no explanation above it"
         else:
             above = line
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("https://a.example/k,b=https://b.example", ("https://a.example/k", "b=https://b.example")),
+        (" https://a.example , https://b.example ,", ("https://a.example", "https://b.example")),
+        ('["https://a.example/x,y", "b=http://b"]', ("https://a.example/x,y", "b=http://b")),
+    ],
+)
+def test_endpoints_are_a_list_by_commas_or_in_json(
+    monkeypatch: pytest.MonkeyPatch, text: str, urls: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("DEAL_RPC_URLS", text)
+    settings = load_settings()
+    assert settings.rpc_urls == settings.rpc_endpoints == urls
+    assert settings.rpc_url == urls[0].rpartition("=")[2]
+
+
+@pytest.mark.parametrize(
+    "text", ["ftp://a", "localnet://", '["http://a"', "a b=http://a", '{"a": "http://a"}']
+)
+def test_endpoints_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("DEAL_RPC_URLS", text)
+    with pytest.raises(ConfigurationError, match="rpc_urls"):
+        load_settings()
+
+
+def test_one_endpoint_that_a_caller_names_wins_over_several_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DEAL_RPC_URLS", "http://a,http://b")
+    monkeypatch.setenv("SOLANA_RPC_URL", "http://c")
+    assert load_settings().rpc_endpoints == ("http://a", "http://b")
+    assert load_settings(rpc_url="http://d").rpc_endpoints == ("http://d",)
+    assert load_settings(rpc_urls=["http://e"]).rpc_endpoints == ("http://e",)
+
+
+def test_a_call_rate_is_one_number_or_one_for_each_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEAL_RPC_CALLS_PER_SECOND", "12.5")
+    assert load_settings().rpc_calls_per_second == 12.5
+    monkeypatch.setenv("DEAL_RPC_CALLS_PER_SECOND", '{"main": 50, "public": 0.5}')
+    assert load_settings().rpc_calls_per_second == {"main": 50, "public": 0.5}
+    monkeypatch.setenv("DEAL_RPC_CALLS_PER_SECOND", "0")
+    with pytest.raises(ConfigurationError, match="rpc_calls_per_second"):
+        load_settings()

@@ -21,6 +21,7 @@ from deal_sdk.chain.failures import INSUFFICIENT_FUNDS, OWNER_MISMATCH
 from deal_sdk.chain.following import Following, Verdict
 from deal_sdk.chain.keystore import Keystore, SealedSecret
 from deal_sdk.chain.links import LinkSource, links_of
+from deal_sdk.chain.pool import RpcPool
 from deal_sdk.chain.priority_fees import PriorityFeePolicy, PriorityFees, priority_fee_lamports
 from deal_sdk.chain.program import anchor_provider, async_client
 from deal_sdk.chain.replies import (
@@ -38,6 +39,7 @@ from deal_sdk.chain.replies import (
     TokenSupply,
 )
 from deal_sdk.chain.rpc import Rpc
+from deal_sdk.chain.rpc_opening import open_pool, open_rpc
 from deal_sdk.chain.sender import Sender, SendReport
 from deal_sdk.chain.signers import KeypairSigner, Signer
 from deal_sdk.chain.subscriptions import SignatureHints, SignatureSubscriptions
@@ -69,6 +71,7 @@ __all__ = [
     "PriorityFeePolicy",
     "PriorityFees",
     "Rpc",
+    "RpcPool",
     "SealedSecret",
     "SendReport",
     "Sender",
@@ -98,6 +101,8 @@ __all__ = [
     "links_of",
     "load_mint",
     "load_token_account",
+    "open_pool",
+    "open_rpc",
     "open_transport",
     "parse_address",
     "parse_retry_after",

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import aiohttp
 
 from deal_sdk.errors import (
     ChainError,
+    RpcAllEndpointsFailedError,
     RpcMalformedReplyError,
     RpcRateLimitedError,
     RpcRefusedError,
@@ -33,6 +34,13 @@ NODE_UNHEALTHY: Final = -32005
 MIN_CONTEXT_SLOT_NOT_REACHED: Final = -32016
 PREFLIGHT_FAILED: Final = -32002
 _RATE_LIMIT_CODES: Final = frozenset({429, -32429})
+# A key that is wrong or used up, or a path that is not served: another endpoint may do better.
+_HTTP_ENDPOINT_REFUSALS: Final = frozenset({401, 402, 403, 404, 405, 407, 410})
+# What one node has not, or not yet, and another may: blocks, history, an index, the slot asked for.
+_NODE_CODES: Final = frozenset(
+    {-32001, -32004, -32010, -32011, -32012, -32014, MIN_CONTEXT_SLOT_NOT_REACHED, -32019, -32601, -32603}
+)
+_BLOCKHASH_UNKNOWN: Final = "BlockhashNotFound"
 _MAX_MESSAGE_LENGTH: Final = 300
 _MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 
@@ -83,7 +91,10 @@ def translate_http_status(status: int, retry_after: str | None, endpoint: str, n
         )
     if status in _HTTP_CLIENT_ERRORS:
         return RpcRefusedError(f"{endpoint} refused the request with HTTP {status}", rpc_code=status)
-    return RpcUnavailableError(f"{endpoint} answered HTTP {status}", endpoint=endpoint, http_status=status)
+    facts: dict[str, Any] = {"endpoint": endpoint, "http_status": status}
+    if retry_after is not None:
+        facts["retry_after_seconds"] = parse_retry_after(retry_after, now)
+    return RpcUnavailableError(f"{endpoint} answered HTTP {status}", **facts)
 
 
 def parse_retry_after(text: str | None, now: datetime) -> float | None:
@@ -123,3 +134,45 @@ def translate_rpc_error(error: Any, method: str, endpoint: str) -> ChainError:
     if code == NODE_UNHEALTHY:
         return RpcUnavailableError(f"{endpoint} is unhealthy: {message}", endpoint=endpoint, rpc_code=code)
     return RpcRefusedError(f"{method}: {message}", rpc_code=code, data=error.get("data"), method=method)
+
+
+def is_endpoint_failure(reply: Any) -> TypeGuard[ChainError]:
+    """Return whether a call's reply is an error that shows nothing but an endpoint that does not serve."""
+    if isinstance(reply, RpcRefusedError):
+        return reply.rpc_code in _HTTP_ENDPOINT_REFUSALS
+    return isinstance(reply, ChainError)
+
+
+def may_succeed_elsewhere(error: ChainError) -> bool:
+    """Return whether another endpoint may answer what this one did not."""
+    if not isinstance(error, RpcRefusedError):
+        return True
+    if error.rpc_code == PREFLIGHT_FAILED:
+        # A node that lags does not know the blockhash yet; any other reason holds on every node.
+        return isinstance(error.data, dict) and error.data.get("err") == _BLOCKHASH_UNKNOWN
+    return error.rpc_code in _HTTP_ENDPOINT_REFUSALS or error.rpc_code in _NODE_CODES
+
+
+def error_of_all(failures: Mapping[str, ChainError]) -> ChainError:
+    """Return what to raise when every endpoint failed a call.
+
+    Args:
+        failures: each endpoint's error, by its name.
+    """
+    refusals = [error for error in failures.values() if isinstance(error, RpcRefusedError)]
+    answered = [error for error in refusals if not is_endpoint_failure(error)]
+    if answered:
+        return next((e for e in answered if e.rpc_code == MIN_CONTEXT_SLOT_NOT_REACHED), answered[0])
+    if len(failures) == 1:
+        return next(iter(failures.values()))
+    codes = {endpoint: error.code for endpoint, error in failures.items()}
+    throttled = [error for error in failures.values() if isinstance(error, RpcRateLimitedError)]
+    if failures and len(throttled) == len(failures):
+        waits = [error.retry_after_seconds for error in throttled if error.retry_after_seconds is not None]
+        return RpcRateLimitedError(
+            "every RPC endpoint asks to slow down",
+            retry_after_seconds=min(waits, default=None),
+            endpoints=codes,
+        )
+    said = ", ".join(f"{endpoint}: {code}" for endpoint, code in codes.items()) or "none is usable"
+    return RpcAllEndpointsFailedError(f"no RPC endpoint answered ({said})", endpoints=codes)

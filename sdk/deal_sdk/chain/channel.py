@@ -10,28 +10,31 @@ import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
 from deal_sdk.batching import Collector
 from deal_sdk.chain._errors import HTTP_PAYLOAD_TOO_LARGE, translate_rpc_error
+from deal_sdk.chain.guard import EndpointGuard
 from deal_sdk.chain.transport import Transport
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ChainError, RpcMalformedReplyError, RpcRefusedError, RpcUnavailableError
-from deal_sdk.metrics import Metrics
+from deal_sdk.metrics import CallTally, Metrics
 
 DEFAULT_MAX_BATCH_ITEMS: Final = 100
 DEFAULT_MAX_BODY_BYTES: Final = 48 * 1024
 """Agave refuses a body over 50 KiB; the margin is for proxies that count headers."""
 MAX_BATCHES_IN_FLIGHT: Final = 8
 
+SEND_TRANSACTION: Final = "sendTransaction"
+
 _SENDING: Final = "sending"
 _BULK: Final = "bulk"
 _READING: Final = "reading"
 # A batch is as slow as its slowest call: sends, large replies and quick reads travel apart.
 _LANES: Final = {
-    "sendTransaction": _SENDING,
+    SEND_TRANSACTION: _SENDING,
     "getBlock": _BULK,
     "getTransaction": _BULK,
     "getSignaturesForAddress": _BULK,
@@ -39,6 +42,60 @@ _LANES: Final = {
     "getTokenLargestAccounts": _BULK,
     "simulateTransaction": _BULK,
 }
+
+
+class Answer(NamedTuple):
+    """A call's result, and the endpoint that gave it."""
+
+    endpoint: str
+    result: Any
+
+
+class Channel(Protocol):
+    """Calls methods: on one endpoint, or on one of several."""
+
+    @property
+    def endpoint(self) -> str:
+        """Return the name for logs, without secrets."""
+        ...
+
+    @property
+    def transport(self) -> Transport:
+        """Return what carries raw bodies; whoever opened the channel closes it."""
+        ...
+
+    @property
+    def members(self) -> Sequence[Channel]:
+        """Return a channel for each endpoint; itself where there is one."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Return the clock that times the calls."""
+        ...
+
+    async def call(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Any:
+        """Call a method and return its result; see `RpcChannel.call`.
+
+        Args:
+            method: the JSON-RPC method.
+            params: its parameters, in order.
+            turn: how often the same was asked before, so that another endpoint is asked now.
+        """
+        ...
+
+    async def answer(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Answer:
+        """Call a method and also say which endpoint answered."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the calls under way and refuse new ones; transports stay open."""
+        ...
+
+
+def is_quick_read(method: str) -> bool:
+    """Return whether a method is a read with a small reply, which may be asked twice without harm."""
+    return method not in _LANES and method != "requestAirdrop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +119,7 @@ class RpcChannel:
         metrics: Metrics,
         max_batch_items: int = DEFAULT_MAX_BATCH_ITEMS,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        guard: EndpointGuard | None = None,
     ) -> None:
         """Prepare a channel; nothing is sent before the first call.
 
@@ -71,10 +129,13 @@ class RpcChannel:
             metrics: counts calls and their durations.
             max_batch_items: the most calls in one request.
             max_body_bytes: the most bytes in one request's body.
+            guard: admits each request and learns from its end.
         """
         self.transport = transport
         self.clock = clock
-        self._metrics = metrics
+        self.members = (self,)
+        self._guard = guard
+        self._tally = CallTally(metrics, transport.endpoint)
         self._ids = itertools.count(1)
         self._takes_batches = True
         self._closed = False
@@ -85,6 +146,7 @@ class RpcChannel:
                 max_bytes=max_body_bytes - 2,
                 size_of=lambda request: len(request.body) + 1,
                 max_in_flight=MAX_BATCHES_IN_FLIGHT,
+                drop_cancelled=lane != _SENDING,
             )
             for lane in (_READING, _SENDING, _BULK)
         }
@@ -94,12 +156,13 @@ class RpcChannel:
         """Return the endpoint's name for logs and evidence, without secrets."""
         return self.transport.endpoint
 
-    async def call(self, method: str, params: Sequence[Any] = ()) -> Any:
+    async def call(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Any:
         """Call a method and return its `result`; a call that is alone leaves at once.
 
         Args:
             method: the JSON-RPC method.
             params: its parameters, in order.
+            turn: makes no difference here, where there is one endpoint.
 
         Raises:
             RpcRefusedError: with the error reply's code and data.
@@ -113,19 +176,51 @@ class RpcChannel:
             raise RpcUnavailableError(f"the channel to {self.endpoint} is closed", endpoint=self.endpoint)
         return await lane.submit(_Request(request_id, method, body))
 
+    async def answer(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Answer:
+        """Call a method and also say which endpoint answered; see `call`."""
+        return Answer(self.endpoint, await self.call(method, params))
+
     async def close(self) -> None:
         """Finish the calls under way and refuse new ones; the transport stays open."""
         self._closed = True
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
     async def _exchange(self, requests: Sequence[_Request]) -> list[_Reply]:
+        if self._guard is not None:
+            return await self._guarded(requests, self._guard)
         started = self.clock.monotonic()
         replies = await self._carry(requests)
-        self._metrics.rpc_request_duration_seconds.observe(self.clock.monotonic() - started)
-        for request, reply in zip(requests, replies, strict=True):
-            outcome = reply.code if isinstance(reply, ChainError) else "ok"
-            self._metrics.rpc_requests.labels(self.endpoint, request.method, outcome).inc()
+        self._count(requests, replies, self.clock.monotonic() - started)
         return replies
+
+    async def _guarded(self, requests: Sequence[_Request], guard: EndpointGuard) -> list[_Reply]:
+        try:
+            await guard.admit(len(requests))
+        except ChainError as refusal:
+            # Nothing left, so there is no duration; the calls are counted by what they came back with.
+            self._count(requests, [refusal] * len(requests), None)
+            return [refusal] * len(requests)
+        started = self.clock.monotonic()
+        try:
+            replies = await self._carry(requests)
+        except BaseException:
+            guard.abandoned()
+            raise
+        duration_seconds = self.clock.monotonic() - started
+        guard.ended(replies, duration_seconds, is_quick=is_quick_read(requests[0].method))
+        self._count(requests, replies, duration_seconds)
+        return replies
+
+    def _count(
+        self, requests: Sequence[_Request], replies: Sequence[_Reply], duration_seconds: float | None
+    ) -> None:
+        self._tally.count(
+            [
+                (request.method, reply.code if isinstance(reply, ChainError) else "ok")
+                for request, reply in zip(requests, replies, strict=True)
+            ],
+            duration_seconds,
+        )
 
     async def _carry(self, requests: Sequence[_Request]) -> list[_Reply]:
         if len(requests) == 1:

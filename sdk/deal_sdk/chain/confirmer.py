@@ -47,19 +47,22 @@ class Confirmer:
         sender: Sender | None = None,
         witnesses: Sequence[Rpc] = (),
         hints: SignatureHints | None = None,
+        required_opinions: int | None = None,
         poll_interval_seconds: float = DEFAULT_POLL_INTERVAL_SECONDS,
         rebroadcast_interval_seconds: float = DEFAULT_REBROADCAST_INTERVAL_SECONDS,
     ) -> None:
         """Prepare a confirmer; the first `follow` starts its sweeper.
 
         Args:
-            rpc: the endpoint whose statuses count.
+            rpc: the endpoint whose statuses count, or the pool of them; for an expiry each endpoint of
+                a pool is asked for itself.
             clock: spaces polls and rebroadcasts.
             metrics: counts each transaction by its end in `payment_attempts_total`.
             sender: broadcasts; by default one of its own, which `close` closes.
-            witnesses: further endpoints that must also know nothing of a transaction before it counts
-                as expired.
+            witnesses: further endpoints that are asked for an expiry.
             hints: tells when a lone transaction is worth a look before its next poll.
+            required_opinions: how many endpoints must rule a transaction out before it counts as
+                expired; by default all. None of them may know it in any case.
             poll_interval_seconds: between two polls of a transaction that is not confirmed yet.
             rebroadcast_interval_seconds: between two broadcasts of a transaction that nobody has seen.
         """
@@ -69,6 +72,7 @@ class Confirmer:
         self._owns_sender = sender is None
         self._sender = Sender(rpc) if sender is None else sender
         self._witnesses = tuple(witnesses)
+        self._required_opinions = required_opinions
         self._poll_interval_seconds = poll_interval_seconds
         self._rebroadcast_interval_seconds = rebroadcast_interval_seconds
         self._pending: dict[str, Following] = {}
@@ -227,7 +231,7 @@ class Confirmer:
 
     def _take_in(self, followings: Sequence[Following], reply: StatusReply) -> list[Following]:
         """Hand each its status and return those of whom the node knows nothing."""
-        evidence = self._evidence(reply.context_slot)
+        evidence = self._evidence(reply.endpoint, reply.context_slot)
         unseen = []
         for following, status in zip(followings, reply.statuses, strict=True):
             if status is not None:
@@ -237,9 +241,9 @@ class Confirmer:
                 unseen.append(following)
         return unseen
 
-    def _evidence(self, context_slot: int) -> dict[str, Any]:
+    def _evidence(self, endpoint: str, context_slot: int) -> dict[str, Any]:
         return {
-            "endpoint": self._rpc.endpoint,
+            "endpoint": endpoint,
             "context_slot": context_slot,
             "finalized_height": None if self._finalized is None else self._finalized.block_height,
             "checked_at": self._clock.now().isoformat(),
@@ -259,10 +263,14 @@ class Confirmer:
 
     def _broadcast(self, following: Following, now: float) -> None:
         transaction, previous = following.transaction, following.broadcast
-        if transaction is None or (previous is not None and previous.is_under_way):
+        if transaction is None:
+            return
+        # Where there is another endpoint, one that hangs must not hold up the next broadcast.
+        if previous is not None and previous.is_under_way and self._rpc.endpoint_count == 1:
             return
         report = None if previous is None else previous.report
-        following.broadcast = Broadcast(transaction, again=previous is not None, report=report)
+        turn = 0 if previous is None else previous.turn + 1
+        following.broadcast = Broadcast(transaction, turn, report=report)
         following.broadcast_at_seconds = now
         self._sender.start(following.broadcast)
 
@@ -293,25 +301,31 @@ class Confirmer:
             logger.exception("the proof of an expiry broke")
 
     async def _prove(self, overdue: Sequence[Following], finalized: EpochPosition) -> None:
+        # An endpoint of a pool joins when it is known to be of the cluster, so they are listed anew.
+        endpoints = (*self._rpc.members, *self._witnesses)
         proof = await prove_expired(
-            (self._rpc, *self._witnesses),
-            {f.signature: f.transaction.context_slot for f in overdue if f.transaction is not None},
+            endpoints,
+            [following.transaction for following in overdue if following.transaction is not None],
             finalized,
+            required_opinions=self._required_opinions or len(endpoints),
         )
+        if proof.silent:
+            logger.info("endpoints without an opinion on expired transactions: %s", dict(proof.silent))
         for following in overdue:
             status = proof.landed.get(following.signature)
             if status is not None:
-                following.observe(status, self._evidence(status.slot))
+                following.observe(status, self._evidence(self._rpc.endpoint, status.slot))
             elif following.signature in proof.expired and not following.is_seen:
                 transaction = following.transaction
                 assert transaction is not None
                 following.expire(
                     {
-                        **self._evidence(proof.context_slot),
+                        **self._evidence(proof.expired[following.signature][0], proof.context_slot),
                         "last_valid_block_height": transaction.last_valid_block_height,
                         "finalized_height": finalized.block_height,
                         "finalized_slot": finalized.slot,
-                        "endpoints": list(proof.endpoints),
+                        "endpoints": list(proof.expired[following.signature]),
+                        "endpoints_without_opinion": dict(proof.silent),
                     }
                 )
             self._finish(following)

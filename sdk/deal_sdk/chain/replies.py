@@ -71,10 +71,11 @@ class SignatureStatus:
 
 @dataclass(frozen=True, slots=True)
 class StatusReply:
-    """Statuses in the order asked for, and the slot up to which the node could know of them."""
+    """Statuses in the order asked for, the slot up to which the node could know of them, and its name."""
 
     context_slot: int
     statuses: tuple[SignatureStatus | None, ...]
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

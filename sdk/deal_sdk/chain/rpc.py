@@ -9,15 +9,21 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 from solders.pubkey import Pubkey
 
 from deal_sdk.batching import Collector
 from deal_sdk.chain._errors import MIN_CONTEXT_SLOT_NOT_REACHED
 from deal_sdk.chain.addresses import TOKEN_PROGRAMS
-from deal_sdk.chain.channel import DEFAULT_MAX_BATCH_ITEMS, DEFAULT_MAX_BODY_BYTES, RpcChannel
+from deal_sdk.chain.channel import (
+    DEFAULT_MAX_BATCH_ITEMS,
+    DEFAULT_MAX_BODY_BYTES,
+    SEND_TRANSACTION,
+    Channel,
+    RpcChannel,
+)
 from deal_sdk.chain.replies import (
     TOKEN_AMOUNT_BYTES,
     TOKEN_AMOUNT_OFFSET,
@@ -32,6 +38,7 @@ from deal_sdk.chain.replies import (
     parse_latest_blockhash,
     parse_simulation,
     parse_statuses,
+    read_reply,
     text,
 )
 from deal_sdk.chain.rpc_history import HistoryReads
@@ -53,10 +60,11 @@ _MAX_BALANCE_READS_IN_FLIGHT: Final = 8
 class _BalanceRead:
     token_account: Pubkey
     commitment: Commitment
+    turn: int
 
 
 class Rpc(HistoryReads):
-    """Calls one endpoint's methods and returns typed values or typed errors."""
+    """Calls the methods of an endpoint, or of a pool of them, and returns typed values or typed errors."""
 
     def __init__(
         self,
@@ -76,14 +84,26 @@ class Rpc(HistoryReads):
             max_batch_items: the most calls in one JSON-RPC batch.
             max_body_bytes: the most bytes in one request's body.
         """
-        self._channel = RpcChannel(
-            transport,
-            clock=clock,
-            metrics=metrics,
-            max_batch_items=max_batch_items,
-            max_body_bytes=max_body_bytes,
+        self._attach(
+            RpcChannel(
+                transport,
+                clock=clock,
+                metrics=metrics,
+                max_batch_items=max_batch_items,
+                max_body_bytes=max_body_bytes,
+            )
         )
-        self.clock = clock
+
+    @classmethod
+    def over(cls, channel: Channel) -> Self:
+        """Return a client of a channel, which `close` closes together with its transport."""
+        rpc = cls.__new__(cls)
+        rpc._attach(channel)
+        return rpc
+
+    def _attach(self, channel: Channel) -> None:
+        self._channel = channel
+        self.clock = channel.clock
         self._balances: Collector[_BalanceRead, TokenBalance] = Collector(
             self._read_balances,
             max_items=MAX_ACCOUNTS_PER_CALL,
@@ -100,9 +120,20 @@ class Rpc(HistoryReads):
         """Return the transport, for another client of the same endpoint."""
         return self._channel.transport
 
-    async def call(self, method: str, params: Sequence[Any] = ()) -> Any:
-        """Call any method and return its `result`; see `RpcChannel.call`."""
-        return await self._channel.call(method, params)
+    @property
+    def endpoint_count(self) -> int:
+        """Return how many endpoints there are to ask."""
+        return len(self._channel.members)
+
+    @property
+    def members(self) -> tuple[Rpc, ...]:
+        """Return a client for each endpoint alone, to ask every one; itself where there is no pool."""
+        channels = self._channel.members
+        return (self,) if self._channel in channels else tuple(Rpc.over(channel) for channel in channels)
+
+    async def call(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Any:
+        """Call any method and return its `result`; see `Channel.call`."""
+        return await self._channel.call(method, params, turn=turn)
 
     async def close(self) -> None:
         """Finish the calls under way, then close the transport."""
@@ -209,8 +240,10 @@ class Rpc(HistoryReads):
             RpcUnavailableError: when the node did not reach `min_context_slot` in about five seconds.
             RpcMalformedReplyError: when something other than a token account is there.
         """
-        for _ in range(MAX_BEHIND_RETRIES):
-            balance = await self._balances.submit(_BalanceRead(token_account, commitment))
+        for attempt in range(MAX_BEHIND_RETRIES):
+            # Those who ask the same endpoint share a call, however often each has asked before.
+            turn = attempt % self.endpoint_count
+            balance = await self._balances.submit(_BalanceRead(token_account, commitment, turn))
             if min_context_slot is None or balance.slot >= min_context_slot:
                 return balance
             await self.clock.sleep(BEHIND_RETRY_SECONDS)
@@ -237,6 +270,7 @@ class Rpc(HistoryReads):
         return StatusReply(
             min(reply.context_slot for reply in replies),
             tuple(status for reply in replies for status in reply.statuses),
+            ", ".join(dict.fromkeys(reply.endpoint for reply in replies)),
         )
 
     async def send_transaction(
@@ -245,6 +279,7 @@ class Rpc(HistoryReads):
         *,
         preflight_commitment: Commitment = "confirmed",
         skip_preflight: bool = False,
+        turn: int = 0,
     ) -> str:
         """Hand signed bytes to the node once; any exception means that the outcome is unknown.
 
@@ -253,6 +288,7 @@ class Rpc(HistoryReads):
             preflight_commitment: the commitment that the blockhash was read at; another one makes the
                 node drop a transaction whose blockhash it does not yet know.
             skip_preflight: send without simulating first.
+            turn: how often these bytes were sent before; each time goes to the next endpoint.
         """
         options = {
             "encoding": "base64",
@@ -261,7 +297,8 @@ class Rpc(HistoryReads):
             # The node's own resending would outlive a decision that the confirmer has made.
             "maxRetries": 0,
         }
-        return await self._read("sendTransaction", [base64.b64encode(raw_bytes).decode(), options], text)
+        params = [base64.b64encode(raw_bytes).decode(), options]
+        return await self._read(SEND_TRANSACTION, params, text, turn=turn)
 
     async def simulate_transaction(
         self,
@@ -283,21 +320,27 @@ class Rpc(HistoryReads):
 
     async def _get_statuses(self, signatures: list[str], search_history: bool) -> StatusReply:
         params = [signatures, {"searchTransactionHistory": search_history}]
-        return await self._read(
-            "getSignatureStatuses", params, lambda reply: parse_statuses(len(signatures), reply)
+        answer = await self._channel.answer("getSignatureStatuses", params)
+        reply = read_reply(
+            "getSignatureStatuses", lambda value: parse_statuses(len(signatures), value), answer.result
         )
+        return replace(reply, endpoint=answer.endpoint)
 
     async def _get_group(
-        self, addresses: Sequence[Pubkey], commitment: Commitment, min_context_slot: int | None
+        self,
+        addresses: Sequence[Pubkey],
+        commitment: Commitment,
+        min_context_slot: int | None,
+        first_turn: int = 0,
     ) -> tuple[int, list[AccountSnapshot | None]]:
         options: dict[str, Any] = {"encoding": "base64", "commitment": commitment}
         if min_context_slot is not None:
             options["minContextSlot"] = min_context_slot
         params = [[str(address) for address in addresses], options]
-        for _ in range(MAX_BEHIND_RETRIES):
+        for turn in range(first_turn, first_turn + MAX_BEHIND_RETRIES):
             try:
                 slot, accounts = await self._read(
-                    "getMultipleAccounts", params, lambda reply: parse_accounts(addresses, reply)
+                    "getMultipleAccounts", params, lambda reply: parse_accounts(addresses, reply), turn=turn
                 )
             except RpcRefusedError as error:
                 if error.rpc_code != MIN_CONTEXT_SLOT_NOT_REACHED:
@@ -309,15 +352,17 @@ class Rpc(HistoryReads):
         raise self._behind(min_context_slot)
 
     async def _read_balances(self, reads: Sequence[_BalanceRead]) -> list[TokenBalance | BaseException]:
-        by_commitment: dict[Commitment, dict[Pubkey, TokenBalance | BaseException]] = {}
+        groups: dict[tuple[Commitment, int], dict[Pubkey, TokenBalance | BaseException]] = {}
         for read in reads:
-            by_commitment.setdefault(read.commitment, {})[read.token_account] = TokenBalance(0, 0, False)
-        for commitment, balances in by_commitment.items():
+            groups.setdefault((read.commitment, read.turn), {})[read.token_account] = TokenBalance(
+                0, 0, False
+            )
+        for (commitment, turn), balances in groups.items():
             # The reads of a group wait for different slots, so each caller checks the slot for itself.
-            slot, accounts = await self._get_group(list(balances), commitment, None)
+            slot, accounts = await self._get_group(list(balances), commitment, None, turn)
             for address, account in zip(list(balances), accounts, strict=True):
                 balances[address] = self._balance_of(account, slot)
-        return [by_commitment[read.commitment][read.token_account] for read in reads]
+        return [groups[read.commitment, read.turn][read.token_account] for read in reads]
 
     @staticmethod
     def _balance_of(account: AccountSnapshot | None, slot: int) -> TokenBalance | BaseException:

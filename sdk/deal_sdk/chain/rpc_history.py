@@ -43,7 +43,7 @@ class HistoryReads(ABC):
     """Reads landed transactions and token holders through any `call`."""
 
     @abstractmethod
-    async def call(self, method: str, params: Sequence[Any] = ()) -> Any:
+    async def call(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Any:
         """Call a method and return its `result`."""
 
     async def get_transaction(
@@ -151,5 +151,7 @@ class HistoryReads(ABC):
         params = [[str(address) for address in writable_accounts]]
         return await self._read("getRecentPrioritizationFees", params, parse_prioritization_fees)
 
-    async def _read(self, method: str, params: Sequence[Any], parse: Callable[[Any], Value]) -> Value:
-        return read_reply(method, parse, await self.call(method, params))
+    async def _read(
+        self, method: str, params: Sequence[Any], parse: Callable[[Any], Value], *, turn: int = 0
+    ) -> Value:
+        return read_reply(method, parse, await self.call(method, params, turn=turn))

@@ -52,18 +52,19 @@ class Sender:
         self._preflight = preflight
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def send(self, transaction: SignedTransaction, *, again: bool = False) -> SendReport:
+    async def send(self, transaction: SignedTransaction, *, turn: int = 0) -> SendReport:
         """Broadcast once; whatever the report says, the transaction may still land.
 
         Args:
             transaction: its bytes must have been committed to the records before.
-            again: whether these bytes were broadcast before.
+            turn: how often these bytes were broadcast before; each time goes to the next endpoint.
         """
         try:
             await self._rpc.send_transaction(
                 transaction.raw_bytes,
                 preflight_commitment="confirmed",
-                skip_preflight=again or not self._preflight,
+                skip_preflight=turn > 0 or not self._preflight,
+                turn=turn,
             )
         except ChainError as error:
             if _was_there_already(error):
@@ -86,7 +87,7 @@ class Sender:
 
     async def _run(self, broadcast: Broadcast) -> None:
         try:
-            report = await self.send(broadcast.transaction, again=broadcast.again)
+            report = await self.send(broadcast.transaction, turn=broadcast.turn)
             # Rebroadcasts are not simulated: the reason that the first one's preflight gave is kept.
             if report.error is not None or broadcast.report is None:
                 broadcast.report = report
@@ -101,7 +102,7 @@ class Broadcast:
     """One background broadcast, and the last refusal of these bytes, or that there was none yet."""
 
     transaction: SignedTransaction
-    again: bool
+    turn: int
     is_under_way: bool = True
     report: SendReport | None = None
 

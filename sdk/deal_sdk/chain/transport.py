@@ -69,6 +69,7 @@ class HttpTransport:
         clock: Clock,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        name: str | None = None,
     ) -> None:
         """Keep the endpoint; the first `post` opens a connection.
 
@@ -77,6 +78,7 @@ class HttpTransport:
             clock: counts a Retry-After date against the present.
             timeout_seconds: for a whole request, from waiting for a connection to the reply's last byte.
             max_connections: the most connections at once; further requests wait for one.
+            name: what logs and metrics call it; by default its scheme, host and port.
         """
         self._url = url
         self._clock = clock
@@ -84,7 +86,7 @@ class HttpTransport:
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
-        self.endpoint = endpoint_label(url)
+        self.endpoint = name or endpoint_label(url)
 
     @property
     def url(self) -> str:

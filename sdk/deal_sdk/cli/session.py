@@ -56,6 +56,8 @@ class Session:
         given = self.embedded_overrides(**more)
         named = load_settings(**given).model_fields_set
         defaults = {"rpc_url": DEFAULT_RPC_URL, "database_url": DEFAULT_DATABASE_URL}
+        if "rpc_urls" in named:
+            del defaults["rpc_url"]
         return {**{name: url for name, url in defaults.items() if name not in named}, **given}
 
     def embedded_overrides(self, **more: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from deal_sdk.chain import (
     ensure_lamports,
     links_of,
     load_mint,
-    open_transport,
+    open_rpc,
     parse_address,
 )
 from deal_sdk.clock import Clock
@@ -83,7 +83,7 @@ async def open_backends(
     Raises:
         ConfigurationError, DatabaseUnavailableError, SchemaError: for what cannot be opened.
     """
-    rpc = Rpc(given.transport or await _open_transport(settings, clock), clock=clock, metrics=metrics)
+    rpc = await _open_rpc(settings, clock, metrics, given)
     stack.push_async_callback(rpc.close)
     database = await Database.open(
         settings.database_url.get_secret_value(),
@@ -105,14 +105,16 @@ def open_subscriptions(
 
     Args:
         stack: closes the connection.
-        rpc: the endpoint.
+        rpc: the endpoint, or several.
         settings: name its WebSocket, where it is not at the usual port, and bound the subscriptions.
         clock: spaces pings and reconnections.
         metrics: counts the hints.
     """
-    source = links_of(rpc.transport, settings.ws_url)
+    # A WebSocket that is named is the preferred endpoint's; the others have theirs by convention.
+    named = (settings.ws_url, *[None] * (rpc.endpoint_count - 1))
+    sources = [links_of(member.transport, url) for member, url in zip(rpc.members, named, strict=True)]
     subscriptions = SignatureSubscriptions(
-        [] if source is None else [source],
+        [source for source in sources if source is not None],
         clock=clock,
         metrics=metrics,
         max_subscriptions=settings.max_signature_subscriptions,
@@ -165,15 +167,10 @@ async def operator_wallets(keystore: Keystore) -> dict[str, str]:
     return {name: address for name, address in (await keystore.names()).items() if name != MINT}
 
 
-async def _open_transport(settings: Settings, clock: Clock) -> Transport:
-    return await open_transport(
-        settings.rpc_url,
-        clock=clock,
-        timeout_seconds=settings.rpc_timeout_seconds,
-        max_connections=settings.rpc_max_connections,
-        localnet_slot_seconds=settings.localnet_slot_seconds,
-        localnet_finality_slots=settings.localnet_finality_slots,
-    )
+async def _open_rpc(settings: Settings, clock: Clock, metrics: Metrics, given: GivenBackends) -> Rpc:
+    if given.transport is not None:
+        return Rpc(given.transport, clock=clock, metrics=metrics)
+    return await open_rpc(settings, clock=clock, metrics=metrics)
 
 
 def _keystore(settings: Settings, database: Database, clock: Clock) -> Keystore:

@@ -244,6 +244,7 @@ class Deal:
             clock=self.clock,
             metrics=self.metrics,
             hints=hints,
+            required_opinions=settings.rpc_expiry_opinions,
             poll_interval_seconds=settings.status_poll_interval_seconds,
             rebroadcast_interval_seconds=settings.rebroadcast_interval_seconds,
         )

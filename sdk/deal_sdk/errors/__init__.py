@@ -32,7 +32,8 @@
     ├── ChainError                        the RPC side
     │   ├── RpcUnavailableError
     │   │   ├── RpcTimeoutError
-    │   │   └── RpcRateLimitedError
+    │   │   ├── RpcRateLimitedError
+    │   │   └── RpcAllEndpointsFailedError
     │   ├── RpcRefusedError               a JSON-RPC error reply, with its code and data
     │   └── RpcMalformedReplyError
     ├── DatabaseError
@@ -95,6 +96,7 @@ from deal_sdk.errors.systems import (
     DatabaseError,
     DatabaseUnavailableError,
     HistoryGapError,
+    RpcAllEndpointsFailedError,
     RpcMalformedReplyError,
     RpcRateLimitedError,
     RpcRefusedError,
@@ -134,6 +136,7 @@ __all__ = [
     "PurchaseLimitExceededError",
     "RateLimitExceededError",
     "RefundError",
+    "RpcAllEndpointsFailedError",
     "RpcMalformedReplyError",
     "RpcRateLimitedError",
     "RpcRefusedError",

@@ -38,6 +38,12 @@ class RpcRateLimitedError(RpcUnavailableError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class RpcAllEndpointsFailedError(RpcUnavailableError):
+    """A call that no endpoint of several answered; the facts say by endpoint how each failed."""
+
+    code = "rpc_all_endpoints_failed"
+
+
 class RpcRefusedError(ChainError):
     """A JSON-RPC error reply."""
 

@@ -213,7 +213,7 @@ async def test_an_outage_reaches_every_caller_and_is_counted(channel, endpoint, 
     text = metrics.render().decode()
     assert 'rpc_requests_total{endpoint="endpoint",method="echo",outcome="rpc_timeout"} 3.0' in text
     assert 'rpc_requests_total{endpoint="endpoint",method="echo",outcome="ok"} 2.0' in text
-    assert "rpc_request_duration_seconds_count 2.0" in text
+    assert 'rpc_request_duration_seconds_count{endpoint="endpoint",method="echo"} 2.0' in text
 
 
 async def test_close_finishes_what_was_asked_and_refuses_more(channel):

@@ -35,6 +35,7 @@ TokenProgram = Literal["classic", "token-2022"]
 StorePolicy = Literal["allow", "refuse"]
 
 Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
+LeaseSeconds = Annotated[float, Field(ge=1.0, le=300.0)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Lamports = Annotated[int, Field(ge=0, le=10**18)]
@@ -124,6 +125,7 @@ class Settings(BaseSettings):
     confirm_timeout_seconds: Seconds = 60.0
     max_payment_attempts: Count = 3
     max_payments_in_flight: Count = 4096
+    lease_seconds: LeaseSeconds = 15.0
     max_payment_amount: str | None = None
     max_daily_amount_per_wallet: str | None = None
     allowed_destinations: tuple[str, ...] = ()

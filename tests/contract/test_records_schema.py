@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 import sqlalchemy as sa
@@ -59,9 +60,9 @@ async def rules(database: Database) -> set[str]:
         )
     async with database.reading() as connection:
         texts = [str(text) for (text,) in await connection.exec_driver_sql(statement)]
-    # The order of a table's rules is no part of its schema, nor is the quoting of a name that a change of
-    # the table leaves behind.
-    return {line.strip(" ,\t").replace('"', "") for text in texts for line in text.splitlines()}
+    # The order of a table's columns and rules is no part of its schema, nor is the quoting of a name that
+    # a change of the table leaves behind.
+    return {part.strip().replace('"', "") for text in texts for part in re.split(r"[,\n]", text)}
 
 
 class TestOpening:

@@ -45,6 +45,8 @@ from deal_sdk.payments import (
     Delegations,
     HistorySync,
     IntentStore,
+    LeaseKeeper,
+    Leases,
     LimitSettlement,
     Party,
     PartyReference,
@@ -273,7 +275,9 @@ class Deal:
         self._open_services(signer, confirmer)
         for address in operators.values():
             await self._track(address, None)
-        await self._pipeline.resume()
+        await self._leases.register()
+        await self._lease_keeper.resume()
+        self._lease_keeper.start()
         self._reconciler.start()
 
     def _open_records(self) -> None:
@@ -315,8 +319,10 @@ class Deal:
         settings = self.settings
         self._rails = SafetyRails(rail_bounds(settings), clock=self.clock, events=self.events)
         self.pause = PauseSwitch(self._database)
-        self._intents = IntentStore(self._database, self.clock, rails=self._rails, outbox=self._outbox)
-        self._attempts = AttemptStore(self._database, self.clock, outbox=self._outbox)
+        self._leases = Leases(self._database, lease_seconds=settings.lease_seconds)
+        shared: dict[str, Any] = {"lease_owner": self._leases.owner, "outbox": self._outbox}
+        self._intents = IntentStore(self._database, self.clock, rails=self._rails, **shared)
+        self._attempts = AttemptStore(self._database, self.clock, **shared)
         self._pipeline = PaymentPipeline(
             intents=self._intents,
             attempts=self._attempts,
@@ -333,9 +339,12 @@ class Deal:
             ),
             on_attempt_end=self._fees.learn,
         )
+        self._lease_keeper = LeaseKeeper(self._leases, self._pipeline, clock=self.clock)
+        self._stack.push_async_callback(self._lease_keeper.release)
         self._stack.push_async_callback(self._pipeline.close)
+        self._stack.push_async_callback(self._lease_keeper.stop)
         self._reconciler = Reconciler(
-            pipeline=self._pipeline,
+            payments=self._lease_keeper,
             history=self._sync,
             clock=self.clock,
             poll_interval_seconds=settings.history_poll_interval_seconds,

@@ -13,6 +13,8 @@ from deal_sdk.payments.fee_payer import FeePayer, FeePayerBounds
 from deal_sdk.payments.fees import TransactionFees
 from deal_sdk.payments.history_sync import HistorySync, SyncReport
 from deal_sdk.payments.intents import IntentStore
+from deal_sdk.payments.lease_keeper import LeaseKeeper
+from deal_sdk.payments.leases import LeaseHolder, Leases
 from deal_sdk.payments.orders import Funds, Party, Plan, PurchaseLimit
 from deal_sdk.payments.outbox import PAYMENT_EVENTS, PaymentOutbox
 from deal_sdk.payments.parties import PartyReference, PartyResolver
@@ -41,6 +43,9 @@ __all__ = [
     "Funds",
     "HistorySync",
     "IntentStore",
+    "LeaseHolder",
+    "LeaseKeeper",
+    "Leases",
     "LimitSettlement",
     "Party",
     "PartyReference",

@@ -58,10 +58,18 @@ class OpenPayment:
 class AttemptStore:
     """Commits attempts before they are sent and settles payments when their end is proven."""
 
-    def __init__(self, database: Database, clock: Clock, *, outbox: PaymentOutbox = NO_OUTBOX) -> None:
-        """Write to a database, and tell webhooks in the same transactions."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        outbox: PaymentOutbox = NO_OUTBOX,
+        lease_owner: UUID | None = None,
+    ) -> None:
+        """Write to a database what one holder leases (None: nobody), and tell webhooks in the same transactions."""
         self._database = database
         self._outbox = outbox
+        self._lease_owner = lease_owner
         self._clock = clock
         self._attempts: Collector[LiveAttempt, bool] = Collector(
             self._add_batch, max_items=MAX_CHANGES_PER_TRANSACTION
@@ -74,8 +82,8 @@ class AttemptStore:
         """Commit an attempt, so that it may be sent.
 
         Returns:
-            True when this very attempt is recorded; False when the payment has another live attempt
-            or has ended, in which case nothing may be sent.
+            True when this very attempt is recorded; False when the payment has another live attempt,
+            has ended or is leased to another holder by now, in which case nothing may be sent.
         """
         return await self._attempts.submit(attempt)
 
@@ -102,15 +110,15 @@ class AttemptStore:
         return None
 
     async def open_payments(self, payment_ids: Collection[UUID] | None = None) -> list[OpenPayment]:
-        """Return every payment that is not final, oldest first, for a restart to carry on.
+        """Return the payments leased here that are not final, oldest first.
 
         Args:
             payment_ids: ask for these alone.
         """
         payment, attempt = token_transactions.c, payment_attempts.c
-        unfinished: sa.ColumnElement[bool] = payment.status.in_(("pending", "confirmed"))
+        unfinished = payment.status.in_(("pending", "confirmed")) & (payment.lease_owner == self._lease_owner)
         if payment_ids is not None:
-            unfinished = sa.and_(unfinished, payment.id.in_(payment_ids))
+            unfinished &= payment.id.in_(payment_ids)
         live = sa.and_(attempt.payment_id == payment.id, attempt.status.in_(LIVE_ATTEMPT_STATUSES))
         query = (
             sa.select(
@@ -155,9 +163,11 @@ class AttemptStore:
         await refuse_when_paused(connection)
         now = self._clock.now()
         ids = [attempt.payment_id for attempt in attempts]
-        # Locked so that a payment cannot end between this look and the insert.
+        # Locked so that a payment can neither end nor be taken over between this look and the insert.
         pending = sa.select(token_transactions.c.id).where(
-            token_transactions.c.id.in_(ids), token_transactions.c.status == "pending"
+            token_transactions.c.id.in_(ids),
+            token_transactions.c.status == "pending",
+            token_transactions.c.lease_owner == self._lease_owner,
         )
         open_ids = set(
             (await connection.execute(pending.order_by(token_transactions.c.id).with_for_update())).scalars()

@@ -58,9 +58,11 @@ class IntentStore:
         *,
         rails: SafetyRails | None = None,
         outbox: PaymentOutbox = NO_OUTBOX,
+        lease_owner: UUID | None = None,
     ) -> None:
-        """Record into a database, within the operator's rails, and tell webhooks where there are some."""
+        """Record into a database, within the rails, told to webhooks and leased to a holder if there are any."""
         self._database = database
+        self._lease_owner = lease_owner
         self._rails = rails
         self._outbox = outbox
         self._clock = clock
@@ -189,7 +191,8 @@ class IntentStore:
         """Insert what was accepted and return the rows that went in, by payment id and by key."""
         if not accepted:
             return {}
-        rows = {intent.order.payment_id: transaction_row(intent.order) for intent in accepted}
+        leased = {"lease_owner": self._lease_owner}
+        rows = {intent.order.payment_id: transaction_row(intent.order) | leased for intent in accepted}
         insert = (
             self._database.insert(token_transactions)
             .on_conflict_do_nothing(index_elements=["idempotency_key"])

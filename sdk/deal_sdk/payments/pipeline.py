@@ -175,13 +175,16 @@ class PaymentPipeline:
             payment = await self._next_look(payment, wait_for, left_seconds)
         return payment
 
-    async def resume(self) -> int:
-        """Carry on every payment that is not final, after a restart or for another worker that died.
+    async def resume(self, among: Collection[UUID] | None = None) -> int:
+        """Carry on payments leased here that are not final and that nothing drives.
+
+        Args:
+            among: look only at these, such as the ones that were just taken over.
 
         Returns:
             How many were taken up.
         """
-        return len(await self._take_up(None))
+        return len(await self._take_up(among))
 
     async def _take_up(self, payment_ids: Collection[UUID] | None) -> list[UUID]:
         """Drive the open ones among some payments, or all, and return those that are driven now."""

@@ -10,8 +10,8 @@ from typing import Final
 from deal_sdk.clock import Clock
 from deal_sdk.errors import TokenError
 from deal_sdk.payments.history_sync import HistorySync, SyncReport
+from deal_sdk.payments.lease_keeper import LeaseKeeper
 from deal_sdk.payments.orders import Plan
-from deal_sdk.payments.pipeline import PaymentPipeline
 from deal_sdk.records import Transaction
 
 logger = logging.getLogger(__name__)
@@ -34,13 +34,13 @@ class Reconciler:
     def __init__(
         self,
         *,
-        pipeline: PaymentPipeline,
+        payments: LeaseKeeper,
         history: HistorySync,
         clock: Clock,
         poll_interval_seconds: float,
     ) -> None:
         """Wire the parts; the loop begins with `start`."""
-        self._pipeline = pipeline
+        self._payments = payments
         self._history = history
         self._clock = clock
         self._poll_interval_seconds = poll_interval_seconds
@@ -74,7 +74,7 @@ class Reconciler:
         Raises:
             ChainError, DatabaseError: what was done so far stays done.
         """
-        resumed = await self._pipeline.resume()
+        resumed = await self._payments.resume()
         return ReconcileReport(resumed, await self._history.sync())
 
     async def sync_marked(self) -> None:

@@ -178,6 +178,7 @@ token_transactions = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("instruction", Json, comment="What to sign: kind, authority and token accounts."),
     sa.Column("refund_of", sa.Uuid, sa.ForeignKey("token_transactions.id"), index=True),
+    sa.Column("lease_owner", sa.Uuid, comment="The worker that drives it; no key, for workers come and go."),
     sa.Column("signature", sa.String(SIGNATURE_LENGTH), index=True),
     sa.Column("slot", sa.BigInteger),
     sa.Column("evidence", Json),
@@ -194,6 +195,16 @@ sa.Index(
     token_transactions.c.status,
     sqlite_where=token_transactions.c.status.in_(("pending", "confirmed")),
     postgresql_where=token_transactions.c.status.in_(("pending", "confirmed")),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.String(255), nullable=False, comment="Host and process number, for people."),
+    sa.Column("process", sa.String(128), comment="Tells a process of its machine from every other one."),
+    _time("expires_at"),
+    comment="Processes that drive payments; what one leases is free once it expires or is gone.",
 )
 
 payment_attempts = sa.Table(

@@ -73,8 +73,8 @@ class ScriptedSigner:
 class FlakyAttempts(AttemptStore):
     """The real store, on a database that fails when the test says so, before or after the commit."""
 
-    def __init__(self, database: Database, clock: ManualClock) -> None:
-        super().__init__(database, clock)
+    def __init__(self, database: Database, clock: ManualClock, lease_owner: UUID | None = None) -> None:
+        super().__init__(database, clock, lease_owner=lease_owner)
         self.before_add: list[TokenError] = []
         self.after_add: list[TokenError] = []
         self.before_settle: list[TokenError] = []
@@ -105,8 +105,8 @@ class FlakyAttempts(AttemptStore):
 class FlakyIntents(IntentStore):
     """The real store, on a database that fails when the test says so, before or after the commit."""
 
-    def __init__(self, database: Database, clock: ManualClock) -> None:
-        super().__init__(database, clock)
+    def __init__(self, database: Database, clock: ManualClock, lease_owner: UUID | None = None) -> None:
+        super().__init__(database, clock, lease_owner=lease_owner)
         self.before_create: list[TokenError] = []
         self.after_create: list[TokenError] = []
 
@@ -134,12 +134,13 @@ class World:
         max_attempts: int = 3,
         max_in_flight: int = 100,
         observers: tuple[PaymentObserver, ...] = (),
+        lease_owner: UUID | None = None,
     ) -> None:
         self.database, self.clock = database, clock
         self.chain = chain or ScriptedChain()
         self.signer = ScriptedSigner()
-        self.intents = FlakyIntents(database, clock)
-        self.attempts = FlakyAttempts(database, clock)
+        self.intents = FlakyIntents(database, clock, lease_owner=lease_owner)
+        self.attempts = FlakyAttempts(database, clock, lease_owner=lease_owner)
         self.events = EventBus(clock)
         self.metrics = Metrics()
         self.seen: list[str] = []

@@ -1,0 +1,80 @@
+"""Keeps this process's lease alive and takes over what others left, by a loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from deal_sdk.clock import Clock
+from deal_sdk.errors import DatabaseError, TokenError
+from deal_sdk.payments.leases import MAX_CLAIMED_AT_ONCE, Leases
+from deal_sdk.payments.pipeline import PaymentPipeline
+
+logger = logging.getLogger(__name__)
+
+
+class LeaseKeeper:
+    """Renews one holder's lease and drives what becomes free."""
+
+    def __init__(self, leases: Leases, pipeline: PaymentPipeline, *, clock: Clock) -> None:
+        """Wire the parts; the loop begins with `start`."""
+        self._leases = leases
+        self._pipeline = pipeline
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin the loop, which `stop` ends."""
+        assert self._task is None
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Take nothing over any more; what is leased stays leased."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def release(self) -> None:
+        """End the lease once nothing is driven any more, so that others take over at once."""
+        try:
+            await self._leases.release()
+        except DatabaseError as error:
+            logger.warning("the lease is left to run out: %s (%s)", error.message, error.code)
+
+    async def resume(self) -> int:
+        """Take over what is free, and carry on whatever is leased here and not driven.
+
+        Returns:
+            How many payments were taken up.
+
+        Raises:
+            DatabaseError: what was taken up so far is driven.
+        """
+        return await self.take_over() + await self._pipeline.resume()
+
+    async def take_over(self) -> int:
+        """Take over every open payment whose holder is dead and drive it; return how many."""
+        taken = 0
+        while claimed := await self._leases.claim():
+            taken += await self._pipeline.resume(claimed)
+            if len(claimed) < MAX_CLAIMED_AT_ONCE:
+                break
+        return taken
+
+    async def _run(self) -> None:
+        take_up = self.take_over
+        while True:
+            await self._clock.sleep(self._leases.round_seconds)
+            try:
+                if not await self._leases.renew():
+                    logger.warning("the lease had lapsed; others may have taken payments over")
+                await take_up()
+                take_up = self.take_over
+            except TokenError as error:
+                logger.warning("a round of the lease failed: %s (%s)", error.message, error.code)
+                # What was claimed may not be driven yet, so the next round looks at all that is leased.
+                take_up = self.resume
+            except Exception:
+                logger.exception("a round of the lease failed")
+                take_up = self.resume

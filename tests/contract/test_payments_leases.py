@@ -246,14 +246,13 @@ class TestHolders:
     async def test_recording_writes_the_lease_in_the_same_statement(self, holders: list[Holder]) -> None:
         first, _, _ = holders
         statements: list[str] = []
-        engine = first.database._engines.writer.sync_engine
 
         def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
             statements.append(statement)
 
-        sa.event.listen(engine, "before_cursor_execute", note)
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
         await first.recorded()
-        sa.event.remove(engine, "before_cursor_execute", note)
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
         naming = [statement for statement in statements if "lease_owner" in statement]
         assert len(naming) == 1
         assert naming[0].startswith("INSERT INTO token_transactions")

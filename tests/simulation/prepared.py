@@ -57,6 +57,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "status_poll_interval_seconds": 0.5,
     "history_poll_interval_seconds": 2.0,
     "confirm_timeout_seconds": 15.0,
+    "lease_seconds": 6.0,
 }
 
 

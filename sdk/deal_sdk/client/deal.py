@@ -30,12 +30,13 @@ from deal_sdk.client.backends import (
     rail_bounds,
 )
 from deal_sdk.client.fees import open_fees
+from deal_sdk.client.limits import make_limits
 from deal_sdk.client.opening import DealOpening
 from deal_sdk.client.webhooks import open_webhooks
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
 from deal_sdk.events import EventBus
-from deal_sdk.limits import Gate, KeySpace, PurchaseRecords, RateLimiter, TokenPurchaseTracker
+from deal_sdk.limits import Gate, PurchaseRecords, RateLimiter, TokenPurchaseTracker
 from deal_sdk.metrics import Metrics
 from deal_sdk.payments import (
     Admission,
@@ -208,24 +209,15 @@ class Deal:
     def _open_limits_and_cache(self) -> None:
         settings = self.settings
         self._purchase_records = PurchaseRecords(self._database)
-        self.gate = Gate(
-            self._store,
-            clock=self.clock,
-            metrics=self.metrics,
-            keys=KeySpace(settings.purchase_key_prefix, f"{settings.cache_prefix}rates:"),
-            history=self._purchase_records,
-            reservation_seconds=settings.limit_reservation_seconds,
-            events=self.events,
-            rate_policy=settings.rate_limit_store_policy,
-        )
-        self.purchases = TokenPurchaseTracker(
-            self.gate,
+        limits = make_limits(
             self._store,
             self._purchase_records,
+            settings,
             clock=self.clock,
-            period_seconds=settings.purchase_period_seconds,
+            events=self.events,
+            metrics=self.metrics,
         )
-        self.rates = RateLimiter(self.gate, self._store, tiers=settings.tier_limits)
+        self.gate, self.purchases, self.rates = limits.gate, limits.purchases, limits.rates
         self.cache = CacheManager(
             self._store, "values", clock=self.clock, metrics=self.metrics, prefix=settings.cache_prefix
         )
@@ -275,9 +267,7 @@ class Deal:
         self._open_services(signer, confirmer)
         for address in operators.values():
             await self._track(address, None)
-        await self._leases.register()
-        await self._lease_keeper.resume()
-        self._lease_keeper.start()
+        await self._lease_keeper.begin()
         self._reconciler.start()
 
     def _open_records(self) -> None:

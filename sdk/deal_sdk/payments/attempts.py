@@ -66,7 +66,7 @@ class AttemptStore:
         outbox: PaymentOutbox = NO_OUTBOX,
         lease_owner: UUID | None = None,
     ) -> None:
-        """Write to a database what one holder leases (None: nobody), and tell webhooks in the same transactions."""
+        """Write to a database what a holder leases, and tell webhooks in the same transactions."""
         self._database = database
         self._outbox = outbox
         self._lease_owner = lease_owner

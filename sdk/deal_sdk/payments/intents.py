@@ -60,7 +60,7 @@ class IntentStore:
         outbox: PaymentOutbox = NO_OUTBOX,
         lease_owner: UUID | None = None,
     ) -> None:
-        """Record into a database, within the rails, told to webhooks and leased to a holder if there are any."""
+        """Record into a database: within the rails, leased to a holder, and told to webhooks."""
         self._database = database
         self._lease_owner = lease_owner
         self._rails = rails

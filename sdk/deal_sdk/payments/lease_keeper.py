@@ -17,16 +17,26 @@ class LeaseKeeper:
     """Renews one holder's lease and drives what becomes free."""
 
     def __init__(self, leases: Leases, pipeline: PaymentPipeline, *, clock: Clock) -> None:
-        """Wire the parts; the loop begins with `start`."""
+        """Wire the parts; the loop begins with `begin`."""
         self._leases = leases
         self._pipeline = pipeline
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin the loop, which `stop` ends."""
+    async def begin(self) -> int:
+        """Register the holder, take up what is free, and begin the loop, which `stop` ends.
+
+        Returns:
+            How many payments were taken up.
+
+        Raises:
+            DatabaseError: the loop is not begun.
+        """
         assert self._task is None
+        await self._leases.register()
+        taken = await self.resume()
         self._task = asyncio.create_task(self._run())
+        return taken
 
     async def stop(self) -> None:
         """Take nothing over any more; what is leased stays leased."""

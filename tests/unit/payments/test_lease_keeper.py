@@ -53,12 +53,6 @@ class Process:
         self.world = World(database, clock, chain=chain, lease_owner=self.leases.owner)
         self.keeper = LeaseKeeper(self.leases, self.world.pipeline, clock=clock)
 
-    async def open(self) -> int:
-        await self.leases.register()
-        taken = await self.keeper.resume()
-        self.keeper.start()
-        return taken
-
     async def kill(self) -> None:
         """End it as a crash does: nothing is released."""
         await self.keeper.stop()
@@ -105,8 +99,8 @@ async def pass_rounds(clock: ManualClock, count: int, *processes: Process) -> No
 async def test_the_work_of_a_killed_process_is_taken_within_the_lease(
     first: Process, second: Process, clock: ManualClock, chain: ScriptedChain
 ) -> None:
-    await first.open()
-    await second.open()
+    await first.keeper.begin()
+    await second.keeper.begin()
     payment = await first.world.submit()
     signature = await first.world.sent()
     await pass_rounds(clock, 2 * ROUNDS_PER_LEASE, first, second)
@@ -124,11 +118,11 @@ async def test_the_work_of_a_killed_process_is_taken_within_the_lease(
 async def test_a_clean_close_hands_over_at_once(
     first: Process, second: Process, clock: ManualClock, chain: ScriptedChain
 ) -> None:
-    await first.open()
+    await first.keeper.begin()
     await first.world.submit()
     signature = await first.world.sent()
     await first.close()
-    assert await second.open() == 1
+    assert await second.keeper.begin() == 1
     assert await first.world.sent(2) == signature
     assert await second.owned() == 1
     chain.land(signature)
@@ -138,12 +132,12 @@ async def test_a_clean_close_hands_over_at_once(
 async def test_a_paused_process_signs_nothing_new_after_it_was_taken_over(
     first: Process, second: Process, clock: ManualClock, chain: ScriptedChain
 ) -> None:
-    await first.open()
+    await first.keeper.begin()
     payment = await first.world.submit()
     signature = await first.world.sent()
     await first.keeper.stop()
     await clock.advance(LEASE_SECONDS)
-    assert await second.open() == 1
+    assert await second.keeper.begin() == 1
     await first.world.sent(2)
     # Only the process that was paused learns of the expiry, and it would be its turn to sign again.
     first.world.chain = second.world.chain
@@ -164,8 +158,8 @@ async def test_a_paused_process_signs_nothing_new_after_it_was_taken_over(
 async def test_a_round_that_fails_is_made_up_for(
     first: Process, second: Process, clock: ManualClock, chain: ScriptedChain
 ) -> None:
-    await first.open()
-    await second.open()
+    await first.keeper.begin()
+    await second.keeper.begin()
     await first.world.submit()
     await first.world.sent()
     await first.kill()
@@ -181,7 +175,7 @@ async def test_a_round_that_fails_is_made_up_for(
 
 
 async def test_a_lapsed_lease_is_begun_anew(first: Process, clock: ManualClock) -> None:
-    await first.open()
+    await first.keeper.begin()
     first.leases.errors = [DatabaseUnavailableError("gone")] * 5
     await until(lambda: not first.leases.errors, lambda: clock.advance(STEP_SECONDS))
     await pass_rounds(clock, 1, first)
@@ -190,7 +184,7 @@ async def test_a_lapsed_lease_is_begun_anew(first: Process, clock: ManualClock) 
 
 
 async def test_a_database_that_is_gone_does_not_hinder_a_close(first: Process) -> None:
-    await first.open()
+    await first.keeper.begin()
     first.leases.errors = [DatabaseUnavailableError("gone")]
     await first.close()
     assert first.leases.errors == []

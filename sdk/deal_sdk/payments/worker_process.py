@@ -43,8 +43,8 @@ def has_died(mark: str | None) -> bool:
 def _machine() -> str | None:
     # A number means another process in another namespace, and another one again after a reboot.
     try:
-        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
-        namespace = (PROC / "self/ns/pid").readlink().name
+        boot = PROC.joinpath("sys/kernel/random/boot_id").read_text().strip()
+        namespace = PROC.joinpath("self/ns/pid").readlink().name
     except OSError:
         return None
     return f"{boot}-{namespace}"
@@ -52,7 +52,7 @@ def _machine() -> str | None:
 
 def _start_of(number: int) -> str | None:
     try:
-        fields = (PROC / str(number) / "stat").read_text().rpartition(")")[2].split()
+        fields = PROC.joinpath(str(number), "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[_STATE] in _DEAD_STATES else fields[_START]

@@ -95,6 +95,10 @@ class EventBus:
             subscriber.offer(event)
         return event
 
+    def has_listener(self, event_type: str) -> bool:
+        """Return whether anyone asked for a type, so that facts need not be gathered for nobody."""
+        return any(subscriber.event_type in (ALL_EVENTS, event_type) for subscriber in self._subscribers)
+
     def subscribe(self, event_type: str, handler: EventHandler) -> Callable[[], None]:
         """Call `handler` for each event of a type, one after another.
 

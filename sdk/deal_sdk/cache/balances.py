@@ -6,9 +6,11 @@ a newer one. Never authorises a debit: the payment reserves its amount against a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Protocol
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 CACHE_NAME: Final = "balances"
 KEEP_SLOT_SECONDS: Final = 3_600
 """How long the newest slot is remembered after the last write; no reading is that late."""
+MAX_KEYS_PER_COMMAND: Final = 256
 _MILLISECONDS: Final = 1000
 
 
@@ -190,8 +193,34 @@ class BalanceManager:
         Raises:
             InvalidInputError: for a slot out of range.
         """
-        self._flights.leave(f":{token_account}")
-        return await self._run("drop", token_account, 0, slot, uuid.uuid4().hex) is not None
+        return await self.invalidate_many({token_account: slot})
+
+    async def invalidate_many(self, slots: Mapping[str, int]) -> bool:
+        """Forget many cached balances, a few hundred in each command.
+
+        Args:
+            slots: for each token account the slot of its change, 0 where it is not known.
+
+        Returns:
+            Whether the store took all of them.
+
+        Raises:
+            InvalidInputError: for a slot out of range.
+        """
+        for token_account, slot in slots.items():
+            self._flights.leave(f":{token_account}")
+            _check_u64("slot", slot)
+        changes = list(slots.items())
+        parts = [
+            changes[start : start + MAX_KEYS_PER_COMMAND]
+            for start in range(0, len(changes), MAX_KEYS_PER_COMMAND)
+        ]
+        try:
+            await asyncio.gather(*(self._drop(part) for part in parts))
+        except StoreUnavailableError as error:
+            self._outages.say(error, "cached balances were not changed (drop)")
+            return False
+        return True
 
     async def refresh(self, user_id: UserKey) -> CachedBalance:
         """Read the user's balance from the chain, whatever is cached.
@@ -290,28 +319,30 @@ class BalanceManager:
         cached = await self._write("fill", token_account, amount, slot, guard)
         return cached if cached is not None and cached.slot > slot else loaded
 
+    async def _drop(self, changes: Sequence[tuple[str, int]]) -> None:
+        keys = [self._key(token_account) for token_account, _ in changes]
+        slots = [str(slot) for _, slot in changes]
+        script = load_script("drop", "slots", "drop", package="deal_sdk.cache")
+        await self._store.run(script, keys, [uuid.uuid4().hex, self._keep_ms(), *slots])
+
+    def _keep_ms(self) -> str:
+        return str(math.ceil(max(self._ttl_seconds, KEEP_SLOT_SECONDS) * _MILLISECONDS))
+
     async def _write(
         self, verb: str, token_account: str, amount_base_units: int, slot: int, guard: str
     ) -> CachedBalance | None:
-        text = await self._run(verb, token_account, amount_base_units, slot, guard)
-        return self._parse(text) if text else None
-
-    async def _run(
-        self, verb: str, token_account: str, amount_base_units: int, slot: int, guard: str
-    ) -> bytes | None:
         _check_u64("amount_base_units", amount_base_units)
         _check_u64("slot", slot)
         stored_at_ms = int(self._clock.now().timestamp() * _MILLISECONDS)
-        keep_ms = math.ceil(max(self._ttl_seconds, KEEP_SLOT_SECONDS) * _MILLISECONDS)
         # All as text: a 64-bit integer must not become a Lua number on its way.
-        arguments = (verb, str(amount_base_units), str(slot), str(stored_at_ms), guard, str(keep_ms))
-        script = load_script("balance", "balance", package="deal_sdk.cache")
+        arguments = (verb, str(amount_base_units), str(slot), str(stored_at_ms), guard, self._keep_ms())
+        script = load_script("balance", "slots", "balance", package="deal_sdk.cache")
         try:
             text: bytes = await self._store.run(script, [self._key(token_account)], arguments)
         except StoreUnavailableError as error:
             self._outages.say(error, f"a cached balance was not changed ({verb})")
             return None
-        return text
+        return self._parse(text) if text else None
 
     def _parse(self, text: bytes) -> CachedBalance | None:
         amount, slot, stored_at_ms = map(int, text.split())

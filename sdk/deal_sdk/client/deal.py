@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any
@@ -386,8 +387,8 @@ class Deal:
             timeout_seconds=timeout_seconds,
         )
 
-    async def _mark_history(self, payment: Transaction) -> None:
-        await self._reconciler.observe(payment)
+    async def _mark_history(self, payments: Sequence[Transaction]) -> None:
+        await self._reconciler.observe(payments)
 
     async def _track(
         self, owner_address: str, user_id: UUID | None, *, connection: AsyncConnection | None = None

@@ -43,6 +43,7 @@ from deal_sdk.settings import StorePolicy
 logger = logging.getLogger(__name__)
 
 DEFAULT_RESERVATION_SECONDS: Final = 3_600
+MAX_RESERVATIONS_PER_COMMAND: Final = 256
 MAX_RESERVATION_SECONDS: Final = 31 * 86_400
 PURCHASE_LIMIT_REACHED: Final = "purchase_limit_reached"
 RATE_LIMIT_HIT: Final = "rate_limit_hit"
@@ -250,7 +251,15 @@ class Gate:
         Raises:
             StoreUnavailableError: when the store failed; call again, or leave it: what was taken stays taken.
         """
-        return await self._settle("commit", reservation)
+        return (await self.commit_many([reservation]))[0]
+
+    async def commit_many(self, reservations: Sequence[Reservation]) -> list[Settled]:
+        """Keep what many reservations took, a few hundred in each command.
+
+        Raises:
+            StoreUnavailableError: as for `commit`; some may be committed.
+        """
+        return await self._settle("commit", reservations)
 
     async def cancel(self, reservation: Reservation) -> Settled:
         """Give back what was taken, once, because the payment provably did not happen.
@@ -258,15 +267,31 @@ class Gate:
         Raises:
             StoreUnavailableError: when the store failed; calling again is safe.
         """
-        return await self._settle("cancel", reservation)
+        return (await self.cancel_many([reservation]))[0]
 
-    async def _settle(self, verb: Literal["commit", "cancel"], reservation: Reservation) -> Settled:
-        check_id("reservation_id", reservation.reservation_id)
-        check_id("user_id", str(reservation.user_id))
-        key = self.keys.reservation(reservation.user_id, reservation.reservation_id)
+    async def cancel_many(self, reservations: Sequence[Reservation]) -> list[Settled]:
+        """Give back what many reservations took, a few hundred in each command.
+
+        Raises:
+            StoreUnavailableError: as for `cancel`; some may be cancelled.
+        """
+        return await self._settle("cancel", reservations)
+
+    async def _settle(
+        self, verb: Literal["commit", "cancel"], reservations: Sequence[Reservation]
+    ) -> list[Settled]:
+        keys = []
+        for reservation in reservations:
+            check_id("reservation_id", reservation.reservation_id)
+            check_id("user_id", str(reservation.user_id))
+            keys.append(self.keys.reservation(reservation.user_id, reservation.reservation_id))
         script = load_script("settle", "state", "settle")
-        reply: bytes = await self._store.run(script, [key], [verb, self._store.script_time()])
-        return Settled(reply.decode())
+        settled: list[Settled] = []
+        for start in range(0, len(keys), MAX_RESERVATIONS_PER_COMMAND):
+            part = keys[start : start + MAX_RESERVATIONS_PER_COMMAND]
+            replies: list[bytes] = await self._store.run(script, part, [verb, self._store.script_time()])
+            settled += [Settled(reply.decode()) for reply in replies]
+        return settled
 
     async def _run(
         self,

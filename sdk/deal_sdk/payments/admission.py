@@ -7,7 +7,7 @@ and the limits were given back; a database error means that it may have been rec
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
@@ -251,12 +251,13 @@ class LimitSettlement:
         """Settle through a gate."""
         self._gate = gate
 
-    async def __call__(self, payment: Transaction) -> None:
+    async def __call__(self, payments: Sequence[Transaction]) -> None:
         """Commit at finalized, cancel on proven failure or expiry."""
-        if payment.from_user_id is None or payment.type in UNLIMITED_TYPES:
-            return
-        reservation = Reservation(str(payment.id), str(payment.from_user_id))
-        if payment.status == "finalized":
-            await self._gate.commit(reservation)
-        elif payment.status in ("failed", "expired"):
-            await self._gate.cancel(reservation)
+        ended: dict[str, list[Reservation]] = {"finalized": [], "failed": [], "expired": []}
+        for payment in payments:
+            if payment.from_user_id is None or payment.type in UNLIMITED_TYPES:
+                continue
+            if payment.status in ended:
+                ended[payment.status].append(Reservation(str(payment.id), str(payment.from_user_id)))
+        await self._gate.cancel_many(ended["failed"] + ended["expired"])
+        await self._gate.commit_many(ended["finalized"])

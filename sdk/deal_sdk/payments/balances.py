@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -21,8 +22,8 @@ MAX_REMEMBERED_SLOTS: Final = 100_000
 class CachedBalances(Protocol):
     """The cache of balances for display."""
 
-    async def invalidate(self, token_account: str, *, slot: int = 0) -> bool:
-        """Forget a balance, and take none from before a slot any more."""
+    async def invalidate_many(self, slots: Mapping[str, int]) -> bool:
+        """Forget balances, and take none from before their slots any more."""
         ...
 
 
@@ -66,28 +67,39 @@ class BalanceReads:
         rows = [(landed_slot, amount) for landed_slot, amount in await self._database.fetch(query)]
         return -spendable(Funds(0, slot), rows)
 
-    def note_landing(self, payment: Transaction) -> list[str]:
-        """Remember the slot of a payment that landed and return the token accounts it moved."""
-        if payment.slot is None or not payment.instruction:
-            return []
+    def note_landing(self, payment: Transaction) -> dict[str, int]:
+        """Remember the slot of a payment that landed, and return it by the token accounts that it moved."""
+        slot = payment.slot
+        if slot is None or not payment.instruction:
+            return {}
         plan = Plan.from_json(payment.instruction)
         moved = [account for account in (plan.source, plan.destination) if account is not None]
-        if len(self._landed_slots) > MAX_REMEMBERED_SLOTS:
-            self._landed_slots.clear()
-        for account in moved:
-            self._landed_slots[account] = max(self._landed_slots.get(account, 0), payment.slot)
-        return moved
+        keep_newest(self._landed_slots, slots := dict.fromkeys(moved, slot))
+        return slots
 
 
 class BalanceInvalidation:
-    """Forgets cached balances that a landed payment changed."""
+    """Forgets cached balances that landed payments changed."""
 
     def __init__(self, reads: BalanceReads, cache: CachedBalances) -> None:
         """Wire the parts."""
         self._reads = reads
         self._cache = cache
+        self._told: dict[str, int] = {}
 
-    async def __call__(self, payment: Transaction) -> None:
-        """Take no balance from before the payment's slot any more."""
-        for account in self._reads.note_landing(payment):
-            await self._cache.invalidate(account, slot=payment.slot or 0)
+    async def __call__(self, payments: Sequence[Transaction]) -> None:
+        """Take no balances from before the payments' slots any more; at "finalized" that is no news."""
+        slots: dict[str, int] = {}
+        for payment in payments:
+            keep_newest(slots, self._reads.note_landing(payment))
+        news = {account: slot for account, slot in slots.items() if self._told.get(account, 0) < slot}
+        if news and await self._cache.invalidate_many(news):
+            keep_newest(self._told, news)
+
+
+def keep_newest(slots: dict[str, int], news: Mapping[str, int]) -> None:
+    """Take over the slots that are newer than those known; forgotten are all when there are too many."""
+    if len(slots) > MAX_REMEMBERED_SLOTS:
+        slots.clear()
+    for account, slot in news.items():
+        slots[account] = max(slot, slots.get(account, 0))

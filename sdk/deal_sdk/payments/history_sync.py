@@ -43,11 +43,17 @@ class SyncReport:
     """What a sync found and appended."""
 
     accounts: int
-    transactions: int
     history_rows: int
     external_transfers: int
+    signatures: frozenset[str]
+    """Of the transactions that were recorded, those that succeeded."""
     incomplete: tuple[str, ...]
     """Token accounts whose newest transactions the endpoint does not show whole yet."""
+
+    @property
+    def transactions(self) -> int:
+        """Return how many transactions were read."""
+        return len(self.signatures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,40 +146,38 @@ class HistorySync:
     async def _fetch(
         self, listed: Sequence[Sequence[AddressSignature]], recorded_slots: Collection[int]
     ) -> dict[str, _Landed]:
-        """Read each transaction once, and its place in the block where a slot holds several of ours.
+        """Read each transaction once: by itself, or with its block where a slot holds several of ours.
 
-        A slot at which an account's history ends holds one that was recorded before.
+        A slot at which an account's history ends holds one that was recorded before, and then too the
+        order within the block decides.
         """
-        wanted = {entry.signature: entry for entries in listed for entry in entries if entry.error is None}
-        transactions = await asyncio.gather(
-            *(self._rpc.get_transaction(signature, "finalized") for signature in wanted)
+        by_slot: defaultdict[int, set[str]] = defaultdict(set)
+        for entries in listed:
+            for entry in entries:
+                if entry.error is None:
+                    by_slot[entry.slot].add(entry.signature)
+        crowded = {slot for slot, found in by_slot.items() if len(found) > 1 or slot in recorded_slots}
+        lone = [signature for slot, found in by_slot.items() if slot not in crowded for signature in found]
+        blocks, transactions = await asyncio.gather(
+            asyncio.gather(*map(self._block, crowded)),
+            asyncio.gather(*(self._rpc.get_transaction(signature, "finalized") for signature in lone)),
         )
-        by_slot: defaultdict[int, list[str]] = defaultdict(list)
-        for entry in wanted.values():
-            by_slot[entry.slot].append(entry.signature)
-        crowded = [
-            slot for slot, signatures in by_slot.items() if len(signatures) > 1 or slot in recorded_slots
-        ]
-        orders = await asyncio.gather(*(self._block_order(slot) for slot in crowded))
-        order = dict(zip(crowded, orders, strict=True))
-        landed: dict[str, _Landed] = {}
-        for transaction in transactions:
-            if transaction is None:
-                continue
-            place = order.get(transaction.slot)
-            if place is None:
-                landed[transaction.signature] = _Landed(transaction, 0)
-            elif transaction.signature in place:
-                landed[transaction.signature] = _Landed(transaction, place[transaction.signature])
+        landed = {
+            found.signature: _Landed(found, index)
+            for slot, block in zip(crowded, blocks, strict=True)
+            for index, found in enumerate(block)
+            if found.signature in by_slot[slot]
+        }
+        landed |= {found.signature: _Landed(found, 0) for found in transactions if found is not None}
         return landed
 
-    async def _block_order(self, slot: int) -> dict[str, int]:
+    async def _block(self, slot: int) -> Sequence[LandedTransaction]:
         block = await self._rpc.get_block_transactions(slot)
         if block is None:
             raise RpcMalformedReplyError(
                 f"the endpoint lists transactions of slot {slot} but has no such block", slot=slot
             )
-        return {transaction.signature: index for index, transaction in enumerate(block)}
+        return block
 
     async def _append(
         self,
@@ -206,7 +210,7 @@ class HistorySync:
             return len(found), len(rows)
 
         external_count, row_count = await self._database.run(append)
-        return SyncReport(len(tracked), len(landed), row_count, external_count, tuple(incomplete))
+        return SyncReport(len(tracked), row_count, external_count, frozenset(landed), tuple(incomplete))
 
     def _add_change(
         self,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
+from deal_sdk.batching import Collector
 from deal_sdk.chain import SignedTransaction, Verdict
 from deal_sdk.clock import Clock, wait_within
 from deal_sdk.errors import (
@@ -41,11 +42,13 @@ T = TypeVar("T")
 FIRST_RETRY_SECONDS: Final = 0.1
 MAX_RETRY_SECONDS: Final = 30.0
 RECORDED_POLL_SECONDS: Final = 0.5
+MAX_PAYMENTS_PER_TELLING: Final = 512
+MAX_TELLINGS_IN_FLIGHT: Final = 4
 
-PaymentObserver = Callable[[Transaction], Awaitable[None]]
-"""Called after a change of a payment's status was committed; what it raises is logged."""
 AttemptEndObserver = Callable[[SignedTransaction, Verdict], None]
 """Told how each signed transaction ended, whatever that means for its payment."""
+PaymentObserver = Callable[[Sequence[Transaction]], Awaitable[None]]
+"""Called after changes of payments' statuses were committed; what it raises is logged."""
 
 
 class Following(Protocol):
@@ -108,6 +111,9 @@ class PaymentPipeline:
         self._max_attempts = bounds.max_attempts
         self._observers = observers
         self._on_attempt_end = on_attempt_end
+        self._news: Collector[Transaction, None] = Collector(
+            self._tell, max_items=MAX_PAYMENTS_PER_TELLING, max_in_flight=MAX_TELLINGS_IN_FLIGHT
+        )
         self._places = Places(bounds.max_in_flight, metrics=metrics)
         self._lost = LostCommits(self._take_up_lost, clock=clock)
         self._progress: dict[UUID, Progress] = {}
@@ -216,6 +222,7 @@ class PaymentPipeline:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._intents.close()
         await self._attempts.close()
+        await self._news.close()
 
     async def _in_place(self, place: Place, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -333,18 +340,19 @@ class PaymentPipeline:
         if end != "confirmed":
             self._metrics.token_transactions.labels(type=progress.payment.type, status=end).inc()
         self._publish(progress.payment, f"payment.{end}")
-        await self._tell(progress.payment)
+        await self._news.submit(progress.payment)
 
-    async def _tell(self, payment: Transaction) -> None:
+    async def _tell(self, payments: Sequence[Transaction]) -> Sequence[None]:
         for observer in self._observers:
             try:
-                await observer(payment)
+                await observer(payments)
             except Exception:
-                logger.exception("an observer of payment %s failed", payment.id)
+                logger.exception("an observer of %d payments failed", len(payments))
+        return [None] * len(payments)
 
     def _publish(self, payment: Transaction, event_type: str) -> None:
-        data: Mapping[str, Any] = payment.to_dict()
-        self._events.publish(event_type, payment=data)
+        if self._events.has_listener(event_type):
+            self._events.publish(event_type, payment=payment.to_dict())
 
     async def _until_done(self, payment_id: UUID, action: Callable[[], Awaitable[T]]) -> T:
         """Repeat a step that has not happened until it does; every step here can be repeated safely."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from deal_sdk.clock import Clock
@@ -28,6 +29,14 @@ class ReconcileReport:
     history: SyncReport
 
 
+@dataclass(slots=True)
+class _Mark:
+    """A token account whose history lacks these transactions; the full pass finds what is given up."""
+
+    signatures: set[str] = field(default_factory=set)
+    tries_left: int = MAX_TRIES_PER_MARK
+
+
 class Reconciler:
     """Keeps records and chain together, by a loop of its own and whenever asked."""
 
@@ -44,7 +53,7 @@ class Reconciler:
         self._history = history
         self._clock = clock
         self._poll_interval_seconds = poll_interval_seconds
-        self._marked: dict[str, int] = {}
+        self._marked: dict[str, _Mark] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -59,14 +68,17 @@ class Reconciler:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    async def observe(self, payment: Transaction) -> None:
-        """Note the token accounts of a finalized payment, whose history is then read soon."""
-        if payment.status != "finalized" or not payment.instruction:
-            return
-        plan = Plan.from_json(payment.instruction)
-        for account in (plan.source, plan.destination):
-            if account is not None:
-                self._marked[account] = MAX_TRIES_PER_MARK
+    async def observe(self, payments: Sequence[Transaction]) -> None:
+        """Note the token accounts of finalized payments, whose history is then read soon."""
+        for payment in payments:
+            if payment.status != "finalized" or not payment.instruction or payment.signature is None:
+                continue
+            plan = Plan.from_json(payment.instruction)
+            for account in (plan.source, plan.destination):
+                if account is not None:
+                    mark = self._marked.setdefault(account, _Mark())
+                    mark.signatures.add(payment.signature)
+                    mark.tries_left = MAX_TRIES_PER_MARK
 
     async def reconcile(self) -> ReconcileReport:
         """Carry on every open payment and read the history of every tracked token account.
@@ -79,20 +91,16 @@ class Reconciler:
 
     async def sync_marked(self) -> None:
         """Read the history of the accounts that recent payments moved."""
-        accounts = list(self._marked)
-        if not accounts:
+        if not self._marked:
             return
-        report = await self._history.sync(accounts)
-        for account in accounts:
-            self._count_down(account, found_all=account not in report.incomplete)
-
-    def _count_down(self, account: str, *, found_all: bool) -> None:
-        # An endpoint may list a finalized transaction a little late, so one clean look is not enough.
-        tries = self._marked.get(account, 0) - (MAX_TRIES_PER_MARK // 4 if found_all else 1)
-        if tries > 0:
-            self._marked[account] = tries
-        else:
-            self._marked.pop(account, None)
+        report = await self._history.sync(self._marked.keys())
+        for account, mark in list(self._marked.items()):
+            # An endpoint may list a finalized transaction a little late.
+            if account not in report.incomplete:
+                mark.signatures -= report.signatures
+            mark.tries_left -= 1
+            if not mark.signatures or mark.tries_left <= 0:
+                del self._marked[account]
 
     async def _run(self) -> None:
         next_full_pass = self._clock.monotonic() + FULL_PASS_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -160,11 +161,11 @@ class RecordingGate:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
 
-    async def commit(self, reservation: Reservation) -> None:
-        self.calls.append(("commit", reservation.reservation_id))
+    async def commit_many(self, reservations: Sequence[Reservation]) -> None:
+        self.calls += [("commit", reservation.reservation_id) for reservation in reservations]
 
-    async def cancel(self, reservation: Reservation) -> None:
-        self.calls.append(("cancel", reservation.reservation_id))
+    async def cancel_many(self, reservations: Sequence[Reservation]) -> None:
+        self.calls += [("cancel", reservation.reservation_id) for reservation in reservations]
 
 
 async def test_limits_are_committed_at_finalized_and_cancelled_on_proof_alone() -> None:
@@ -173,12 +174,12 @@ async def test_limits_are_committed_at_finalized_and_cancelled_on_proof_alone() 
     fields: dict[str, Any] = dict.fromkeys(Transaction.__slots__)
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     fields |= {"from_user_id": UUID(int=1), "amount": 1, "created_at": moment, "updated_at": moment}
+    payments = []
     for number, status in enumerate(("pending", "confirmed", "finalized", "failed", "expired")):
-        await settlement(
-            Transaction(**{**fields, "id": UUID(int=number), "type": "transfer", "status": status})
-        )
-        await settlement(Transaction(**{**fields, "id": UUID(int=9), "type": "reward", "status": status}))
-    expected = [("commit", UUID(int=2)), ("cancel", UUID(int=3)), ("cancel", UUID(int=4))]
+        for kind, identity in (("transfer", UUID(int=number)), ("reward", UUID(int=9))):
+            payments.append(Transaction(**{**fields, "id": identity, "type": kind, "status": status}))
+    await settlement(payments)
+    expected = [("cancel", UUID(int=3)), ("cancel", UUID(int=4)), ("commit", UUID(int=2))]
     assert gate.calls == [(call, str(identity)) for call, identity in expected]
 
 
@@ -241,11 +242,11 @@ class TestWhatCannotBeDoneNow:
     ) -> None:
         told: list[str] = []
 
-        async def broken(payment: Transaction) -> None:
+        async def broken(payments: Sequence[Transaction]) -> None:
             raise RuntimeError("an observer's own fault")
 
-        async def listening(payment: Transaction) -> None:
-            told.append(payment.status)
+        async def listening(payments: Sequence[Transaction]) -> None:
+            told.extend(payment.status for payment in payments)
 
         world = World(database, clock, observers=(broken, listening))
         payment = await world.submit()

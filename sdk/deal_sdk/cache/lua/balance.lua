@@ -2,26 +2,12 @@
 -- KEYS: a hash: v "amount slot stored_at_ms", s the newest slot seen, g the guard token.
 -- ARGV: verb, amount, slot, stored_at_ms, guard token, keep_ms.
 -- "fill": as put, if the guard is still the one seen before the chain was read. "put": store, unless a newer slot
--- was seen. "drop": forget the value, not the slot, and change the guard. Reply: the value that holds now, or ''.
+-- was seen. Reply: the value that holds now, or ''.
 
 local verb, amount, slot, stored_at, token, keep_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
-local function is_older(left, right)
-  if #left ~= #right then
-    return #left < #right
-  end
-  return left < right
-end
-
 local known = redis.call('HMGET', KEYS[1], 'v', 's', 'g')
 local value, newest, guard = known[1] or '', known[2] or '0', known[3] or ''
-
-if verb == 'drop' then
-  redis.call('HDEL', KEYS[1], 'v')
-  redis.call('HSET', KEYS[1], 'g', token, 's', is_older(newest, slot) and slot or newest)
-  redis.call('PEXPIRE', KEYS[1], keep_ms)
-  return ''
-end
 
 if is_older(slot, newest) or (verb == 'fill' and guard ~= token) then
   return value

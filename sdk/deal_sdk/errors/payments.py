@@ -13,8 +13,16 @@ class InsufficientBalanceError(TokenError):
 
     code = "insufficient_balance"
 
-    def __init__(self, *, required: str, available: str, deficit: str) -> None:
-        """Keep the three amounts, each in whole tokens as text."""
+    def __init__(self, *, required: str, available: str, deficit: str, is_provisional: bool = False) -> None:
+        """Keep the three amounts, each in whole tokens as text.
+
+        Args:
+            required: what the payment needs.
+            available: the balance less what is promised to others.
+            deficit: what is missing.
+            is_provisional: whether only payments under way stand against it, which the balance may
+                lack already: one that has landed and is not settled yet is then counted twice.
+        """
         super().__init__(
             f"Insufficient balance. Required: {required}, Available: {available}, Deficit: {deficit}",
             required=required,
@@ -24,6 +32,7 @@ class InsufficientBalanceError(TokenError):
         self.required = required
         self.available = available
         self.deficit = deficit
+        self.is_provisional = is_provisional
 
 
 class LimitExceededError(TokenError):

@@ -14,7 +14,13 @@ from uuid import UUID, uuid4
 
 from deal_sdk.amounts import BaseUnits
 from deal_sdk.clock import Clock
-from deal_sdk.errors import DatabaseError, Outcome, StoreUnavailableError, TokenError
+from deal_sdk.errors import (
+    DatabaseError,
+    InsufficientBalanceError,
+    Outcome,
+    StoreUnavailableError,
+    TokenError,
+)
 from deal_sdk.limits import Decision, Gate, PurchaseRule, RateLimiter, Reservation, Rule
 from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.intents import IntentStore
@@ -36,6 +42,10 @@ from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
 
 logger = logging.getLogger(__name__)
+
+MAX_PROVISIONAL_REFUSALS: Final = 8
+PROVISIONAL_REFUSAL_SECONDS: Final = 0.15
+"""Eight looks in a second, in which payments under way land and are settled."""
 
 UNLIMITED_TYPES: Final = frozenset({"reward", "mint", "burn"})
 """Payments of the operator: bound by safety rails instead of user limits."""
@@ -189,8 +199,7 @@ class Admission:
             decision.raise_if_refused()
         reservation = decision.reservation if decision is not None else None
         try:
-            funds = await self._funds(order) if debits else None
-            payment = await self._pipeline.submit(Intent(order, funds), place)
+            payment = await self._record(order, place, debits=debits)
         except DatabaseError as error:
             # Whether the commit went through is unknown, so the limits stay used.
             raise error.told(outcome=Outcome.UNKNOWN, payment_id=str(order.payment_id)) from error
@@ -203,6 +212,19 @@ class Admission:
         else:
             self._rails.note(order)
         return payment
+
+    async def _record(self, order: Order, place: Place, *, debits: bool) -> Transaction:
+        """Record against the balance, and refuse for good only what no payment under way explains."""
+        for _ in range(MAX_PROVISIONAL_REFUSALS):
+            try:
+                funds = await self._funds(order) if debits else None
+                return await self._pipeline.submit(Intent(order, funds), place)
+            except InsufficientBalanceError as error:
+                if not error.is_provisional:
+                    raise
+                refusal = error
+            await self._clock.sleep(PROVISIONAL_REFUSAL_SECONDS)
+        raise refusal
 
     async def _reserve_limits(self, order: Order) -> Decision | None:
         rules = self._rules(order)

@@ -87,7 +87,8 @@ def admit(
     if funds is None or order.sender is None:
         return None
     account, delegate = order.sender.token_account, order.delegate
-    available = spendable(funds, reserved.get((account, None), ()))
+    held = reserved.get((account, None), ())
+    available = spendable(funds, held)
     if delegate is not None:
         approved = Funds(funds.delegated_base_units, funds.slot)
         left = spendable(approved, reserved.get((account, delegate), ()))
@@ -95,16 +96,18 @@ def admit(
         if refusal is not None:
             return refusal
     if order.amount > available:
-        return insufficient(order.amount, available)
+        live = sum(amount for slot, amount in held if slot is None)
+        return insufficient(order.amount, available, is_provisional=order.amount <= available + live)
     _hold(reserved, account, delegate, (None, order.amount))
     return None
 
 
-def insufficient(required: int, available: int) -> InsufficientBalanceError:
+def insufficient(required: int, available: int, *, is_provisional: bool = False) -> InsufficientBalanceError:
     """Build the refusal that names what is required, available and missing."""
     shown = max(available, 0)
     return InsufficientBalanceError(
         required=format_amount(required),
         available=format_amount(shown),
         deficit=format_amount(required - shown),
+        is_provisional=is_provisional,
     )

@@ -44,6 +44,7 @@ from deal_sdk.payments import PurchaseLimit, VerifyReport
 from deal_sdk.records import Transaction, User
 from deal_sdk.settings import Settings
 from deal_sdk.wallets import Wallet
+from deal_sdk.webhooks import verify_webhook
 
 __all__ = [
     "Amount",
@@ -81,4 +82,5 @@ __all__ = [
     "format_amount",
     "parse_amount",
     "to_decimal",
+    "verify_webhook",
 ]

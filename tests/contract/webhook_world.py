@@ -62,11 +62,13 @@ class ScriptedSender:
     answers: dict[str, Callable[[], WebhookReply]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     hold: asyncio.Event | None = None
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
     most_at_once: int = 0
     at_once: int = 0
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> WebhookReply:
         self.requests.append(Request(url, body, dict(headers)))
+        self.arrived.set()
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:

@@ -12,11 +12,13 @@ from deal_sdk.chain import Keystore
 from deal_sdk.cli.output import Output
 from deal_sdk.cli.passphrase import passphrase_for
 from deal_sdk.client import Deal
+from deal_sdk.client.webhooks import webhook_service
 from deal_sdk.clock import SystemClock
 from deal_sdk.errors import UserNotFoundError
 from deal_sdk.payments.parties import PartyReference
 from deal_sdk.records import Database, User
 from deal_sdk.settings import load_settings
+from deal_sdk.webhooks import WebhookService
 
 DEFAULT_RPC_URL: Final = "http://127.0.0.1:8899"
 DEFAULT_DATABASE_URL: Final = "sqlite+aiosqlite:///deal.db"
@@ -89,6 +91,16 @@ class Session:
         passphrase = load_settings(**overrides).keystore_passphrase
         async with open_database(overrides) as database:
             yield Keystore(database, passphrase, clock=database.clock)
+
+    @asynccontextmanager
+    async def webhooks(self) -> AsyncIterator[WebhookService]:
+        """Open the webhook endpoints alone; whoever delivers hears of changes by itself."""
+        overrides = await with_passphrase(self.overrides())
+        settings = load_settings(**overrides)
+        async with open_database(overrides) as database:
+            keystore = Keystore(database, settings.keystore_passphrase, clock=database.clock)
+            service, _, _ = webhook_service(database, keystore, settings, clock=database.clock)
+            yield service
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from deal_sdk.records.webhook_tables import (
     webhook_endpoints,
     webhook_events,
 )
-from deal_sdk.webhooks.deliveries import DeliveryState, WebhookDelivery, bury
+from deal_sdk.webhooks.deliveries import WebhookDelivery, bury
 from deal_sdk.webhooks.endpoints import (
     MAX_ENDPOINTS,
     EndpointState,
@@ -222,7 +222,7 @@ class WebhookService:
         self,
         *,
         endpoint_id: UUID | str | None = None,
-        state: DeliveryState | None = None,
+        state: str | None = None,
         event_type: str | None = None,
         subject: str | None = None,
         limit: int = 100,

@@ -39,8 +39,8 @@ LeaseSeconds = Annotated[float, Field(ge=1.0, le=300.0)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Lamports = Annotated[int, Field(ge=0, le=10**18)]
-CallRate = Annotated[float, Field(gt=0, le=1_000_000)]
 
+MAX_CALL_RATE: Final = 1_000_000
 # What may stand before a URL to name it, because a name in logs must not be able to hold a key's URL.
 _NAMED_URL: Final = re.compile(r"(?:([A-Za-z0-9_.-]{1,40})=)?(https?://.+)")
 
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
 
     rpc_timeout_seconds: Seconds = 10.0
     rpc_max_connections: Count = 32
-    rpc_calls_per_second: CallRate | dict[str, CallRate] | None = None
+    rpc_calls_per_second: float | dict[str, float] | None = None
     rpc_rate_wait_seconds: Seconds = 5.0
     rpc_max_slot_lag: Count = 20
     rpc_probe_interval_seconds: Seconds = 5.0
@@ -190,6 +190,14 @@ class Settings(BaseSettings):
     def _check_endpoints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for entry in value:
             split_endpoint(entry)
+        return value
+
+    @field_validator("rpc_calls_per_second")
+    @classmethod
+    def _check_rates(cls, value: float | dict[str, float] | None) -> float | dict[str, float] | None:
+        rates = value.values() if isinstance(value, dict) else [] if value is None else [value]
+        if not all(0 < rate <= MAX_CALL_RATE for rate in rates):
+            raise ValueError(f"a rate is above 0 and at most {MAX_CALL_RATE:,} calls a second")
         return value
 
     @property

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import aiohttp
 import orjson
 from aiohttp import web
 
-Fault = Literal["refuse", "slow_down", "garbage", "hang", "lose_request", "lose_reply"]
+Fault = Literal["refuse", "slow_down", "garbage", "hang", "lose_request", "lose_reply", "lag", "null"]
+LAG_SLOTS = 1_000
 
 
 class FaultProxy:
@@ -76,6 +77,8 @@ class FaultProxy:
         if fault == "hang":
             await self._released.wait()
         reply = await self._forward(body)
+        if fault in ("lag", "null"):
+            return _spoiled(reply, _lagging if fault == "lag" else _without_result)
         return _drop(request) if fault == "lose_reply" else reply
 
     async def _forward(self, body: bytes) -> web.Response:
@@ -95,3 +98,26 @@ def _drop(request: web.Request) -> web.Response:
     assert request.transport is not None
     request.transport.close()
     return web.Response()
+
+
+def _spoiled(reply: web.Response, spoil: Callable[[dict[str, Any]], None]) -> web.Response:
+    assert isinstance(reply.body, bytes)
+    parsed = orjson.loads(reply.body)
+    for answer in parsed if isinstance(parsed, list) else [parsed]:
+        spoil(answer)
+    return web.Response(body=orjson.dumps(parsed), content_type="application/json")
+
+
+def _lagging(answer: dict[str, Any]) -> None:
+    """Let an answer speak of a slot long past."""
+    result = answer.get("result")
+    if isinstance(result, dict) and "context" in result:
+        result["context"]["slot"] = max(result["context"]["slot"] - LAG_SLOTS, 0)
+    elif type(result) is int:
+        answer["result"] = max(result - LAG_SLOTS, 0)
+
+
+def _without_result(answer: dict[str, Any]) -> None:
+    """Let an answer be JSON-RPC, and not of the form that its method promises."""
+    if "result" in answer:
+        answer["result"] = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -17,6 +17,7 @@ import orjson
 from deal_sdk.batching import Collector
 from deal_sdk.chain._errors import HTTP_PAYLOAD_TOO_LARGE, translate_rpc_error
 from deal_sdk.chain.guard import EndpointGuard
+from deal_sdk.chain.replies import read_reply
 from deal_sdk.chain.transport import Transport
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ChainError, RpcMalformedReplyError, RpcRefusedError, RpcUnavailableError
@@ -26,6 +27,8 @@ DEFAULT_MAX_BATCH_ITEMS: Final = 100
 DEFAULT_MAX_BODY_BYTES: Final = 48 * 1024
 """Agave refuses a body over 50 KiB; the margin is for proxies that count headers."""
 MAX_BATCHES_IN_FLIGHT: Final = 8
+
+Parse = Callable[[Any], Any]
 
 SEND_TRANSACTION: Final = "sendTransaction"
 
@@ -74,17 +77,22 @@ class Channel(Protocol):
         """Return the clock that times the calls."""
         ...
 
-    async def call(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Any:
+    async def call(
+        self, method: str, params: Sequence[Any] = (), *, turn: int = 0, parse: Parse | None = None
+    ) -> Any:
         """Call a method and return its result; see `RpcChannel.call`.
 
         Args:
             method: the JSON-RPC method.
             params: its parameters, in order.
             turn: how often the same was asked before, so that another endpoint is asked now.
+            parse: reads the result, so that one of another form counts as no answer.
         """
         ...
 
-    async def answer(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Answer:
+    async def answer(
+        self, method: str, params: Sequence[Any] = (), *, turn: int = 0, parse: Parse | None = None
+    ) -> Answer:
         """Call a method and also say which endpoint answered."""
         ...
 
@@ -156,13 +164,16 @@ class RpcChannel:
         """Return the endpoint's name for logs and evidence, without secrets."""
         return self.transport.endpoint
 
-    async def call(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Any:
+    async def call(
+        self, method: str, params: Sequence[Any] = (), *, turn: int = 0, parse: Parse | None = None
+    ) -> Any:
         """Call a method and return its `result`; a call that is alone leaves at once.
 
         Args:
             method: the JSON-RPC method.
             params: its parameters, in order.
             turn: makes no difference here, where there is one endpoint.
+            parse: reads the result; any other form than it expects is a malformed reply.
 
         Raises:
             RpcRefusedError: with the error reply's code and data.
@@ -174,11 +185,14 @@ class RpcChannel:
         lane = self._lanes[_LANES.get(method, _READING)]
         if self._closed:
             raise RpcUnavailableError(f"the channel to {self.endpoint} is closed", endpoint=self.endpoint)
-        return await lane.submit(_Request(request_id, method, body))
+        result = await lane.submit(_Request(request_id, method, body))
+        return result if parse is None else read_reply(method, parse, result)
 
-    async def answer(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Answer:
+    async def answer(
+        self, method: str, params: Sequence[Any] = (), *, turn: int = 0, parse: Parse | None = None
+    ) -> Answer:
         """Call a method and also say which endpoint answered; see `call`."""
-        return Answer(self.endpoint, await self.call(method, params))
+        return Answer(self.endpoint, await self.call(method, params, parse=parse))
 
     async def close(self) -> None:
         """Finish the calls under way and refuse new ones; the transport stays open."""

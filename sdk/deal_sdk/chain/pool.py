@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from deal_sdk.chain._errors import error_of_all, may_succeed_elsewhere
-from deal_sdk.chain.channel import SEND_TRANSACTION, Answer, RpcChannel, is_quick_read
+from deal_sdk.chain.channel import SEND_TRANSACTION, Answer, Parse, RpcChannel, is_quick_read
 from deal_sdk.chain.hedging import HedgeBudget, first_answer, hedge_delay_seconds
 from deal_sdk.chain.pool_member import PoolMember
-from deal_sdk.chain.replies import COMMITMENTS
+from deal_sdk.chain.replies import COMMITMENTS, integer, read_reply
 from deal_sdk.chain.slot_lag import Tips
 from deal_sdk.chain.transport import Transport
 from deal_sdk.clock import Clock
@@ -25,7 +26,17 @@ from deal_sdk.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 _NOT_REPEATED: Final = frozenset({"requestAirdrop"})
-_PROBE: Final = ("getSlot", ({"commitment": "confirmed"},))
+_PROBE: Final = ("getSlot", ({"commitment": "confirmed"},), integer)
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call on its way round the endpoints, with those that failed it."""
+
+    method: str
+    params: Sequence[Any]
+    parse: Parse | None
+    failures: dict[str, ChainError] = field(default_factory=dict)
 
 
 class RpcPool:
@@ -95,35 +106,39 @@ class RpcPool:
         # One that hangs must not keep the others from being probed.
         self._probers = [asyncio.create_task(self._probe_for_ever(member)) for member in self._members]
 
-    async def call(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Any:
+    async def call(
+        self, method: str, params: Sequence[Any] = (), *, turn: int = 0, parse: Parse | None = None
+    ) -> Any:
         """Call a method on the best endpoint, and on the next where that may help; see `Channel.call`.
 
         Raises:
             RpcRefusedError: as an endpoint refused.
             RpcAllEndpointsFailedError: (or another RpcUnavailableError) when none gave an answer.
         """
-        return (await self.answer(method, params, turn=turn)).result
+        return (await self.answer(method, params, turn=turn, parse=parse)).result
 
-    async def answer(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Answer:
+    async def answer(
+        self, method: str, params: Sequence[Any] = (), *, turn: int = 0, parse: Parse | None = None
+    ) -> Answer:
         """Call a method and also say which endpoint answered; see `call`."""
         if self._closed:
             raise RpcUnavailableError("the RPC endpoints are closed")
-        failures: dict[str, ChainError] = {}
+        call = _Call(method, params, parse)
         if is_quick_read(method) and not self._hedges.is_off:
             try:
-                return await self._hedged(self._order(method, turn), method, params, failures)
+                return await self._hedged(self._order(method, turn), call)
             except ChainError:
-                if not failures:
+                if not call.failures:
                     raise
         for member in self._candidates(method, turn):
-            if member.endpoint in failures:
+            if member.endpoint in call.failures:
                 continue
             try:
-                return await self._try(member, method, params, failures)
+                return await self._try(member, call)
             except ChainError:
-                if member.endpoint not in failures or method in _NOT_REPEATED:
+                if member.endpoint not in call.failures or method in _NOT_REPEATED:
                     raise
-        raise error_of_all(failures)
+        raise error_of_all(call.failures)
 
     async def close(self) -> None:
         """Stop the probes, finish the calls under way, and refuse new ones."""
@@ -165,20 +180,18 @@ class RpcPool:
         order = level[start:] + level[:start]
         return order + behind if method == SEND_TRANSACTION else order
 
-    async def _try(
-        self, member: PoolMember, method: str, params: Sequence[Any], failures: dict[str, ChainError]
-    ) -> Answer:
+    async def _try(self, member: PoolMember, call: _Call) -> Answer:
         """Ask one endpoint, and keep a failure that another may make good."""
         try:
-            return await self._ask(member, method, params)
+            return await self._ask(member, call)
         except ChainError as error:
             if may_succeed_elsewhere(error):
-                failures[member.endpoint] = error
+                call.failures[member.endpoint] = error
                 self._metrics.rpc_failovers.labels(member.endpoint).inc()
             raise
 
-    async def _ask(self, member: PoolMember, method: str, params: Sequence[Any]) -> Answer:
-        tips = self._tips
+    async def _ask(self, member: PoolMember, call: _Call) -> Answer:
+        tips, method, params = self._tips, call.method, call.params
         asked_at_seconds = self.clock.monotonic()
         try:
             result = await member.channel.call(method, params)
@@ -187,17 +200,13 @@ class RpcPool:
             raise
         if member.learn(method, params, result, tips, asked_at_seconds):
             self._tips = self._best_slots()
-        return Answer(member.endpoint, result)
+        return Answer(
+            member.endpoint, result if call.parse is None else read_reply(method, call.parse, result)
+        )
 
-    async def _hedged(
-        self,
-        order: Sequence[PoolMember],
-        method: str,
-        params: Sequence[Any],
-        failures: dict[str, ChainError],
-    ) -> Answer:
+    async def _hedged(self, order: Sequence[PoolMember], call: _Call) -> Answer:
         if len(order) < 2:
-            return await self._try(_first_of(order), method, params, failures)
+            return await self._try(_first_of(order), call)
         first, second = order[:2]
         self._hedges.earn()
         was_hedged = False
@@ -208,8 +217,8 @@ class RpcPool:
             return was_hedged
 
         answer = await first_answer(
-            lambda: self._try(first, method, params, failures),
-            lambda: self._try(second, method, params, failures),
+            lambda: self._try(first, call),
+            lambda: self._try(second, call),
             delay_seconds=hedge_delay_seconds(first.guard.latency.slow_seconds),
             may_hedge=may_hedge,
             clock=self.clock,
@@ -245,7 +254,7 @@ class RpcPool:
             slot = member.slots.slot("confirmed")
             is_suspect = 0 < slot < best_slot - self._max_slot_lag
             if is_suspect and member.is_verified and member.slots.lag_slots <= self._max_slot_lag:
-                await self._ask(member, *_PROBE)
+                await self._ask(member, _Call(*_PROBE))
 
     async def _probe(self, member: PoolMember) -> None:
         try:
@@ -253,7 +262,7 @@ class RpcPool:
                 assert self._genesis_hash is not None
                 member.verify(self._genesis_hash, await member.genesis_hash())
             if member.is_verified:
-                await self._ask(member, *_PROBE)
+                await self._ask(member, _Call(*_PROBE))
                 await self._recheck_those_behind()
         except ChainError as error:
             logger.info("%s did not answer a probe: %s", member.endpoint, error.message)

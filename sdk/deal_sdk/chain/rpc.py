@@ -22,6 +22,7 @@ from deal_sdk.chain.channel import (
     DEFAULT_MAX_BODY_BYTES,
     SEND_TRANSACTION,
     Channel,
+    Parse,
     RpcChannel,
 )
 from deal_sdk.chain.replies import (
@@ -38,7 +39,6 @@ from deal_sdk.chain.replies import (
     parse_latest_blockhash,
     parse_simulation,
     parse_statuses,
-    read_reply,
     text,
 )
 from deal_sdk.chain.rpc_history import HistoryReads
@@ -131,9 +131,11 @@ class Rpc(HistoryReads):
         channels = self._channel.members
         return (self,) if self._channel in channels else tuple(Rpc.over(channel) for channel in channels)
 
-    async def call(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Any:
+    async def call(
+        self, method: str, params: Sequence[Any] = (), *, turn: int = 0, parse: Parse | None = None
+    ) -> Any:
         """Call any method and return its `result`; see `Channel.call`."""
-        return await self._channel.call(method, params, turn=turn)
+        return await self._channel.call(method, params, turn=turn, parse=parse)
 
     async def close(self) -> None:
         """Finish the calls under way, then close the transport."""
@@ -320,10 +322,10 @@ class Rpc(HistoryReads):
 
     async def _get_statuses(self, signatures: list[str], search_history: bool) -> StatusReply:
         params = [signatures, {"searchTransactionHistory": search_history}]
-        answer = await self._channel.answer("getSignatureStatuses", params)
-        reply = read_reply(
-            "getSignatureStatuses", lambda value: parse_statuses(len(signatures), value), answer.result
+        answer = await self._channel.answer(
+            "getSignatureStatuses", params, parse=lambda reply: parse_statuses(len(signatures), reply)
         )
+        reply: StatusReply = answer.result
         return replace(reply, endpoint=answer.endpoint)
 
     async def _get_group(

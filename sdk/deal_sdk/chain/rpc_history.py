@@ -26,7 +26,6 @@ from deal_sdk.chain.replies import (
     parse_supply,
     parse_token_amounts,
     parse_transaction,
-    read_reply,
 )
 from deal_sdk.errors import RpcRefusedError
 from deal_sdk.settings import Commitment
@@ -43,8 +42,15 @@ class HistoryReads(ABC):
     """Reads landed transactions and token holders through any `call`."""
 
     @abstractmethod
-    async def call(self, method: str, params: Sequence[Any] = (), *, turn: int = 0) -> Any:
-        """Call a method and return its `result`."""
+    async def call(
+        self,
+        method: str,
+        params: Sequence[Any] = (),
+        *,
+        turn: int = 0,
+        parse: Callable[[Any], Any] | None = None,
+    ) -> Any:
+        """Call a method and return its `result`, read by `parse`."""
 
     async def get_transaction(
         self, signature: str, commitment: Commitment = "finalized"
@@ -154,4 +160,5 @@ class HistoryReads(ABC):
     async def _read(
         self, method: str, params: Sequence[Any], parse: Callable[[Any], Value], *, turn: int = 0
     ) -> Value:
-        return read_reply(method, parse, await self.call(method, params, turn=turn))
+        value: Value = await self.call(method, params, turn=turn, parse=parse)
+        return value

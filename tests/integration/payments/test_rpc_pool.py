@@ -21,7 +21,7 @@ CHAIN = LocalnetConfig(slot_seconds=0.02, finality_slots=8)
 OPTIONS = {
     "create_mint": True,
     "rpc_timeout_seconds": 0.5,
-    "rpc_max_slot_lag": 200,
+    "rpc_max_slot_lag": 30,
     "rpc_probe_interval_seconds": 0.2,
     "rpc_breaker_open_seconds": 0.3,
     "rebroadcast_interval_seconds": 0.2,
@@ -63,7 +63,10 @@ async def funded(deal: Deal) -> User:
     return user
 
 
-@pytest.mark.parametrize("fault", ["refuse", "slow_down", "garbage", "hang", "lose_request", "lose_reply"])
+@pytest.mark.parametrize(
+    "fault",
+    ["refuse", "slow_down", "garbage", "null", "hang", "lose_request", "lose_reply", "lag"],
+)
 async def test_payments_go_on_past_a_broken_endpoint_and_each_pays_once(
     deal: Deal, proxies: list[FaultProxy], fault: Fault
 ) -> None:
@@ -72,6 +75,10 @@ async def test_payments_go_on_past_a_broken_endpoint_and_each_pays_once(
     for _ in range(3):
         payment = await deal.tokens.transfer(user.id, "treasury", "1")
         assert payment.status in ("confirmed", "finalized")
+    if fault == "lag":
+        lag = deal.metrics.registry.get_sample_value("rpc_endpoint_slot_lag", {"endpoint": "main"})
+        assert lag is not None
+        assert lag > OPTIONS["rpc_max_slot_lag"]
     assert await deal.tokens.balance_of(user.id) == 7
 
 

@@ -43,6 +43,7 @@ class Node(ScriptedNode):
         self.down: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.holds_back: set[str] = set()
         self.methods |= {
             "getGenesisHash": lambda _: self.genesis,
             "getSlot": lambda _: self.slot - self.lag_slots,
@@ -55,7 +56,11 @@ class Node(ScriptedNode):
         if self.down is not None:
             await asyncio.sleep(0)
             raise self.down
-        await self.gate.wait()
+        if any(name.encode() in body for name in self.holds_back):
+            self.gate.clear()
+            await self.gate.wait()
+        elif not self.holds_back:
+            await self.gate.wait()
         return await super().post(body)
 
     def _accounts(self, params: list[Any]) -> dict[str, Any]:

@@ -48,6 +48,12 @@ class Metrics:
             registry=registry,
         )
         self.payments_in_flight = Gauge("payments_in_flight", "Payments not yet final.", registry=registry)
+        self.payment_rebroadcasts = Counter(
+            "payment_rebroadcasts", "Broadcasts of bytes that were broadcast before.", registry=registry
+        )
+        self.queue_depth = Gauge(
+            "queue_depth", "Items that wait for their batch.", ["queue"], registry=registry
+        )
         self.payments_waiting = Gauge(
             "payments_waiting", "Callers that wait for a payment in flight to make room.", registry=registry
         )

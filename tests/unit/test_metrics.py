@@ -26,6 +26,8 @@ PROMISED = {
     "rpc_endpoint_slot_lag": ("endpoint",),
     "rpc_failovers_total": ("endpoint",),
     "rpc_hedges_total": ("winner",),
+    "payment_rebroadcasts_total": (),
+    "queue_depth": ("queue",),
     "payments_in_flight": (),
     "payments_waiting": (),
     "payment_attempts_total": ("outcome",),

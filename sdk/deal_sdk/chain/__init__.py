@@ -18,7 +18,7 @@ from deal_sdk.chain.blockhashes import BlockhashSource
 from deal_sdk.chain.compute import ComputeUnits, TransactionShape, exceeded_compute
 from deal_sdk.chain.confirmer import Confirmer
 from deal_sdk.chain.failures import INSUFFICIENT_FUNDS, OWNER_MISMATCH
-from deal_sdk.chain.following import Following, Verdict
+from deal_sdk.chain.following import DeliveryNote, Following, Verdict
 from deal_sdk.chain.keystore import Keystore, SealedSecret
 from deal_sdk.chain.links import LinkSource, links_of
 from deal_sdk.chain.pool import RpcPool
@@ -58,6 +58,7 @@ __all__ = [
     "BlockhashSource",
     "ComputeUnits",
     "Confirmer",
+    "DeliveryNote",
     "EpochPosition",
     "Following",
     "HttpTransport",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from deal_sdk.chain.expiry import prove_expired
-from deal_sdk.chain.following import Following
+from deal_sdk.chain.following import DeliveryNote, Following, delivery_note
 from deal_sdk.chain.replies import EpochPosition, StatusReply
 from deal_sdk.chain.rpc import MAX_SIGNATURES_PER_CALL, Rpc
 from deal_sdk.chain.sender import Broadcast, Sender
@@ -31,6 +31,8 @@ FINALITY_POLL_FACTOR: Final = 5
 HINTED_POLL_FACTOR: Final = 5
 """So is one whose confirmation an endpoint will tell; the poll is there for a lost notification."""
 HEIGHT_INTERVAL_SECONDS: Final = 1.0
+NOTE_AFTER_SECONDS: Final = 5.0
+"""The usual payment is confirmed by then, so that notes cost it nothing."""
 MAX_BACKOFF_SECONDS: Final = 10.0
 _MAX_BACKOFF_DOUBLINGS: Final = 10
 
@@ -47,6 +49,7 @@ class Confirmer:
         sender: Sender | None = None,
         witnesses: Sequence[Rpc] = (),
         hints: SignatureHints | None = None,
+        on_undelivered: Callable[[Sequence[DeliveryNote]], None] | None = None,
         required_opinions: int | None = None,
         poll_interval_seconds: float = DEFAULT_POLL_INTERVAL_SECONDS,
         rebroadcast_interval_seconds: float = DEFAULT_REBROADCAST_INTERVAL_SECONDS,
@@ -63,6 +66,7 @@ class Confirmer:
             hints: tells when a lone transaction is worth a look before its next poll.
             required_opinions: how many endpoints must rule a transaction out before it counts as
                 expired; by default all. None of them may know it in any case.
+            on_undelivered: is told of transactions that no node has in a block after some seconds.
             poll_interval_seconds: between two polls of a transaction that is not confirmed yet.
             rebroadcast_interval_seconds: between two broadcasts of a transaction that nobody has seen.
         """
@@ -77,6 +81,7 @@ class Confirmer:
         self._rebroadcast_interval_seconds = rebroadcast_interval_seconds
         self._pending: dict[str, Following] = {}
         self._hints = hints
+        self._on_undelivered = on_undelivered
         self._hinted: set[str] = set()
         self._wake: asyncio.Future[None] | None = None
         self._unconfirmed_count = 0
@@ -219,6 +224,7 @@ class Confirmer:
         now = self._clock.monotonic()
         for following in due:
             following.poll_at_seconds = now + self._interval_seconds(following)
+        self._note_deliveries(unseen, now)
         self._rebroadcast(unseen, now)
         self._start_expiring(unseen, now)
 
@@ -256,6 +262,15 @@ class Confirmer:
             assert following.verdict is not None
             self._metrics.payment_attempts.labels(following.verdict.state).inc()
 
+    def _note_deliveries(self, unseen: Sequence[Following], now: float) -> None:
+        if self._on_undelivered is None:
+            return
+        late = [f for f in unseen if now - f.followed_at_seconds >= NOTE_AFTER_SECONDS]
+        checked_at = self._clock.now().isoformat() if late else ""
+        found = [delivery_note(f, endpoint=self._rpc.endpoint, checked_at=checked_at) for f in late]
+        if notes := [note for note in found if note is not None]:
+            self._on_undelivered(notes)
+
     def _rebroadcast(self, unseen: Sequence[Following], now: float) -> None:
         for following in unseen:
             if now - following.broadcast_at_seconds >= self._rebroadcast_interval_seconds:
@@ -272,6 +287,8 @@ class Confirmer:
         turn = 0 if previous is None else previous.turn + 1
         following.broadcast = Broadcast(transaction, turn, report=report)
         following.broadcast_at_seconds = now
+        if previous is not None:
+            self._metrics.payment_rebroadcasts.inc()
         self._sender.start(following.broadcast)
 
     def _start_expiring(self, suspects: Sequence[Following], now: float) -> None:

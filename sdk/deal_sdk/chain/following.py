@@ -51,6 +51,8 @@ class Following:
         self.broadcast: Broadcast | None = None
         self.broadcast_at_seconds = now_seconds
         self.poll_at_seconds = now_seconds
+        self.followed_at_seconds = now_seconds
+        self.noted_status: str | None = None
         self._seen: SignatureStatus | None = None
         self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
@@ -173,3 +175,44 @@ class Following:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryNote:
+    """What is known of a transaction that no node has in a block yet; it is no verdict.
+
+    `sent` when a node took the bytes of the last broadcast that was answered, `unknown` when it was
+    refused or not answered; it may have landed all the same.
+    """
+
+    following: Following
+    status: Literal["sent", "unknown"]
+    evidence: dict[str, Any]
+
+    @property
+    def signature(self) -> str:
+        """Return the transaction's signature."""
+        return self.following.signature
+
+    def forget(self) -> None:
+        """Have it noted again, because this note was lost."""
+        self.following.noted_status = None
+
+
+def delivery_note(following: Following, *, endpoint: str, checked_at: str) -> DeliveryNote | None:
+    """Return what changed since the last note, or None when there is nothing new to say."""
+    broadcast, report = following.broadcast, following.last_report
+    if broadcast is None or (report is None and broadcast.is_under_way and following.noted_status):
+        return None
+    status: Literal["sent", "unknown"] = "sent" if report is not None and report.error is None else "unknown"
+    if following.noted_status == status:
+        return None
+    following.noted_status = status
+    refusal = None if report is None else report.to_evidence()
+    evidence = {
+        "broadcasts": broadcast.turn + 1,
+        "endpoint": endpoint,
+        "error": refusal,
+        "checked_at": checked_at,
+    }
+    return DeliveryNote(following, status, evidence)

@@ -14,11 +14,9 @@ from deal_sdk.chain import (
     Keystore,
     MintFacts,
     Rpc,
-    SignatureSubscriptions,
     Transport,
     create_deal_mint,
     ensure_lamports,
-    links_of,
     load_mint,
     open_rpc,
     parse_address,
@@ -96,32 +94,6 @@ async def open_backends(
     )
     stack.push_async_callback(store.close)
     return Backends(rpc, database, store, _keystore(settings, database, clock), given.webhook_sender)
-
-
-def open_subscriptions(
-    stack: AsyncExitStack, rpc: Rpc, settings: Settings, clock: Clock, metrics: Metrics
-) -> SignatureSubscriptions:
-    """Subscribe where the endpoint has a WebSocket, in the background; the stack ends it.
-
-    Args:
-        stack: closes the connection.
-        rpc: the endpoint, or several.
-        settings: name its WebSocket, where it is not at the usual port, and bound the subscriptions.
-        clock: spaces pings and reconnections.
-        metrics: counts the hints.
-    """
-    # A WebSocket that is named is the preferred endpoint's; the others have theirs by convention.
-    named = (settings.ws_url, *[None] * (rpc.endpoint_count - 1))
-    sources = [links_of(member.transport, url) for member, url in zip(rpc.members, named, strict=True)]
-    subscriptions = SignatureSubscriptions(
-        [source for source in sources if source is not None],
-        clock=clock,
-        metrics=metrics,
-        max_subscriptions=settings.max_signature_subscriptions,
-    )
-    stack.push_async_callback(subscriptions.close)
-    subscriptions.start()
-    return subscriptions
 
 
 async def open_mint(backends: Backends, settings: Settings, *, create_mint: bool | None) -> MintFacts:

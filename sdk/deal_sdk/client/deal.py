@@ -26,10 +26,10 @@ from deal_sdk.client.backends import (
     GivenBackends,
     open_backends,
     open_mint,
-    open_subscriptions,
     operator_wallets,
     rail_bounds,
 )
+from deal_sdk.client.confirming import open_confirmer
 from deal_sdk.client.fees import open_fees
 from deal_sdk.client.limits import make_limits
 from deal_sdk.client.opening import DealOpening
@@ -233,17 +233,9 @@ class Deal:
         self._stack.push_async_callback(self._parties.close)
         blockhashes = BlockhashSource(self.rpc, clock=self.clock)
         self._stack.push_async_callback(blockhashes.close)
-        hints = open_subscriptions(self._stack, self.rpc, settings, self.clock, self.metrics)
-        confirmer = Confirmer(
-            self.rpc,
-            clock=self.clock,
-            metrics=self.metrics,
-            hints=hints,
-            required_opinions=settings.rpc_expiry_opinions,
-            poll_interval_seconds=settings.status_poll_interval_seconds,
-            rebroadcast_interval_seconds=settings.rebroadcast_interval_seconds,
+        confirmer = open_confirmer(
+            self._stack, self.rpc, self._database, settings, clock=self.clock, metrics=self.metrics
         )
-        self._stack.push_async_callback(confirmer.close)
         self._fees = open_fees(
             self._stack,
             rpc=self.rpc,

@@ -9,6 +9,7 @@ from deal_sdk.payments.admission import Admission, LimitSettlement
 from deal_sdk.payments.attempts import AttemptStore
 from deal_sdk.payments.balances import BalanceInvalidation, BalanceReads
 from deal_sdk.payments.delegation import Delegations
+from deal_sdk.payments.deliveries import DeliveryNotes
 from deal_sdk.payments.fee_payer import FeePayer, FeePayerBounds
 from deal_sdk.payments.fees import TransactionFees
 from deal_sdk.payments.history_sync import HistorySync, SyncReport
@@ -38,6 +39,7 @@ __all__ = [
     "BalanceReads",
     "CheckResult",
     "Delegations",
+    "DeliveryNotes",
     "FeePayer",
     "FeePayerBounds",
     "Funds",

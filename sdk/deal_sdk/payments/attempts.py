@@ -5,7 +5,7 @@ Every change is guarded by the state it starts from, so that a late or repeated 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -145,6 +145,10 @@ class AttemptStore:
                 payment_id: count for payment_id, count in await connection.execute(made)
             }
         return [_open_payment(row, counts.get(row["id"], 0)) for row in rows]
+
+    def depths(self) -> list[tuple[str, Callable[[], float]]]:
+        """Return how many attempts and verdicts wait for their commit, as readings for the metrics."""
+        return [("attempts", lambda: self._attempts.depth), ("verdicts", lambda: self._changes.depth)]
 
     async def close(self) -> None:
         """Finish what was submitted."""

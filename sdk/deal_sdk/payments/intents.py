@@ -6,7 +6,7 @@ refusal of one undoes no neighbour, because refusals are decided before anything
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -95,6 +95,10 @@ class IntentStore:
             return None
         _check_fingerprint(row, fingerprint)
         return row_to_transaction(row)
+
+    def depths(self) -> list[tuple[str, Callable[[], float]]]:
+        """Return how many intents wait for their commit, as a reading for the metrics."""
+        return [("intents", lambda: self._lane.depth)]
 
     async def close(self) -> None:
         """Finish what was submitted."""

@@ -115,6 +115,8 @@ class PaymentPipeline:
             self._tell, max_items=MAX_PAYMENTS_PER_TELLING, max_in_flight=MAX_TELLINGS_IN_FLIGHT
         )
         self._places = Places(bounds.max_in_flight, metrics=metrics)
+        for queue, depth in (*intents.depths(), *attempts.depths()):
+            metrics.queue_depth.labels(queue).set_function(depth)
         self._lost = LostCommits(self._take_up_lost, clock=clock)
         self._progress: dict[UUID, Progress] = {}
         self._tasks: set[asyncio.Task[Any]] = set()

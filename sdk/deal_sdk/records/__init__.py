@@ -6,6 +6,7 @@ whether a payment may be made, and never changes a payment's state: that is for 
 """
 
 from deal_sdk.records import webhook_tables
+from deal_sdk.records.attempts import Attempt
 from deal_sdk.records.database import Database
 from deal_sdk.records.history import BalanceHistoryRecorder, HistoryFilters
 from deal_sdk.records.history_rows import BalanceChange, HistoryRow, HistoryViolation, TrackedAccount
@@ -18,6 +19,7 @@ from deal_sdk.records.transactions import TransactionFilters, TransactionRecorde
 from deal_sdk.records.users import User, UserDirectory
 
 __all__ = [
+    "Attempt",
     "BalanceChange",
     "BalanceHistoryRecorder",
     "Database",

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.amounts import DEAL_DECIMALS
 from deal_sdk.errors import PaymentNotFoundError
+from deal_sdk.records.attempts import Attempt, attempts_of
 from deal_sdk.records.database import Database
 from deal_sdk.records.export import ExportFormat, ExportTarget, export_rows, to_dataframe
 from deal_sdk.records.inputs import (
@@ -130,6 +131,15 @@ class TransactionRecorder:
         if not found:
             raise PaymentNotFoundError("no payment has this idempotency key", idempotency_key=key)
         return found[0]
+
+    async def attempts(self, payment_id: UUID | str) -> list[Attempt]:
+        """Return the transactions signed for a payment, the first one first; none while it has none.
+
+        Raises:
+            InvalidInputError: the id is no UUID.
+        """
+        async with self._database.reading() as connection:
+            return await attempts_of(connection, parse_payment_id(payment_id))
 
     async def get_by_signature(self, signature: str) -> list[Transaction]:
         """Return the payments that a transaction carried: none, one or, in a batch, several."""

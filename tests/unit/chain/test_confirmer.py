@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from deal_sdk.chain.confirmer import Confirmer
-from deal_sdk.chain.following import Following, Verdict
+from deal_sdk.chain.confirmer import NOTE_AFTER_SECONDS, Confirmer
+from deal_sdk.chain.following import DeliveryNote, Following, Verdict
 from deal_sdk.chain.sender import Sender
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import RpcRateLimitedError, RpcTimeoutError, RpcUnavailableError
@@ -428,3 +428,62 @@ class TestSweeper:
 
 def _refuse(_: object) -> None:
     raise RpcFault(-32601, "no such method")
+
+
+class TestDeliveryNotes:
+    async def watched(
+        self, node: ScriptedNode, clock: ManualClock
+    ) -> tuple[Confirmer, list[tuple[str, str]]]:
+        told: list[tuple[str, str]] = []
+        self.evidence: list[dict[str, object]] = []
+
+        def take(notes: Sequence[DeliveryNote]) -> None:
+            told.extend((note.signature, note.status) for note in notes)
+            self.evidence.extend(note.evidence for note in notes)
+
+        self.metrics = Metrics()
+        confirmer = Confirmer(rpc_over(node, clock), clock=clock, metrics=self.metrics, on_undelivered=take)
+        return confirmer, told
+
+    async def test_what_confirms_soon_is_never_noted(self, node, clock):
+        confirmer, told = await self.watched(node, clock)
+        confirmer.follow(transaction("a"))
+        await pass_time(clock, NOTE_AFTER_SECONDS - 1)
+        node.landed["a"] = Landed(1_000, "confirmed")
+        await pass_time(clock, 10)
+        assert told == []
+        await confirmer.close()
+
+    async def test_a_slow_one_is_noted_as_sent_once(self, node, clock):
+        confirmer, told = await self.watched(node, clock)
+        confirmer.follow(transaction("a"))
+        await pass_time(clock, NOTE_AFTER_SECONDS + 10)
+        assert told == [("a", "sent")]
+        assert self.evidence[0]["error"] is None
+        assert self.evidence[0]["broadcasts"] == 3
+        await confirmer.close()
+
+    async def test_a_refused_one_is_unknown_with_the_refusal_and_sent_once_it_is_taken(self, node, clock):
+        confirmer, told = await self.watched(node, clock)
+        node.refuse_sends = RpcFault(-32005, "unhealthy")
+        confirmer.follow(transaction("a"))
+        await pass_time(clock, NOTE_AFTER_SECONDS + 1)
+        assert told == [("a", "unknown")]
+        assert self.evidence[0]["error"]["code"] == "rpc_unavailable"
+        await confirmer.close()
+
+    async def test_a_lost_note_is_made_again(self, node, clock):
+        confirmer, told = await self.watched(node, clock)
+        following = confirmer.follow(transaction("a"))
+        await pass_time(clock, NOTE_AFTER_SECONDS + 1)
+        following.noted_status = None
+        await pass_time(clock, 1)
+        assert told == [("a", "sent"), ("a", "sent")]
+        await confirmer.close()
+
+    async def test_rebroadcasts_are_counted(self, node, clock):
+        confirmer, _ = await self.watched(node, clock)
+        confirmer.follow(transaction("a"))
+        await pass_time(clock, 6.5)
+        assert self.metrics.registry.get_sample_value("payment_rebroadcasts_total") == len(node.sent) - 1
+        await confirmer.close()

@@ -306,6 +306,20 @@ class TestCallers:
         assert len(world.chain.given) == 7
         await world.close()
 
+    async def test_what_waits_for_its_commit_is_measured(self, world: World) -> None:
+        def depth(queue: str) -> float | None:
+            return world.metrics.registry.get_sample_value("queue_depth", {"queue": queue})
+
+        assert [depth(queue) for queue in ("intents", "attempts", "verdicts")] == [0, 0, 0]
+        submits = [asyncio.create_task(world.submit(1)) for _ in range(5)]
+        for _ in range(100):
+            if depth("intents"):
+                break
+            await asyncio.sleep(0)
+        assert depth("intents") == 5
+        await asyncio.gather(*submits)
+        assert depth("intents") == 0
+
     async def test_a_caller_that_gives_up_while_it_waits_for_a_place_has_paid_nothing(
         self, database: Database, clock: ManualClock
     ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -67,13 +68,13 @@ class DeliveryNotes:
             signatures = list(self._waiting)[:MAX_NOTES_PER_TRANSACTION]
             batch = [self._waiting.pop(signature) for signature in signatures]
             try:
-                await self._database.run(lambda connection, rows=batch: self._write(connection, rows))
+                await self._database.run(partial(self._write, notes=batch))
             except DatabaseError as error:
                 logger.info("%d notes on deliveries are dropped: %s", len(batch), error.message)
                 for note in batch:
                     note.forget()
 
-    async def _write(self, connection: AsyncConnection, notes: Sequence[DeliveryNote]) -> None:
+    async def _write(self, connection: AsyncConnection, *, notes: Sequence[DeliveryNote]) -> None:
         at = self._clock.now()
         rows: list[dict[str, Any]] = [
             {

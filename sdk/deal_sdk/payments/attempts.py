@@ -146,7 +146,7 @@ class AttemptStore:
             }
         return [_open_payment(row, counts.get(row["id"], 0)) for row in rows]
 
-    def depths(self) -> list[tuple[str, Callable[[], float]]]:
+    def depths(self) -> list[tuple[str, Callable[[], int]]]:
         """Return how many attempts and verdicts wait for their commit, as readings for the metrics."""
         return [("attempts", lambda: self._attempts.depth), ("verdicts", lambda: self._changes.depth)]
 

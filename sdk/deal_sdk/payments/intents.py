@@ -96,7 +96,7 @@ class IntentStore:
         _check_fingerprint(row, fingerprint)
         return row_to_transaction(row)
 
-    def depths(self) -> list[tuple[str, Callable[[], float]]]:
+    def depths(self) -> list[tuple[str, Callable[[], int]]]:
         """Return how many intents wait for their commit, as a reading for the metrics."""
         return [("intents", lambda: self._lane.depth)]
 

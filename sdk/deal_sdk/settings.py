@@ -126,6 +126,7 @@ class Settings(BaseSettings):
     max_payment_attempts: Count = 3
     max_payments_in_flight: Count = 4096
     lease_seconds: LeaseSeconds = 15.0
+    background_jobs: bool = True
     max_payment_amount: str | None = None
     max_daily_amount_per_wallet: str | None = None
     allowed_destinations: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ from deal_sdk.client.backends import (
     operator_wallets,
     rail_bounds,
 )
+from deal_sdk.client.bookkeeping import make_bookkeeping
 from deal_sdk.client.confirming import open_confirmer
 from deal_sdk.client.fees import open_fees
 from deal_sdk.client.health import Health
@@ -47,7 +48,6 @@ from deal_sdk.payments import (
     BalanceInvalidation,
     BalanceReads,
     Delegations,
-    HistorySync,
     IntentStore,
     LeaseKeeper,
     Leases,
@@ -66,7 +66,6 @@ from deal_sdk.payments import (
     StoredPolicies,
     TokenService,
     TransactionMonitor,
-    Verifier,
     VerifyReport,
 )
 from deal_sdk.records import (
@@ -274,20 +273,14 @@ class Deal:
             self.jobs.start()
 
     def _open_records(self) -> None:
-        decimals = self.mint.decimals
-        self.transactions = TransactionRecorder(self._database, decimals=decimals)
-        self.history = BalanceHistoryRecorder(self._database, decimals=decimals)
-        self._sync = HistorySync(
-            rpc=self.rpc,
-            mint=self.mint,
-            database=self._database,
-            history=self.history,
-            transactions=self.transactions,
+        books = make_bookkeeping(
+            self.rpc,
+            self.mint,
+            self._database,
             max_backfill_signatures=self.settings.history_backfill_signatures,
         )
-        self._verifier = Verifier(
-            rpc=self.rpc, mint=self.mint, database=self._database, history=self.history, sync=self._sync
-        )
+        self.transactions, self.history = books.transactions, books.history
+        self._sync, self._verifier = books.sync, books.verifier
         self.wallets = WalletManager(
             self._database, self.keystore, self.clock, self.events, track=self._track
         )

@@ -32,14 +32,14 @@ class MonitoringServer:
         self._metrics = metrics
         self._health = health
         self._host = host
-        self._port = port
+        self.port = port
         self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
         """Return where it listens."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return f"http://{host}:{self.port}"
 
     async def start(self) -> None:
         """Listen.
@@ -53,13 +53,13 @@ class MonitoringServer:
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await web.TCPSite(self._runner, self._host, self.port).start()
         except OSError as error:
             await self.close()
             raise ConfigurationError(
-                f"cannot listen on {self._host}:{self._port}: {error.strerror}", port=self._port
+                f"cannot listen on {self._host}:{self.port}: {error.strerror}", port=self.port
             ) from None
-        self._port = self._runner.addresses[0][1]
+        self.port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
         """Stop listening; safe to call twice."""

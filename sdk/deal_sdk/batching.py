@@ -75,18 +75,26 @@ class Collector(Generic[Item, Result]):
         Raises:
             RuntimeError: after `close`.
         """
+        try:
+            return await self.put(item)
+        except asyncio.CancelledError:
+            if self._drop_cancelled:
+                self._drop_unwanted()
+            raise
+
+    def put(self, item: Item) -> asyncio.Future[Result]:
+        """Hand over one item and return the future of its result, which its caller may end before.
+
+        Raises:
+            RuntimeError: after `close`.
+        """
         if self._closed:
             raise RuntimeError("the collector is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
         self._schedule_flush(loop)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if self._drop_cancelled:
-                self._drop_unwanted()
-            raise
+        return future
 
     async def close(self) -> None:
         """Finish what was submitted, then refuse more."""

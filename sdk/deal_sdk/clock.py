@@ -9,8 +9,17 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
+
+
+class Timer(Protocol):
+    """A call that is still to come."""
+
+    def cancel(self) -> object:
+        """Take it back; harmless when it was made."""
+        ...
 
 
 class Clock(Protocol):
@@ -28,6 +37,10 @@ class Clock(Protocol):
         """Return after `seconds` of this clock."""
         ...
 
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call back after `seconds` of this clock, unless the timer is cancelled before."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -43,6 +56,10 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds` of real time."""
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call back after `seconds` of real time, unless the timer is cancelled before."""
+        return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 class ManualClock:
@@ -68,9 +85,18 @@ class ManualClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        future = asyncio.get_running_loop().create_future()
+        await self._future_in(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call back once the clock was advanced past `seconds` from here, unless it is cancelled before."""
+        future = self._future_in(seconds)
+        future.add_done_callback(lambda done: None if done.cancelled() else callback())
+        return future
+
+    def _future_in(self, seconds: float) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._elapsed_seconds + seconds, next(self._order), future))
-        await future
+        return future
 
     async def advance(self, seconds: float) -> None:
         """Move time forward and wake, in order, everyone whose sleep ends by then.
@@ -100,9 +126,19 @@ async def wait_within(clock: Clock, future: asyncio.Future[Any], seconds: float)
     Returns:
         Whether the future is done.
     """
-    timer = asyncio.ensure_future(clock.sleep(seconds))
+    if future.done():
+        return True
+    woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(_: object = None) -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    future.add_done_callback(wake)
+    timer = clock.call_later(seconds, wake)
     try:
-        await asyncio.wait((future, timer), return_when=asyncio.FIRST_COMPLETED)
+        await woken
         return future.done()
     finally:
+        future.remove_done_callback(wake)
         timer.cancel()

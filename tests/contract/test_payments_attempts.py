@@ -282,8 +282,8 @@ class TestSettling:
                 one: Change = change(
                     payment_id, 1, end, slot=200 + step, at=STARTED + timedelta(seconds=step)
                 )
-                await payments.attempts.settle(one)
-                payment = advanced(payment, one, signature)
+                at = await payments.attempts.settle(one)
+                payment = advanced(payment, one, signature, at)
                 assert payment == await payments.attempts.get_payment(payment_id), ends
 
 

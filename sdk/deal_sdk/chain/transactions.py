@@ -18,7 +18,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from deal_sdk.chain.replies import LatestBlockhash
-from deal_sdk.chain.signers import Signer
+from deal_sdk.chain.signers import KeypairSigner, Signer
 from deal_sdk.errors import InvalidInputError, SignatureRequiredError
 
 MAX_TRANSACTION_BYTES: Final = 1232
@@ -73,13 +73,20 @@ async def build_and_sign(
     missing = [str(address) for address in required if address not in by_address]
     if missing:
         raise SignatureRequiredError(f"no key here signs for {', '.join(missing)}", addresses=missing)
-    signatures = await asyncio.gather(*(by_address[address].sign(message_bytes) for address in required))
+    signatures = await _sign([by_address[address] for address in required], message_bytes)
     return SignedTransaction(
         signature=str(signatures[0]),
         raw_bytes=_assemble(signatures, message_bytes),
         last_valid_block_height=blockhash.last_valid_block_height,
         context_slot=blockhash.context_slot,
     )
+
+
+async def _sign(signers: Sequence[Signer], message: bytes) -> list[Signature]:
+    if all(isinstance(signer, KeypairSigner) for signer in signers):
+        # Nobody is waited for, so that tasks would only cost their making.
+        return [await signer.sign(message) for signer in signers]
+    return list(await asyncio.gather(*(signer.sign(message) for signer in signers)))
 
 
 def unsigned_transaction(

@@ -153,11 +153,18 @@ class Store:
     async def _submit(self, command: _Command) -> Any:
         if self._closed:
             raise StoreUnavailableError(f"the store {self.name} is closed", store=self.name, reason="closed")
+        reply = self._commands.put(command)
+        if command.deadline == math.inf:
+            return await reply
+        timer = reply.get_loop().call_at(command.deadline, self._give_up, reply)
         try:
-            async with asyncio.timeout_at(None if command.deadline == math.inf else command.deadline):
-                return await self._commands.submit(command)
-        except TimeoutError:
-            raise timed_out(self.name) from None
+            return await reply
+        finally:
+            timer.cancel()
+
+    def _give_up(self, reply: asyncio.Future[Any]) -> None:
+        if not reply.done():
+            reply.set_exception(timed_out(self.name))
 
     async def _send(self, commands: Sequence[_Command]) -> list[Any]:
         # A command whose caller was already told "no answer" must not act later, so it is not sent.

@@ -21,15 +21,11 @@ from deal_sdk.errors import ConstraintError, PaymentNotFoundError
 from deal_sdk.payments.changes import Change
 from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
 from deal_sdk.payments.rails import refuse_when_paused
+from deal_sdk.payments.settlement import settle_changes
 from deal_sdk.records import Database, Transaction, row_to_transaction
 from deal_sdk.records.tables import (
     LIVE_ATTEMPT_STATUSES,
-    Json,
-    UtcDateTime,
-    balance_reservations,
     payment_attempts,
-    token_accounts,
-    token_purchases,
     token_transactions,
 )
 
@@ -74,7 +70,7 @@ class AttemptStore:
         self._attempts: Collector[LiveAttempt, bool] = Collector(
             self._add_batch, max_items=MAX_CHANGES_PER_TRANSACTION
         )
-        self._changes: Collector[Change, None] = Collector(
+        self._changes: Collector[Change, datetime] = Collector(
             self._settle_batch, max_items=MAX_CHANGES_PER_TRANSACTION
         )
 
@@ -87,9 +83,13 @@ class AttemptStore:
         """
         return await self._attempts.submit(attempt)
 
-    async def settle(self, change: Change) -> None:
-        """Commit what became of an attempt, with reservation, purchase and payment together."""
-        await self._changes.submit(change)
+    async def settle(self, change: Change) -> datetime:
+        """Commit what became of an attempt, with reservation, purchase and payment together.
+
+        Returns:
+            The time that stands in the record: one for all that were committed together.
+        """
+        return await self._changes.submit(change)
 
     async def get_payment(self, payment_id: UUID) -> Transaction:
         """Return a payment as recorded.
@@ -177,183 +177,50 @@ class AttemptStore:
             (await connection.execute(pending.order_by(token_transactions.c.id).with_for_update())).scalars()
         )
         rows = [_attempt_row(attempt, now) for attempt in attempts if attempt.payment_id in open_ids]
-        if rows:
-            await connection.execute(self._database.insert(payment_attempts).on_conflict_do_nothing(), rows)
-        live = sa.select(payment_attempts.c.payment_id, payment_attempts.c.signature).where(
-            payment_attempts.c.payment_id.in_(ids), payment_attempts.c.status.in_(LIVE_ATTEMPT_STATUSES)
-        )
-        recorded = {(payment_id, signature) for payment_id, signature in await connection.execute(live)}
-        mine = [(attempt.payment_id, attempt.transaction.signature) in recorded for attempt in attempts]
-        await self._show_signatures(
-            connection, [attempt for attempt, is_mine in zip(attempts, mine, strict=True) if is_mine], now
-        )
-        return mine
+        mine = await self._insert(connection, rows)
+        if len(mine) < len(attempts):
+            mine |= await _live_signatures(connection, ids)
+        await _show_signatures(connection, [payment_id for payment_id, _ in mine], now)
+        return [(attempt.payment_id, attempt.transaction.signature) in mine for attempt in attempts]
 
-    @staticmethod
-    async def _show_signatures(
-        connection: AsyncConnection, attempts: Sequence[LiveAttempt], now: datetime
-    ) -> None:
-        if not attempts:
-            return
-        update = (
-            token_transactions.update()
-            .where(token_transactions.c.id == sa.bindparam("b_payment_id"))
-            .values(signature=sa.bindparam("b_signature"), updated_at=now)
-        )
-        await connection.execute(
-            update,
-            [
-                {"b_payment_id": attempt.payment_id, "b_signature": attempt.transaction.signature}
-                for attempt in attempts
-            ],
-        )
-
-    async def _settle_batch(self, changes: Sequence[Change]) -> Sequence[None]:
-        await self._database.run(lambda connection: _settle_in(connection, changes, self._outbox))
-        self._outbox.committed()
-        return [None] * len(changes)
-
-
-async def _settle_in(connection: AsyncConnection, reported: Sequence[Change], outbox: PaymentOutbox) -> None:
-    changes = await _still_true(connection, reported)
-    for end, statements in _STATEMENTS.items():
-        rows = [_parameters(change) for change in changes if change.end == end]
+    async def _insert(self, connection: AsyncConnection, rows: list[dict[str, Any]]) -> set[tuple[UUID, str]]:
         if not rows:
-            continue
-        for statement in statements:
-            await connection.execute(statement, rows)
-    await outbox.settled(connection, changes)
+            return set()
+        # What is returned tells what went in, and lets all rows go in one statement.
+        insert = self._database.insert(payment_attempts).on_conflict_do_nothing()
+        returned = payment_attempts.c.payment_id, payment_attempts.c.signature
+        found = await connection.execute(insert.returning(*returned), rows)
+        return {(payment_id, signature) for payment_id, signature in found}
+
+    async def _settle_batch(self, changes: Sequence[Change]) -> Sequence[datetime]:
+        at = max(change.at for change in changes)
+
+        async def settle(connection: AsyncConnection) -> None:
+            await self._outbox.settled(connection, await settle_changes(connection, changes, at))
+
+        await self._database.run(settle)
+        self._outbox.committed()
+        return [at] * len(changes)
 
 
-async def _still_true(connection: AsyncConnection, reported: Sequence[Change]) -> list[Change]:
-    """Leave out what is said of attempts that ended, for the payment may be at its next one by now."""
-    ids = list({change.payment_id for change in reported})
-    # Locked first, so that two workers see each other's ends, and in one order, so that neither waits
-    # for the other in a circle.
-    lock = sa.select(token_transactions.c.id).where(token_transactions.c.id.in_(ids))
-    await connection.execute(lock.order_by(token_transactions.c.id).with_for_update())
+async def _live_signatures(connection: AsyncConnection, ids: Sequence[UUID]) -> set[tuple[UUID, str]]:
     column = payment_attempts.c
-    query = sa.select(column.payment_id, column.number).where(
+    query = sa.select(column.payment_id, column.signature).where(
         column.payment_id.in_(ids), column.status.in_(LIVE_ATTEMPT_STATUSES)
     )
-    live = {(payment_id, number) for payment_id, number in await connection.execute(query)}
-    changes = []
-    for change in reported:
-        if (change.payment_id, change.number) not in live:
-            continue
-        changes.append(change)
-        if change.end != "confirmed":
-            live.discard((change.payment_id, change.number))
-    return changes
+    return {(payment_id, signature) for payment_id, signature in await connection.execute(query)}
 
 
-def _parameters(change: Change) -> dict[str, Any]:
-    return {
-        "b_payment_id": change.payment_id,
-        "b_number": change.number,
-        "b_slot": change.slot,
-        "b_evidence": dict(change.evidence),
-        "b_at": change.at,
-        "b_account": change.debited_account,
-    }
-
-
-_AT: Final = sa.bindparam("b_at", type_=UtcDateTime())
-_SLOT: Final = sa.bindparam("b_slot", type_=sa.BigInteger())
-_EVIDENCE: Final = sa.bindparam("b_evidence", type_=Json)
-
-
-def _any_of(column: sa.Column[str], values: tuple[str, ...]) -> sa.ColumnElement[bool]:
-    # IN expands its list when it runs, which a statement for many rows cannot.
-    return sa.or_(*(column == value for value in values))
-
-
-def _payment(status: str, allowed: tuple[str, ...], **values: Any) -> sa.Update:
-    column = token_transactions.c
-    return (
-        token_transactions.update()
-        .where(column.id == sa.bindparam("b_payment_id"), _any_of(column.status, allowed))
-        .values(status=status, updated_at=_AT, **values)
-    )
-
-
-def _attempt(status: str) -> sa.Update:
+async def _show_signatures(connection: AsyncConnection, ids: Sequence[UUID], now: datetime) -> None:
+    """Show each payment the signature of its live attempt."""
     column = payment_attempts.c
-    return (
-        payment_attempts.update()
-        .where(column.payment_id == sa.bindparam("b_payment_id"))
-        .where(column.number == sa.bindparam("b_number"), _any_of(column.status, LIVE_ATTEMPT_STATUSES))
-        .values(status=status, evidence=_EVIDENCE, updated_at=_AT)
+    live = (
+        sa.select(column.signature)
+        .where(column.payment_id == token_transactions.c.id, column.status.in_(LIVE_ATTEMPT_STATUSES))
+        .scalar_subquery()
     )
-
-
-def _reservation(state: str, landed_slot: Any) -> sa.Update:
-    column = balance_reservations.c
-    return (
-        balance_reservations.update()
-        .where(column.payment_id == sa.bindparam("b_payment_id"), column.state != "released")
-        .values(state=state, landed_slot=landed_slot)
-    )
-
-
-def _purchase(state: str) -> sa.Update:
-    column = token_purchases.c
-    return (
-        token_purchases.update()
-        .where(column.payment_id == sa.bindparam("b_payment_id"), column.state == "reserved")
-        .values(state=state, updated_at=_AT)
-    )
-
-
-def _landed_account() -> sa.Update:
-    column = token_accounts.c
-    return (
-        token_accounts.update()
-        .where(column.address == sa.bindparam("b_account"), column.last_landed_slot < _SLOT)
-        .values(last_landed_slot=_SLOT)
-    )
-
-
-_OPEN: Final = ("pending", "confirmed")
-_STATEMENTS: Final[Mapping[str, tuple[sa.Update, ...]]] = {
-    "confirmed": (
-        _payment("confirmed", ("pending",), slot=_SLOT, confirmed_at=_AT),
-        _attempt("confirmed"),
-        _reservation("landed", _SLOT),
-        _landed_account(),
-    ),
-    "finalized": (
-        _payment(
-            "finalized",
-            _OPEN,
-            slot=_SLOT,
-            finalized_at=_AT,
-            confirmed_at=sa.func.coalesce(token_transactions.c.confirmed_at, _AT),
-            evidence=_EVIDENCE,
-        ),
-        _attempt("finalized"),
-        _reservation("landed", _SLOT),
-        _landed_account(),
-        _purchase("counted"),
-    ),
-    "failed": (
-        _payment("failed", _OPEN, slot=_SLOT, evidence=_EVIDENCE),
-        _attempt("failed"),
-        _reservation("released", None),
-        _purchase("cancelled"),
-    ),
-    "attempt_expired": (
-        _payment("pending", _OPEN, slot=None, confirmed_at=None),
-        _attempt("expired"),
-        _reservation("live", None),
-    ),
-    "expired": (
-        _payment("expired", _OPEN, slot=None, evidence=_EVIDENCE),
-        _attempt("expired"),
-        _reservation("released", None),
-        _purchase("cancelled"),
-    ),
-}
+    update = token_transactions.update().where(token_transactions.c.id.in_(ids))
+    await connection.execute(update.values(signature=live, updated_at=now))
 
 
 def _attempt_row(attempt: LiveAttempt, now: datetime) -> dict[str, Any]:

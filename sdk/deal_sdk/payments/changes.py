@@ -27,14 +27,15 @@ class Change:
     debited_account: str | None = None
 
 
-def advanced(payment: Transaction, change: Change, signature: str) -> Transaction:
-    """Return the payment as `settle` leaves it in the database, without reading it back."""
+def advanced(payment: Transaction, change: Change, signature: str, at: datetime) -> Transaction:
+    """Return the payment as `settle` leaves it in the database at a time, without reading it back."""
+    moved: dict[str, Any] = {"status": change.end, "signature": signature, "slot": change.slot}
     if change.end == "attempt_expired":
-        return replace(payment, status="pending", slot=None, confirmed_at=None, updated_at=change.at)
-    moved = replace(payment, status=change.end, signature=signature, updated_at=change.at)
-    if change.end == "confirmed":
-        return replace(moved, slot=change.slot, confirmed_at=change.at)
-    moved = replace(moved, slot=change.slot, evidence=dict(change.evidence))
-    if change.end == "finalized":
-        return replace(moved, finalized_at=change.at, confirmed_at=payment.confirmed_at or change.at)
-    return moved
+        moved = {"status": "pending", "slot": None, "confirmed_at": None}
+    elif change.end == "confirmed":
+        moved["confirmed_at"] = at
+    else:
+        moved["evidence"] = dict(change.evidence)
+        if change.end == "finalized":
+            moved |= {"finalized_at": at, "confirmed_at": payment.confirmed_at or at}
+    return replace(payment, updated_at=at, **moved)

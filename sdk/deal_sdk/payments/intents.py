@@ -22,7 +22,7 @@ from deal_sdk.errors import (
     TokenError,
 )
 from deal_sdk.payments.intent_rows import COMPANIONS, Intent, transaction_row
-from deal_sdk.payments.orders import Order
+from deal_sdk.payments.orders import Order, Party
 from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
 from deal_sdk.payments.rails import SafetyRails, refuse_when_paused, take_daily
 from deal_sdk.payments.refunds import refundable, take_refund
@@ -176,18 +176,23 @@ class IntentStore:
         }
         if not senders:
             return {}
+        known = sa.select(token_accounts.c.address).where(token_accounts.c.address.in_(list(senders)))
+        new = set(senders).difference(await connection.scalars(known))
+        if new:
+            # Before any lock is held, so that nobody waits for a new account with another one in hand.
+            await self._add_accounts(connection, [(account, senders[account]) for account in sorted(new)])
+        await connection.execute(known.order_by(token_accounts.c.address).with_for_update())
+        oldest_slot = min(intent.funds.slot for intent in intents if intent.funds is not None)
+        return await sum_reservations(connection, list(senders), oldest_slot)
+
+    async def _add_accounts(self, connection: AsyncConnection, owners: Sequence[tuple[str, Party]]) -> None:
         now = self._clock.now()
         rows = [
             {"address": account, "owner_address": party.address, "user_id": party.user_id, "created_at": now}
-            for account, party in sorted(senders.items())
+            for account, party in owners
         ]
-        await connection.execute(
-            self._database.insert(token_accounts).on_conflict_do_nothing(index_elements=["address"]), rows
-        )
-        lock = sa.select(token_accounts.c.address).where(token_accounts.c.address.in_(list(senders)))
-        await connection.execute(lock.order_by(token_accounts.c.address).with_for_update())
-        oldest_slot = min(intent.funds.slot for intent in intents if intent.funds is not None)
-        return await sum_reservations(connection, list(senders), oldest_slot)
+        insert = self._database.insert(token_accounts).on_conflict_do_nothing(index_elements=["address"])
+        await connection.execute(insert, rows)
 
     async def _insert(
         self, connection: AsyncConnection, accepted: Sequence[Intent]
@@ -207,7 +212,8 @@ class IntentStore:
         for table, row_of in COMPANIONS:
             companions = [row for intent in new if (row := row_of(intent)) is not None]
             if companions:
-                await connection.execute(table.insert(), companions)
+                # What is returned is of no use, but lets all rows go in one statement.
+                await connection.execute(table.insert().returning(table.c.payment_id), companions)
         by_id: dict[UUID | str, _Row] = {payment_id: rows[payment_id] for payment_id in ids}
         await self._outbox.recorded(connection, list(by_id.values()))
         by_key = {row["idempotency_key"]: row for row in by_id.values() if row["idempotency_key"]}

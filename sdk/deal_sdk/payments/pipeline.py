@@ -334,9 +334,9 @@ class PaymentPipeline:
         change = Change(
             payment_id, attempt.number, end, verdict.slot, verdict.evidence, now, debited_account=plan.source
         )
-        await self._until_done(payment_id, lambda: self._attempts.settle(change))
+        at = await self._until_done(payment_id, lambda: self._attempts.settle(change))
         signature = attempt.transaction.signature
-        progress.advance(advanced(progress.payment, change, signature))
+        progress.advance(advanced(progress.payment, change, signature, at))
         if end == "attempt_expired":
             return
         if end != "confirmed":

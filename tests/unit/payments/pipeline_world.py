@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -92,10 +93,11 @@ class FlakyAttempts(AttemptStore):
         _raise_next(self.after_add)
         return added
 
-    async def settle(self, change: Change) -> None:
+    async def settle(self, change: Change) -> datetime:
         _raise_next(self.before_settle)
-        await super().settle(change)
+        at = await super().settle(change)
         _raise_next(self.after_settle)
+        return at
 
     async def get_payment(self, payment_id: UUID) -> Transaction:
         self.looks += 1

@@ -43,13 +43,14 @@ class ContestSizes:
     bare_payments: int
     peer_payments: int
     trial_payments: int
+    warm_up_payments: int
     users: int
     callers: int
 
 
-SHORT: Final = ContestSizes(3, 1_000, 2_000, 300, 100, 200, 256)
-EMBEDDED: Final = ContestSizes(5, 5_000, 5_000, 1_500, 300, 1_200, 256)
-VALIDATOR: Final = ContestSizes(3, 20_000, 20_000, 3_000, 300, 2_400, 1_024)
+SHORT: Final = ContestSizes(3, 1_000, 2_000, 300, 100, 300, 150, 256)
+EMBEDDED: Final = ContestSizes(5, 5_000, 5_000, 1_500, 300, 2_000, 1_200, 256)
+VALIDATOR: Final = ContestSizes(3, 20_000, 20_000, 3_000, 300, 3_000, 2_400, 1_024)
 
 
 async def hold_contest(
@@ -59,6 +60,8 @@ async def hold_contest(
     turns: dict[str, Turn] = {}
     for store in stores:
         engine = await stage.start_engine(store, users=sizes.users)
+        # The peers are warm after their trials; what an engine compiles once is no cost of a payment.
+        await engine.ask("run", payments=sizes.warm_up_payments, callers=sizes.callers)
         turns[engine.name] = stage.turn(engine, payments=sizes.engine_payments, callers=sizes.callers)
     best: dict[str, int] = {}
     for name in peers:

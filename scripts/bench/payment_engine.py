@@ -8,6 +8,7 @@ figure would then be of something else.
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from deal_sdk.records import Database
 from deal_sdk.records.tables import token_balance_history
 from deal_sdk.settings import DEFAULT_TIER_LIMITS
 from scripts.bench.contestants import Handler, Stopwatch, answer_commands, resident_bytes
+from scripts.bench.profiles import calls_per_payment
 
 FUNDING_AMOUNT: Final = "1000"
 PAYMENT_AMOUNT: Final = "0.001"
@@ -81,6 +83,13 @@ class PaymentEngine:
             "longest_stall_seconds": max(stalls, default=0.0),
             "resident_bytes": resident_bytes(),
         }
+
+    async def run_counted(self, payments: int, callers: int) -> dict[str, Any]:
+        """Do a turn under cProfile, which slows it but counts every call in the event loop's thread."""
+        profile = cProfile.Profile()
+        with profile:
+            await self.run(payments, callers)
+        return {"calls": calls_per_payment(profile, payments)}
 
     async def lone(self) -> dict[str, Any]:
         """Time one transfer from the call to its return at confirmed, with nothing else going on."""
@@ -172,6 +181,7 @@ def main() -> None:
     handlers: dict[str, Handler] = {
         "prepare": engine.prepare,
         "run": engine.run,
+        "run_counted": engine.run_counted,
         "lone": engine.lone,
         "verify": engine.verify,
     }

@@ -26,7 +26,7 @@ from scripts.bench.chains import Chain, EmbeddedChain, ValidatorChain
 from scripts.bench.measure import Report, say, write_part
 from scripts.bench.payment_contest import EMBEDDED, PEERS, SHORT, VALIDATOR, ContestSizes, hold_contest
 from scripts.bench.payment_measures import measure_lone_transfer, measure_memory, measure_status_calls
-from scripts.bench.profiles import sampled
+from scripts.bench.profiles import append, sampled
 from scripts.bench.stage import BARE, SOLANA_PY, STORES, Stage
 
 CHAINS: Final = ("embedded", "validator")
@@ -71,7 +71,7 @@ async def _measure_part(part: str, chain: str, options: argparse.Namespace) -> R
 
 
 async def profile(options: argparse.Namespace) -> None:
-    """Sample the engine in one contest's turn after another that warms it up; no figure comes of it."""
+    """Sample the engine in one turn after another that warms it up, then count its calls in a third."""
     name = options.chains[0]
     sizes = _sizes(name, short=False)
     async with Stage(_chain(name)) as stage:
@@ -80,6 +80,8 @@ async def profile(options: argparse.Namespace) -> None:
         await take()
         async with sampled(engine.pid, options.profile):
             await take()
+        arguments = {"payments": sizes.warm_up_payments, "callers": sizes.callers}
+        append(options.profile, (await engine.ask("run_counted", **arguments))["calls"])
     say(f"wrote {options.profile}")
 
 

@@ -57,6 +57,8 @@ def test_samples_are_counted_by_frame_and_by_function() -> None:
     assert " 75.00%  select (selectors.py:468)" in text
     assert "100.00%  drive (deal_sdk/a/b.py)" in text
     assert " 25.00%  deal_sdk/a\n" in text
+    # The sample in the selector counts for the function of ours that waited there.
+    assert text.count("100.00%  drive (deal_sdk/a/b.py)") == 2
     assert "main (payments.py)" not in text
 
 

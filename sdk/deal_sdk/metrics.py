@@ -60,6 +60,18 @@ class Metrics:
         self.payment_attempts = Counter(
             "payment_attempts", "Signed transactions by their outcome.", ["outcome"], registry=registry
         )
+        self.job_runs = Counter(
+            "job_runs", "Runs of recurring jobs by outcome.", ["job", "outcome"], registry=registry
+        )
+        self.lease_rounds = Counter(
+            "lease_rounds",
+            "Rounds of this process's lease: renewed, lapsed before, or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.payments_taken_over = Counter(
+            "payments_taken_over", "Open payments taken over from other processes.", registry=registry
+        )
         self.fee_payer_lamports = Gauge(
             "fee_payer_lamports", "Lamports of the fee payer when last looked at.", registry=registry
         )

@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     rpc_breaker_failures: Count = 5
     rpc_breaker_open_seconds: Seconds = 5.0
     rpc_hedge_share: Annotated[float, Field(ge=0, le=1)] = 0.05
-    rpc_expiry_opinions: Count = 1
+    rpc_expiry_opinions: Count | None = None
     rebroadcast_interval_seconds: Seconds = 2.0
     status_poll_interval_seconds: Seconds = 0.1
     max_signature_subscriptions: int = Field(16, ge=0, le=10_000)
@@ -126,6 +126,7 @@ class Settings(BaseSettings):
     max_payment_attempts: Count = 3
     max_payments_in_flight: Count = 4096
     lease_seconds: LeaseSeconds = 15.0
+    background_jobs: bool = True
     max_payment_amount: str | None = None
     max_daily_amount_per_wallet: str | None = None
     allowed_destinations: tuple[str, ...] = ()
@@ -204,6 +205,11 @@ class Settings(BaseSettings):
     def rpc_endpoints(self) -> tuple[str, ...]:
         """Return the RPC endpoints, the preferred one first: `rpc_urls`, or `rpc_url` alone."""
         return self.rpc_urls or (self.rpc_url,)
+
+    @property
+    def required_expiry_opinions(self) -> int:
+        """Return how many endpoints must rule a transaction out: two, or the only one, unless it is set."""
+        return self.rpc_expiry_opinions or min(len(self.rpc_endpoints), 2)
 
     @model_validator(mode="after")
     def _check_urls(self) -> Settings:

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final
+from types import MappingProxyType, NoneType
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import sqlalchemy as sa
 from pydantic import AliasChoices, SecretStr
@@ -102,7 +102,7 @@ def _variables(name: str, field: FieldInfo) -> list[str]:
 
 
 def _type_name(field: FieldInfo) -> str:
-    annotation: Any = field.annotation
+    annotation, metadata = _without_none(field)
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     text = re.sub(r"\b(?:typing|pydantic\.types|deal_sdk\.settings)\.", "", text)
     if text.startswith("dict["):
@@ -110,15 +110,21 @@ def _type_name(field: FieldInfo) -> str:
     choices = re.fullmatch(r"Literal\[(.+)\]", text)
     if choices:
         return " or ".join(f"`{choice}`" for choice in re.findall(r"'([^']+)'", choices[1]))
-    return f"{text.replace('SecretStr', 'secret').replace(' | None', '')}{_bounds(field)}"
+    return f"{text.replace('SecretStr', 'secret').replace(' | None', '')}{_bounds(metadata)}"
 
 
-def _bounds(field: FieldInfo) -> str:
+def _without_none(field: FieldInfo) -> tuple[Any, Sequence[Any]]:
+    """Return a setting's type and bounds, where it may be left out without that it may."""
+    choices = [choice for choice in get_args(field.annotation) if choice is not NoneType]
+    if len(choices) != 1 or get_origin(choices[0]) is not Annotated:
+        return field.annotation, field.metadata
+    bounded = FieldInfo.from_annotation(choices[0])
+    return bounded.annotation, bounded.metadata
+
+
+def _bounds(metadata: Sequence[Any]) -> str:
     limits = {
-        name: getattr(item, name)
-        for item in field.metadata
-        for name in ("gt", "ge", "le")
-        if hasattr(item, name)
+        name: getattr(item, name) for item in metadata for name in ("gt", "ge", "le") if hasattr(item, name)
     }
     if not limits:
         return ""

@@ -263,3 +263,11 @@ def test_a_call_rate_is_one_number_or_one_for_each_name(monkeypatch: pytest.Monk
     monkeypatch.setenv("DEAL_RPC_CALLS_PER_SECOND", "0")
     with pytest.raises(ConfigurationError, match="rpc_calls_per_second"):
         load_settings()
+
+
+def test_an_expiry_takes_two_endpoints_where_there_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().required_expiry_opinions == 1
+    monkeypatch.setenv("DEAL_RPC_URLS", "http://a,http://b,http://c")
+    assert load_settings().required_expiry_opinions == 2
+    assert load_settings(rpc_expiry_opinions=1).required_expiry_opinions == 1
+    assert load_settings(rpc_url="http://a").required_expiry_opinions == 1

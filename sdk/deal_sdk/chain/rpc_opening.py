@@ -157,7 +157,7 @@ def _check(settings: Settings, urls: Mapping[str, str]) -> None:
         raise ConfigurationError(
             "the setting rpc_calls_per_second names endpoints that rpc_urls does not", endpoints=sorted(urls)
         )
-    if settings.rpc_expiry_opinions > len(urls):
+    if settings.required_expiry_opinions > len(urls):
         raise ConfigurationError(
             "the setting rpc_expiry_opinions asks for more endpoints than there are", endpoints=sorted(urls)
         )

@@ -11,7 +11,7 @@ from typing import Final
 import typer
 from typer.main import get_command
 
-from deal_sdk.cli import demo, keys, localnet, operations, payments, records, token, users, webhooks
+from deal_sdk.cli import demo, keys, localnet, operations, payments, records, token, users, webhooks, worker
 from deal_sdk.cli.commands import remember_common_options
 from deal_sdk.cli.output import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, USAGE_CODE, Output
 
@@ -25,7 +25,7 @@ def build() -> typer.Typer:
         name=PROGRAM, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
     )
     remember_common_options(application)
-    for part in (demo, localnet, token, users, keys, payments, records, operations, webhooks):
+    for part in (demo, localnet, token, users, keys, payments, records, operations, webhooks, worker):
         part.register(application)
     return application
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +13,7 @@ from deal_localnet.server import DEFAULT_RPC_PORT
 from deal_sdk.cli.commands import NO_SERVER, command
 from deal_sdk.cli.output import Reply, fields
 from deal_sdk.cli.session import Session
+from deal_sdk.cli.stopping import stop_signal
 from deal_sdk.errors import ConfigurationError
 
 
@@ -55,15 +54,8 @@ async def localnet(
                 addresses["genesis_hash"] = str(chain.bank.genesis_hash)
             # The caller waits for the addresses, so they are shown now and not at the end.
             session.output.reply(Reply(addresses, [fields("Localnet", addresses)]))
-            await _told_to_stop()
+            with stop_signal() as stopped:
+                await stopped.wait()
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"the localnet cannot run: {error}") from None
     return Reply(addresses, is_shown=True)
-
-
-async def _told_to_stop() -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()

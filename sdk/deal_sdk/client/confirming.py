@@ -39,7 +39,7 @@ def open_confirmer(
         metrics=metrics,
         hints=open_subscriptions(stack, rpc, settings, clock, metrics),
         on_undelivered=notes.take,
-        required_opinions=settings.rpc_expiry_opinions,
+        required_opinions=settings.required_expiry_opinions,
         poll_interval_seconds=settings.status_poll_interval_seconds,
         rebroadcast_interval_seconds=settings.rebroadcast_interval_seconds,
     )

@@ -29,8 +29,11 @@ from deal_sdk.client.backends import (
     operator_wallets,
     rail_bounds,
 )
+from deal_sdk.client.bookkeeping import make_bookkeeping
 from deal_sdk.client.confirming import open_confirmer
 from deal_sdk.client.fees import open_fees
+from deal_sdk.client.health import Health
+from deal_sdk.client.jobs import JobRunner
 from deal_sdk.client.limits import make_limits
 from deal_sdk.client.opening import DealOpening
 from deal_sdk.client.webhooks import open_webhooks
@@ -45,7 +48,6 @@ from deal_sdk.payments import (
     BalanceInvalidation,
     BalanceReads,
     Delegations,
-    HistorySync,
     IntentStore,
     LeaseKeeper,
     Leases,
@@ -64,7 +66,6 @@ from deal_sdk.payments import (
     StoredPolicies,
     TokenService,
     TransactionMonitor,
-    Verifier,
     VerifyReport,
 )
 from deal_sdk.records import (
@@ -86,6 +87,9 @@ class Deal:
     errors: ErrorDispatcher
     events: EventBus
     metrics: Metrics
+    health: Health
+    jobs: JobRunner
+    leases: LeaseKeeper
     rpc: Rpc
     mint: MintFacts
     users: UserDirectory
@@ -113,6 +117,7 @@ class Deal:
         self.errors = ErrorDispatcher()
         self.events = EventBus(clock)
         self.metrics = Metrics(balances_by_user=settings.metrics_balances_by_user)
+        self.jobs = JobRunner(clock=clock, metrics=self.metrics)
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -204,6 +209,7 @@ class Deal:
         self._store = self._backends.store
         self.rpc = self._backends.rpc
         self.keystore = self._backends.keystore
+        self.health = Health(self._backends, self.clock)
         self.users = UserDirectory(self._database, tiers=tuple(self.settings.tier_limits))
         self.pricing = PricingService(self._database, self.clock)
 
@@ -260,24 +266,21 @@ class Deal:
         self._open_services(signer, confirmer)
         for address in operators.values():
             await self._track(address, None)
-        await self._lease_keeper.begin()
+        await self.leases.begin()
         self._reconciler.start()
+        self._stack.push_async_callback(self.jobs.close)
+        if settings.background_jobs:
+            self.jobs.start()
 
     def _open_records(self) -> None:
-        decimals = self.mint.decimals
-        self.transactions = TransactionRecorder(self._database, decimals=decimals)
-        self.history = BalanceHistoryRecorder(self._database, decimals=decimals)
-        self._sync = HistorySync(
-            rpc=self.rpc,
-            mint=self.mint,
-            database=self._database,
-            history=self.history,
-            transactions=self.transactions,
+        books = make_bookkeeping(
+            self.rpc,
+            self.mint,
+            self._database,
             max_backfill_signatures=self.settings.history_backfill_signatures,
         )
-        self._verifier = Verifier(
-            rpc=self.rpc, mint=self.mint, database=self._database, history=self.history, sync=self._sync
-        )
+        self.transactions, self.history = books.transactions, books.history
+        self._sync, self._verifier = books.sync, books.verifier
         self.wallets = WalletManager(
             self._database, self.keystore, self.clock, self.events, track=self._track
         )
@@ -302,8 +305,8 @@ class Deal:
         settings = self.settings
         self._rails = SafetyRails(rail_bounds(settings), clock=self.clock, events=self.events)
         self.pause = PauseSwitch(self._database)
-        self._leases = Leases(self._database, lease_seconds=settings.lease_seconds)
-        shared: dict[str, Any] = {"lease_owner": self._leases.owner, "outbox": self._outbox}
+        lease = Leases(self._database, lease_seconds=settings.lease_seconds)
+        shared: dict[str, Any] = {"lease_owner": lease.owner, "outbox": self._outbox}
         self._intents = IntentStore(self._database, self.clock, rails=self._rails, **shared)
         self._attempts = AttemptStore(self._database, self.clock, **shared)
         self._pipeline = PaymentPipeline(
@@ -322,12 +325,12 @@ class Deal:
             ),
             on_attempt_end=self._fees.learn,
         )
-        self._lease_keeper = LeaseKeeper(self._leases, self._pipeline, clock=self.clock)
-        self._stack.push_async_callback(self._lease_keeper.release)
+        self.leases = LeaseKeeper(lease, self._pipeline, clock=self.clock, metrics=self.metrics)
+        self._stack.push_async_callback(self.leases.release)
         self._stack.push_async_callback(self._pipeline.close)
-        self._stack.push_async_callback(self._lease_keeper.stop)
+        self._stack.push_async_callback(self.leases.stop)
         self._reconciler = Reconciler(
-            payments=self._lease_keeper,
+            payments=self.leases,
             history=self._sync,
             clock=self.clock,
             poll_interval_seconds=settings.history_poll_interval_seconds,

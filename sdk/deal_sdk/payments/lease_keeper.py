@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from uuid import UUID
 
 from deal_sdk.clock import Clock
 from deal_sdk.errors import DatabaseError, TokenError
-from deal_sdk.payments.leases import MAX_CLAIMED_AT_ONCE, Leases
+from deal_sdk.metrics import Metrics
+from deal_sdk.payments.leases import MAX_CLAIMED_AT_ONCE, LeaseHolder, Leases
 from deal_sdk.payments.pipeline import PaymentPipeline
 
 logger = logging.getLogger(__name__)
@@ -16,12 +18,23 @@ logger = logging.getLogger(__name__)
 class LeaseKeeper:
     """Renews one holder's lease and drives what becomes free."""
 
-    def __init__(self, leases: Leases, pipeline: PaymentPipeline, *, clock: Clock) -> None:
+    def __init__(self, leases: Leases, pipeline: PaymentPipeline, *, clock: Clock, metrics: Metrics) -> None:
         """Wire the parts; the loop begins with `begin`."""
         self._leases = leases
         self._pipeline = pipeline
         self._clock = clock
+        self._metrics = metrics
+        self._takes_over = True
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def owner(self) -> UUID:
+        """Return the name under which payments are leased here."""
+        return self._leases.owner
+
+    async def holders(self) -> list[LeaseHolder]:
+        """Return who holds open payments, here and elsewhere."""
+        return await self._leases.holders()
 
     async def begin(self) -> int:
         """Register the holder, take up what is free, and begin the loop, which `stop` ends.
@@ -45,6 +58,18 @@ class LeaseKeeper:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    async def drain(self, *, timeout_seconds: float) -> bool:
+        """Take nothing over any more and wait until what is driven here is final, its lease renewed.
+
+        Args:
+            timeout_seconds: how long to wait; what is open then is another process's after the release.
+
+        Returns:
+            Whether everything was final in time.
+        """
+        self._takes_over = False
+        return await self._pipeline.settled(timeout_seconds=timeout_seconds)
+
     async def release(self) -> None:
         """End the lease once nothing is driven any more, so that others take over at once."""
         try:
@@ -66,25 +91,32 @@ class LeaseKeeper:
     async def take_over(self) -> int:
         """Take over every open payment whose holder is dead and drive it; return how many."""
         taken = 0
-        while claimed := await self._leases.claim():
+        while self._takes_over and (claimed := await self._leases.claim()):
+            self._metrics.payments_taken_over.inc(len(claimed))
             taken += await self._pipeline.resume(claimed)
             if len(claimed) < MAX_CLAIMED_AT_ONCE:
                 break
         return taken
 
     async def _run(self) -> None:
-        take_up = self.take_over
+        is_behind = False
         while True:
             await self._clock.sleep(self._leases.round_seconds)
-            try:
-                if not await self._leases.renew():
-                    logger.warning("the lease had lapsed; others may have taken payments over")
-                await take_up()
-                take_up = self.take_over
-            except TokenError as error:
-                logger.warning("a round of the lease failed: %s (%s)", error.message, error.code)
-                # What was claimed may not be driven yet, so the next round looks at all that is leased.
-                take_up = self.resume
-            except Exception:
-                logger.exception("a round of the lease failed")
-                take_up = self.resume
+            outcome = await self._round(is_behind=is_behind)
+            is_behind = outcome == "failed"
+            self._metrics.lease_rounds.labels(outcome=outcome).inc()
+
+    async def _round(self, *, is_behind: bool) -> str:
+        try:
+            is_kept = await self._leases.renew()
+            # What a failed round claimed may not be driven yet, so all that is leased is looked at.
+            await (self.resume() if is_behind else self.take_over())
+        except TokenError as error:
+            logger.warning("a round of the lease failed: %s (%s)", error.message, error.code)
+            return "failed"
+        except Exception:
+            logger.exception("a round of the lease failed")
+            return "failed"
+        if not is_kept:
+            logger.warning("the lease had lapsed; others may have taken payments over")
+        return "renewed" if is_kept else "lapsed"

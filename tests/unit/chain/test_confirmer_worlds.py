@@ -8,10 +8,13 @@ import pytest
 
 from deal_sdk.chain.confirmer import Confirmer
 from deal_sdk.chain.following import Following
+from deal_sdk.chain.rpc_opening import open_pool
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import RpcTimeoutError
 from deal_sdk.metrics import Metrics
+from deal_sdk.settings import load_settings
 from tests.unit.chain.scripted import FINALITY_SLOTS, Landed, ScriptedNode, rpc_over, settle, transaction
+from tests.unit.chain.test_pool import Node
 
 TRANSACTIONS = 12
 STEPS = 120
@@ -121,3 +124,80 @@ async def test_the_worlds_see_every_end():
         ends |= {following.verdict.state for following in world.followings.values() if following.verdict}
         await world.confirmer.close()
     assert ends == {"finalized", "failed", "expired"}
+
+
+class PoolWorld(World):
+    """The same chain seen through three endpoints: two honest ones with faults, and one with a gap.
+
+    The third never knows of any transaction and passes every check of its health, as a node does that
+    lost part of its ledger. Two opinions keep it from ever deciding alone.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.nodes = [Node(name) for name in "abc"]
+        self.node = self.nodes[0]
+        self.nodes[1].landed = self.node.landed
+
+    async def open(self) -> None:
+        settings = load_settings(rpc_hedge_share=0.2, rpc_breaker_failures=2, rpc_breaker_open_seconds=1.0)
+        self.rpc = await open_pool(self.nodes, settings, clock=self.clock, metrics=Metrics())
+        self.confirmer = Confirmer(
+            self.rpc,
+            clock=self.clock,
+            metrics=Metrics(),
+            required_opinions=2,
+            rebroadcast_interval_seconds=1.0,
+        )
+
+    def step(self) -> None:
+        super().step()
+        chance = self.random.random
+        for node in self.nodes:
+            node.slot = self.node.slot
+            node.lag_slots = self.random.choice((0, 0, 0, 2, 10, 60, 400))
+            node.first_available_block = self.random.choice((0, 0, self.node.slot - 20))
+            node.down = RpcTimeoutError("late") if chance() < 0.2 else None
+            node.lose_replies_of = {"sendTransaction", "getSignatureStatuses"} if chance() < 0.1 else set()
+            if chance() < 0.1:
+                node.gate.clear()
+            else:
+                node.gate.set()
+
+    async def heal(self) -> None:
+        for node in self.nodes:
+            node.fail_next, node.lose_replies_of, node.lag_slots, node.down = [], set(), 0, None
+            node.first_available_block = 0
+            node.gate.set()
+            node.slot = max(self.last_valid.values()) + FINALITY_SLOTS + 1
+        await super().heal()
+
+
+@pytest.mark.parametrize("seed", range(15))
+async def test_over_a_pool_no_verdict_is_wrong_though_one_endpoint_lost_its_ledger(seed):
+    world = PoolWorld(seed)
+    await world.open()
+    await world.run()
+    await world.heal()
+    assert world.confirmer.pending_count == 0
+    assert all(following.is_final for following in world.followings.values())
+    await world.confirmer.close()
+    await world.rpc.close()
+
+
+async def test_the_gap_would_decide_wrongly_if_one_opinion_were_enough():
+    """The worlds above are worth something: they find the defect that they are there for."""
+    wrong = 0
+    for seed in range(12):
+        world = PoolWorld(seed)
+        await world.open()
+        world.confirmer._required_opinions = 1
+        try:
+            await world.run()
+        except AssertionError:
+            wrong += 1
+        await world.confirmer.close()
+        for node in world.nodes:
+            node.gate.set()
+        await world.rpc.close()
+    assert wrong

@@ -51,7 +51,7 @@ class Process:
         self.leases = UnsteadyLeases(database, lease_seconds=LEASE_SECONDS)
         self.leases.errors, self.leases.rounds = [], 0
         self.world = World(database, clock, chain=chain, lease_owner=self.leases.owner)
-        self.keeper = LeaseKeeper(self.leases, self.world.pipeline, clock=clock)
+        self.keeper = LeaseKeeper(self.leases, self.world.pipeline, clock=clock, metrics=self.world.metrics)
 
     async def kill(self) -> None:
         """End it as a crash does: nothing is released."""

@@ -1,0 +1,49 @@
+"""`dealctl worker`: drives open payments and runs the jobs until it is told to stop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from deal_sdk.cli.commands import command
+from deal_sdk.cli.output import Reply, fields
+from deal_sdk.cli.session import Session
+from deal_sdk.cli.stopping import stop_signal
+from deal_sdk.client.monitoring import MonitoringServer
+
+DEFAULT_METRICS_PORT = 9464
+"""Among the ports that Prometheus' list of exporters gives to applications' own metrics."""
+DEFAULT_DRAIN_SECONDS = 5.0
+
+
+def register(application: typer.Typer) -> None:
+    """Add the command."""
+    command(application, "worker")(worker)
+
+
+async def worker(
+    session: Session,
+    metrics_port: Annotated[
+        int, typer.Option(help="/metrics and /health; 0 picks a free one", min=0, max=65535)
+    ] = DEFAULT_METRICS_PORT,
+    metrics_host: Annotated[str, typer.Option(help="Address that they listen on")] = "127.0.0.1",
+    drain_seconds: Annotated[
+        float, typer.Option(help="How long to wait for its own payments when told to stop", min=0, max=3600)
+    ] = DEFAULT_DRAIN_SECONDS,
+) -> Reply:
+    """Drive payments that other processes left, and run the jobs, until told to stop."""
+    with stop_signal() as stopped:
+        async with session.deal(background_jobs=True, webhook_delivery=True) as deal:
+            server = MonitoringServer(deal.metrics, deal.health, host=metrics_host, port=metrics_port)
+            async with server:
+                document: dict[str, Any] = {
+                    "worker": str(deal.leases.owner),
+                    "metrics_url": f"{server.url}/metrics",
+                    "health_url": f"{server.url}/health",
+                    "jobs": list(deal.jobs.names),
+                }
+                session.output.reply(Reply(document, [fields("Worker", document)]))
+                await stopped.wait()
+                await deal.leases.drain(timeout_seconds=drain_seconds)
+    return Reply(document, is_shown=True)

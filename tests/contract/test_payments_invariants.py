@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from deal_sdk.clock import ManualClock
-from deal_sdk.payments.attempts import AttemptEnd, AttemptStore
+from deal_sdk.payments.attempts import AttemptStore
+from deal_sdk.payments.changes import AttemptEnd
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.records import BalanceChange, BalanceHistoryRecorder, Database, UserDirectory
 from deal_sdk.records.tables import (

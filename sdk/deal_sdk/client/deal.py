@@ -29,6 +29,7 @@ from deal_sdk.client.backends import (
     operator_wallets,
     rail_bounds,
 )
+from deal_sdk.client.batches import Batches, PayerParts, RecordParts, SigningParts
 from deal_sdk.client.bookkeeping import make_bookkeeping
 from deal_sdk.client.confirming import open_confirmer
 from deal_sdk.client.fees import open_fees
@@ -49,6 +50,7 @@ from deal_sdk.payments import (
     BalanceReads,
     Delegations,
     IntentStore,
+    Landing,
     LeaseKeeper,
     Leases,
     LimitSettlement,
@@ -68,12 +70,7 @@ from deal_sdk.payments import (
     TransactionMonitor,
     VerifyReport,
 )
-from deal_sdk.records import (
-    BalanceHistoryRecorder,
-    Transaction,
-    TransactionRecorder,
-    UserDirectory,
-)
+from deal_sdk.records import BalanceHistoryRecorder, Transaction, TransactionRecorder, UserDirectory
 from deal_sdk.settings import Settings, load_settings
 from deal_sdk.wallets import WalletManager
 from deal_sdk.webhooks import WebhookService
@@ -168,7 +165,8 @@ class Deal:
 
     async def settled(self, *, timeout_seconds: float = 120.0) -> bool:
         """Wait until every payment made here is final, and return whether that happened in time."""
-        return await self._pipeline.settled(timeout_seconds=timeout_seconds)
+        paid = await self._pipeline.settled(timeout_seconds=timeout_seconds)
+        return await self._batches.driver.settled(timeout_seconds=timeout_seconds) and paid
 
     async def verify(self) -> VerifyReport:
         """Prove the rules on this database and its chain; see `Verifier.verify`."""
@@ -300,6 +298,7 @@ class Deal:
             prefix=settings.cache_prefix,
         )
         self._stack.push_async_callback(self.balances.close)
+        self._invalidation = BalanceInvalidation(self._balance_reads, self.balances)
 
     def _open_pipeline(self, signer: PaymentSigner, confirmer: Confirmer) -> None:
         settings = self.settings
@@ -318,16 +317,16 @@ class Deal:
             events=self.events,
             metrics=self.metrics,
             bounds=PipelineBounds(settings.max_payment_attempts, settings.max_payments_in_flight),
-            observers=(
-                LimitSettlement(self.gate),
-                BalanceInvalidation(self._balance_reads, self.balances),
-                self._mark_history,
-            ),
+            observers=(LimitSettlement(self.gate), self._invalidation, self._mark_history),
             on_attempt_end=self._fees.learn,
         )
-        self.leases = LeaseKeeper(lease, self._pipeline, clock=self.clock, metrics=self.metrics)
-        self._stack.push_async_callback(self.leases.release)
-        self._stack.push_async_callback(self._pipeline.close)
+        records = RecordParts(self._backends, observer=self._note_landing, **shared)
+        payers = PayerParts(self._parties, self._rails, self._balance_reads)
+        self._batches = Batches(self, records, payers, SigningParts(signer, self._fees, confirmer))
+        drivers = (self._pipeline, self._batches.driver)
+        self.leases = LeaseKeeper(lease, *drivers, clock=self.clock, metrics=self.metrics)
+        for close in (self.leases.release, self._batches.close, self._pipeline.close):
+            self._stack.push_async_callback(close)
         self._stack.push_async_callback(self.leases.stop)
         self._reconciler = Reconciler(
             payments=self.leases,
@@ -373,7 +372,7 @@ class Deal:
             balances=self.balances,
             payments=self.transactions,
         )
-        self.rewards = RewardDistributor(mint=self.mint, admission=admission, parties=self._parties)
+        self.rewards = self._batches.rewards(admission)
         self.transaction_monitor = TransactionMonitor(
             confirmer=confirmer,
             attempts=self._attempts,
@@ -384,6 +383,11 @@ class Deal:
 
     async def _mark_history(self, payments: Sequence[Transaction]) -> None:
         await self._reconciler.observe(payments)
+
+    async def _note_landing(self, landing: Landing) -> None:
+        await self._invalidation.moved(landing.accounts, landing.slot)
+        if landing.is_final:
+            self._reconciler.mark(landing.accounts, landing.signature)
 
     async def _track(
         self, owner_address: str, user_id: UUID | None, *, connection: AsyncConnection | None = None

@@ -5,7 +5,8 @@
     │   ├── InvalidAmountError
     │   ├── InvalidWalletAddressError
     │   ├── UnknownServiceTypeError
-    │   └── IdempotencyConflictError      the key was used with other input
+    │   ├── IdempotencyConflictError      the key was used with other input
+    │   └── BatchInvalidError             names every line of a batch that cannot be paid
     ├── ConfigurationError                settings that cannot work
     │   ├── ChainMismatchError            the database belongs to another chain or mint
     │   └── SchemaError                   the database's schema is not this version's
@@ -26,6 +27,7 @@
     ├── DelegationError                   a delegation is missing, exhausted, replaced or unproven
     ├── MintNotFoundError, UnsupportedMintError
     ├── PaymentPendingError               not a failure: the wait ended before the payment did
+    ├── BatchPendingError                 the same of a batch
     ├── TransactionFailedError            proven not to have happened; carries the evidence
     │   ├── DelegationFailedError         the approval was ended or spent before it landed
     │   └── TransactionExpiredError
@@ -55,6 +57,7 @@ exceptions: each area does that in its `_errors`.
 from deal_sdk.errors.base import Outcome, TokenError
 from deal_sdk.errors.dispatcher import ErrorDispatcher, ErrorHandler
 from deal_sdk.errors.inputs import (
+    BatchInvalidError,
     ChainMismatchError,
     ConfigurationError,
     IdempotencyConflictError,
@@ -70,6 +73,7 @@ from deal_sdk.errors.inputs import (
     WalletNotFoundError,
 )
 from deal_sdk.errors.payments import (
+    BatchPendingError,
     DelegateInUseError,
     DelegationError,
     DelegationFailedError,
@@ -107,6 +111,8 @@ from deal_sdk.errors.systems import (
 from deal_sdk.errors.webhooks import WebhookNotFoundError, WebhookSignatureError
 
 __all__ = [
+    "BatchInvalidError",
+    "BatchPendingError",
     "ChainError",
     "ChainMismatchError",
     "ConfigurationError",

@@ -35,6 +35,12 @@ class IdempotencyConflictError(InvalidInputError):
     code = "idempotency_conflict"
 
 
+class BatchInvalidError(InvalidInputError):
+    """A batch with lines that cannot be paid: `facts["problems"]` names all of them; nobody was paid."""
+
+    code = "batch_invalid"
+
+
 class ConfigurationError(TokenError):
     """Settings that cannot work together or at all."""
 

@@ -139,6 +139,14 @@ class PaymentPendingError(TokenError):
         self.signature = signature
 
 
+class BatchPendingError(TokenError):
+    """The wait ended before the batch did; what is recorded goes on, and the same call takes it up again."""
+
+    code = "batch_pending"
+    retryable = True
+    outcome = Outcome.UNKNOWN
+
+
 class TransactionFailedError(TokenError):
     """A payment that provably did not happen, with the evidence (slot, height, endpoint, error)."""
 

@@ -23,6 +23,7 @@ from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
 from deal_sdk.payments.rails import refuse_when_paused
 from deal_sdk.payments.settlement import settle_changes
 from deal_sdk.records import Database, Transaction, row_to_transaction
+from deal_sdk.records.batch_tables import signed_bytes_of_attempts
 from deal_sdk.records.tables import (
     LIVE_ATTEMPT_STATUSES,
     payment_attempts,
@@ -104,19 +105,23 @@ class AttemptStore:
 
     async def find_transaction(self, signature: str) -> SignedTransaction | None:
         """Return the bytes that we signed under a signature, or None for a stranger's."""
-        query = sa.select(payment_attempts).where(payment_attempts.c.signature == signature).limit(1)
+        attempt = payment_attempts.c
+        query = sa.select(signed_bytes_of_attempts, attempt.last_valid_block_height, attempt.context_slot)
+        query = query.where(attempt.signature == signature).limit(1)
         for row in await self._database.fetch(query):
             return _signed_transaction(row._mapping, signature)
         return None
 
     async def open_payments(self, payment_ids: Collection[UUID] | None = None) -> list[OpenPayment]:
-        """Return the payments leased here that are not final, oldest first.
+        """Return the payments leased here that are not final and in no batch, oldest first.
 
         Args:
             payment_ids: ask for these alone.
         """
         payment, attempt = token_transactions.c, payment_attempts.c
         unfinished = payment.status.in_(("pending", "confirmed")) & (payment.lease_owner == self._lease_owner)
+        # Members of a batch share transactions, and are driven together.
+        unfinished &= payment.batch_id.is_(None)
         if payment_ids is not None:
             unfinished &= payment.id.in_(payment_ids)
         live = sa.and_(attempt.payment_id == payment.id, attempt.status.in_(LIVE_ATTEMPT_STATUSES))

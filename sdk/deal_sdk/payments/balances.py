@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -74,8 +74,12 @@ class BalanceReads:
             return {}
         plan = Plan.from_json(payment.instruction)
         moved = [account for account in (plan.source, plan.destination) if account is not None]
-        keep_newest(self._landed_slots, slots := dict.fromkeys(moved, slot))
+        self.note_moved(slots := dict.fromkeys(moved, slot))
         return slots
+
+    def note_moved(self, slots: Mapping[str, int]) -> None:
+        """Read these token accounts no older than their slots from now on."""
+        keep_newest(self._landed_slots, slots)
 
 
 class BalanceInvalidation:
@@ -92,6 +96,15 @@ class BalanceInvalidation:
         slots: dict[str, int] = {}
         for payment in payments:
             keep_newest(slots, self._reads.note_landing(payment))
+        await self._tell(slots)
+
+    async def moved(self, token_accounts: Collection[str], slot: int) -> None:
+        """Take no balances from before a slot at which one transaction moved these token accounts."""
+        slots = dict.fromkeys(token_accounts, slot)
+        self._reads.note_moved(slots)
+        await self._tell(slots)
+
+    async def _tell(self, slots: Mapping[str, int]) -> None:
         news = {account: slot for account, slot in slots.items() if self._told.get(account, 0) < slot}
         if news and await self._cache.invalidate_many(news):
             keep_newest(self._told, news)

@@ -22,16 +22,13 @@ from deal_sdk.errors import (
     TokenError,
 )
 from deal_sdk.payments.intent_rows import COMPANIONS, Intent, transaction_row
-from deal_sdk.payments.orders import Order, Party
+from deal_sdk.payments.orders import Order
 from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
 from deal_sdk.payments.rails import SafetyRails, refuse_when_paused, take_daily
 from deal_sdk.payments.refunds import refundable, take_refund
-from deal_sdk.payments.reservations import Reserved, admit, sum_reservations
+from deal_sdk.payments.reservations import Reserved, admit, lock_accounts, sum_reservations
 from deal_sdk.records import Database, Transaction, row_to_transaction
-from deal_sdk.records.tables import (
-    token_accounts,
-    token_transactions,
-)
+from deal_sdk.records.tables import token_transactions
 
 MAX_INTENTS_PER_TRANSACTION: Final = 256
 
@@ -158,7 +155,8 @@ class IntentStore:
     async def _left_today(self, connection: AsyncConnection, intents: Sequence[Intent]) -> dict[str, int]:
         if self._rails is None:
             return {}
-        return await self._rails.left_today(connection, [intent.order for intent in intents])
+        senders = {intent.order.sender.address for intent in intents if intent.order.sender is not None}
+        return await self._rails.left_today(connection, senders)
 
     @staticmethod
     async def _rows_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, _Row]:
@@ -176,23 +174,9 @@ class IntentStore:
         }
         if not senders:
             return {}
-        known = sa.select(token_accounts.c.address).where(token_accounts.c.address.in_(list(senders)))
-        new = set(senders).difference(await connection.scalars(known))
-        if new:
-            # Before any lock is held, so that nobody waits for a new account with another one in hand.
-            await self._add_accounts(connection, [(account, senders[account]) for account in sorted(new)])
-        await connection.execute(known.order_by(token_accounts.c.address).with_for_update())
+        await lock_accounts(connection, self._database, senders)
         oldest_slot = min(intent.funds.slot for intent in intents if intent.funds is not None)
         return await sum_reservations(connection, list(senders), oldest_slot)
-
-    async def _add_accounts(self, connection: AsyncConnection, owners: Sequence[tuple[str, Party]]) -> None:
-        now = self._clock.now()
-        rows = [
-            {"address": account, "owner_address": party.address, "user_id": party.user_id, "created_at": now}
-            for account, party in owners
-        ]
-        insert = self._database.insert(token_accounts).on_conflict_do_nothing(index_elements=["address"])
-        await connection.execute(insert, rows)
 
     async def _insert(
         self, connection: AsyncConnection, accepted: Sequence[Intent]

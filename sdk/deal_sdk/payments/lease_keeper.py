@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 from uuid import UUID
 
 from deal_sdk.clock import Clock
@@ -15,13 +16,38 @@ from deal_sdk.payments.pipeline import PaymentPipeline
 logger = logging.getLogger(__name__)
 
 
+class BatchResumption(Protocol):
+    """Carries on the members of batches that are leased here."""
+
+    async def resume(self) -> int:
+        """Return how many were taken up."""
+        ...
+
+
 class LeaseKeeper:
     """Renews one holder's lease and drives what becomes free."""
 
-    def __init__(self, leases: Leases, pipeline: PaymentPipeline, *, clock: Clock, metrics: Metrics) -> None:
-        """Wire the parts; the loop begins with `begin`."""
+    def __init__(
+        self,
+        leases: Leases,
+        pipeline: PaymentPipeline,
+        batches: BatchResumption | None = None,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        """Wire the parts; the loop begins with `begin`.
+
+        Args:
+            leases: this holder's.
+            pipeline: drives single payments.
+            batches: drives members of batches, which share transactions.
+            clock: times the rounds.
+            metrics: counts rounds and what is taken over.
+        """
         self._leases = leases
         self._pipeline = pipeline
+        self._batches = batches
         self._clock = clock
         self._metrics = metrics
         self._takes_over = True
@@ -86,17 +112,22 @@ class LeaseKeeper:
         Raises:
             DatabaseError: what was taken up so far is driven.
         """
-        return await self.take_over() + await self._pipeline.resume()
+        return await self.take_over() + await self._pipeline.resume() + await self._resume_batches()
 
     async def take_over(self) -> int:
         """Take over every open payment whose holder is dead and drive it; return how many."""
         taken = 0
+        has_claimed = False
         while self._takes_over and (claimed := await self._leases.claim()):
+            has_claimed = True
             self._metrics.payments_taken_over.inc(len(claimed))
             taken += await self._pipeline.resume(claimed)
             if len(claimed) < MAX_CLAIMED_AT_ONCE:
                 break
-        return taken
+        return taken + (await self._resume_batches() if has_claimed else 0)
+
+    async def _resume_batches(self) -> int:
+        return 0 if self._batches is None else await self._batches.resume()
 
     async def _run(self) -> None:
         is_behind = False

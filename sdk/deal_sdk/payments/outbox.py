@@ -29,9 +29,19 @@ class PaymentOutbox:
         """Write to an outbox, or nowhere."""
         self._outbox = outbox
 
+    @property
+    def wants_recorded(self) -> bool:
+        """Return whether somebody wants to hear of payments that are recorded."""
+        return self._outbox is not None and bool(self._outbox.matching(RECORDED))
+
+    @property
+    def wants_settled(self) -> bool:
+        """Return whether somebody wants to hear what becomes of payments."""
+        return self._outbox is not None and self._outbox.wants_any(SETTLED)
+
     async def recorded(self, connection: AsyncConnection, rows: Sequence[Mapping[Any, Any]]) -> None:
         """Tell of payments inside the transaction that records them."""
-        if self._outbox is None or not rows or not self._outbox.matching(RECORDED):
+        if self._outbox is None or not rows or not self.wants_recorded:
             return
         payments = [row_to_transaction(row) for row in rows]
         await self._outbox.write(
@@ -40,7 +50,7 @@ class PaymentOutbox:
 
     async def settled(self, connection: AsyncConnection, changes: Sequence[Change]) -> None:
         """Tell what became of payments inside the transaction that settles them."""
-        if self._outbox is None or not self._outbox.wants_any(SETTLED):
+        if self._outbox is None or not self.wants_settled:
             return
         told = [change for change in changes if f"payment.{change.end}" in PAYMENT_EVENTS]
         query = sa.select(token_transactions).where(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from functools import partial
+from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -22,6 +24,8 @@ PartyReference: TypeAlias = UUID | str
 """A user's UUID, an address, or the name of an operator wallet such as "treasury"."""
 
 MAX_LOOKUPS_PER_QUERY: Final = 500
+MAX_REFERENCES_PER_PASS: Final = 20_000
+MAX_KEYS_PER_PASS_QUERY: Final = 5_000
 _UUID_TEXT_LENGTH: Final = 36
 
 
@@ -85,19 +89,68 @@ class PartyResolver:
         if text in self._operators:
             return self._party(self._operators[text], operator_name=text)
         address = str(parse_address(text, on_curve=True))
-        if address in self._names:
-            return self._party(address, operator_name=self._names[address])
-        found = await self._lookups.submit(address)
-        if found is None:
-            return self._party(address)
-        return self._wallet_of(found, address)
+        known = address in self._names
+        return self._address_party(address, None if known else await self._lookups.submit(address))
+
+    async def resolve_many(self, references: Sequence[PartyReference]) -> list[Party | TokenError]:
+        """Return the parties behind many references, an error in the place of each that is nobody.
+
+        Everything is looked up in sets, and the arithmetic of addresses is done in a thread.
+
+        Raises:
+            DatabaseError: when they could not be looked up.
+        """
+        resolved: list[Party | TokenError] = []
+        for start in range(0, len(references), MAX_REFERENCES_PER_PASS):
+            resolved += await self._resolve_pass(references[start : start + MAX_REFERENCES_PER_PASS])
+        return resolved
+
+    async def _resolve_pass(self, references: Sequence[PartyReference]) -> list[Party | TokenError]:
+        keys = await asyncio.to_thread(lambda: [self._key(reference) for reference in references])
+        wanted = list({key for key in keys if isinstance(key, UUID | str)})
+        found: dict[_Key, _UserWallets | None] = {}
+        for start in range(0, len(wanted), MAX_KEYS_PER_PASS_QUERY):
+            part = wanted[start : start + MAX_KEYS_PER_PASS_QUERY]
+            for by_key in await self._database.read(partial(_find, keys=part)):
+                found.update(cast("dict[_Key, _UserWallets | None]", by_key))
+        return await asyncio.to_thread(lambda: [self._found_party(key, found) for key in keys])
+
+    def _key(self, reference: PartyReference) -> _Key | TokenError:
+        try:
+            user_id = _as_user_id(reference)
+            if user_id is not None:
+                return user_id
+            text = str(reference)
+            return self._operators.get(text) or str(parse_address(text, on_curve=True))
+        except TokenError as error:
+            return error
+
+    def _found_party(
+        self, key: _Key | TokenError, found: Mapping[_Key, _UserWallets | None]
+    ) -> Party | TokenError:
+        if isinstance(key, TokenError):
+            return key
+        wallets = found.get(key)
+        try:
+            if isinstance(key, UUID):
+                return self._user_party(key, wallets, None)
+            return self._address_party(key, wallets)
+        except TokenError as error:
+            return error
 
     async def close(self) -> None:
         """Finish the lookups under way."""
         await self._lookups.close()
 
     async def _resolve_user(self, user_id: UUID, wallet: str | None) -> Party:
-        found = await self._lookups.submit(user_id)
+        return self._user_party(user_id, await self._lookups.submit(user_id), wallet)
+
+    def _address_party(self, address: str, found: _UserWallets | None) -> Party:
+        if address in self._names:
+            return self._party(address, operator_name=self._names[address])
+        return self._party(address) if found is None else self._wallet_of(found, address)
+
+    def _user_party(self, user_id: UUID, found: _UserWallets | None, wallet: str | None) -> Party:
         if found is None:
             raise UserNotFoundError("there is no such user", user_id=str(user_id))
         if wallet is not None and wallet not in found.addresses:

@@ -20,7 +20,6 @@ from deal_sdk.errors import (
     DatabaseError,
     Outcome,
     PaymentPendingError,
-    TokenError,
 )
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
@@ -32,6 +31,7 @@ from deal_sdk.payments.lost_commits import LostCommits
 from deal_sdk.payments.orders import Plan
 from deal_sdk.payments.places import Place, Places
 from deal_sdk.payments.progress import Progress, has_reached
+from deal_sdk.payments.retrying import until_done
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
 
@@ -39,8 +39,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_RETRY_SECONDS: Final = 0.1
-MAX_RETRY_SECONDS: Final = 30.0
 RECORDED_POLL_SECONDS: Final = 0.5
 MAX_PAYMENTS_PER_TELLING: Final = 512
 MAX_TELLINGS_IN_FLIGHT: Final = 4
@@ -358,15 +356,7 @@ class PaymentPipeline:
 
     async def _until_done(self, payment_id: UUID, action: Callable[[], Awaitable[T]]) -> T:
         """Repeat a step that has not happened until it does; every step here can be repeated safely."""
-        delay_seconds = FIRST_RETRY_SECONDS
-        while True:
-            try:
-                return await action()
-            except TokenError as error:
-                level = logging.WARNING if error.retryable else logging.ERROR
-                logger.log(level, "payment %s waits: %s (%s)", payment_id, error.message, error.code)
-            await self._clock.sleep(delay_seconds)
-            delay_seconds = min(delay_seconds * 2, MAX_RETRY_SECONDS)
+        return await until_done(self._clock, f"payment {payment_id}", action)
 
     async def _first_look(self, payment: Transaction) -> Transaction:
         """Read a payment that nobody drives here, and drive it when it is open."""

@@ -19,7 +19,7 @@ from deal_sdk.amounts import format_amount
 from deal_sdk.clock import Clock
 from deal_sdk.errors import InvalidInputError, PaymentsPausedError, SafetyRailError
 from deal_sdk.events import EventBus
-from deal_sdk.payments.orders import Order
+from deal_sdk.payments.orders import Order, Party
 from deal_sdk.records import Database, get_meta, put_meta
 from deal_sdk.records.tables import deal_meta, token_transactions
 
@@ -59,10 +59,17 @@ class SafetyRails:
         Raises:
             SafetyRailError: naming the rail; nothing was recorded.
         """
+        self.check_parts(order.amount, order.recipient)
+
+    def check_parts(self, amount: int, recipient: Party | None) -> None:
+        """Refuse what `check` refuses, for a payment that is not an order yet.
+
+        Raises:
+            SafetyRailError: naming the rail.
+        """
         cap = self._bounds.max_payment_base_units
-        if cap is not None and order.amount > cap:
-            raise _over_cap("max_payment_amount", order.amount, cap)
-        recipient = order.recipient
+        if cap is not None and amount > cap:
+            raise _over_cap("max_payment_amount", amount, cap)
         if recipient is None or not self._bounds.allowed_destinations:
             return
         is_known = recipient.user_id is not None or recipient.operator_name is not None
@@ -73,18 +80,17 @@ class SafetyRails:
                 address=recipient.address,
             )
 
-    async def left_today(self, connection: AsyncConnection, orders: Collection[Order]) -> dict[str, int]:
+    async def left_today(self, connection: AsyncConnection, addresses: Collection[str]) -> dict[str, int]:
         """Return what each debited wallet may still pay today, inside the transaction that records.
 
         Args:
             connection: of the transaction that holds the wallets' locks.
-            orders: those about to be recorded.
+            addresses: of the wallets about to be debited.
 
         Returns:
             Base units by address; nothing when there is no daily cap.
         """
         cap = self._bounds.max_daily_base_units
-        addresses = {order.sender.address for order in orders if order.sender is not None}
         if cap is None or not addresses:
             return {}
         column = token_transactions.c
@@ -99,20 +105,25 @@ class SafetyRails:
 
     def note(self, order: Order) -> None:
         """Count a recorded payment, and publish the alarm when its wallet paid too often in a minute."""
+        if order.sender is not None:
+            self.note_payments(order.sender.address, 1)
+
+    def note_payments(self, address: str, count: int) -> None:
+        """Count payments of one wallet that were recorded together; they raise one alarm at most."""
         threshold = self._bounds.alarm_payments_per_minute
-        if threshold is None or order.sender is None:
+        if threshold is None:
             return
         now = self._clock.monotonic()
         if len(self._paid_at_seconds) > MAX_WATCHED_WALLETS:
             self._paid_at_seconds.clear()
-        recent = self._paid_at_seconds.setdefault(order.sender.address, deque())
-        recent.append(now)
+        recent = self._paid_at_seconds.setdefault(address, deque())
+        recent.extend([now] * count)
         while recent and recent[0] <= now - VELOCITY_SECONDS:
             recent.popleft()
         if len(recent) > threshold:
             self._events.publish(
                 SUSPICIOUS_ACTIVITY,
-                address=order.sender.address,
+                address=address,
                 payments=len(recent),
                 seconds=VELOCITY_SECONDS,
             )
@@ -127,12 +138,17 @@ def take_daily(left: dict[str, int], order: Order) -> SafetyRailError | None:
         left: base units by address, as `SafetyRails.left_today` returned them; changed in place.
         order: the next one to record.
     """
-    if order.sender is None or order.sender.address not in left:
+    return None if order.sender is None else take_daily_amount(left, order.sender.address, order.amount)
+
+
+def take_daily_amount(left: dict[str, int], address: str, amount: int) -> SafetyRailError | None:
+    """Take an amount out of what a wallet has left today, or return the refusal; see `take_daily`."""
+    if address not in left:
         return None
-    available = left[order.sender.address]
-    if order.amount > available:
-        return _over_cap("max_daily_amount_per_wallet", order.amount, max(available, 0))
-    left[order.sender.address] = available - order.amount
+    available = left[address]
+    if amount > available:
+        return _over_cap("max_daily_amount_per_wallet", amount, max(available, 0))
+    left[address] = available - amount
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -74,11 +74,15 @@ class Reconciler:
             if payment.status != "finalized" or not payment.instruction or payment.signature is None:
                 continue
             plan = Plan.from_json(payment.instruction)
-            for account in (plan.source, plan.destination):
-                if account is not None:
-                    mark = self._marked.setdefault(account, _Mark())
-                    mark.signatures.add(payment.signature)
-                    mark.tries_left = MAX_TRIES_PER_MARK
+            moved = (account for account in (plan.source, plan.destination) if account is not None)
+            self.mark(moved, payment.signature)
+
+    def mark(self, token_accounts: Iterable[str], signature: str) -> None:
+        """Note token accounts that a finalized transaction moved, whose history is then read soon."""
+        for account in token_accounts:
+            mark = self._marked.setdefault(account, _Mark())
+            mark.signatures.add(signature)
+            mark.tries_left = MAX_TRIES_PER_MARK
 
     async def reconcile(self) -> ReconcileReport:
         """Carry on every open payment and read the history of every tracked token account.

@@ -5,7 +5,7 @@ Owns the rule by which a reservation counts. Rows are written by intents and att
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 import sqlalchemy as sa
@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deal_sdk.amounts import format_amount
 from deal_sdk.errors import DelegationError, InsufficientBalanceError
 from deal_sdk.payments.approvals import refuse_delegate
-from deal_sdk.payments.orders import Funds, Order
-from deal_sdk.records.tables import balance_reservations
+from deal_sdk.payments.orders import Funds, Order, Party
+from deal_sdk.records import Database
+from deal_sdk.records.tables import balance_reservations, token_accounts
 
 _HALF: Final = 2**32
 
@@ -23,6 +24,36 @@ Held: TypeAlias = tuple[int | None, int]
 """A reservation: the slot it landed at, None while it is live, and base units."""
 Reserved: TypeAlias = dict[tuple[str, str | None], list[Held]]
 """Reservations by token account and delegate; under no delegate stand all of the account."""
+
+
+async def lock_accounts(
+    connection: AsyncConnection, database: Database, senders: Mapping[str, Party]
+) -> None:
+    """Lock the token accounts that are about to be debited, in one order, so that debits queue for them.
+
+    Args:
+        connection: of a write transaction.
+        database: the one that it belongs to.
+        senders: whose account each is; one that is not tracked yet becomes so.
+    """
+    known = sa.select(token_accounts.c.address).where(token_accounts.c.address.in_(list(senders)))
+    new = set(senders).difference(await connection.scalars(known))
+    if new:
+        # Before any lock is held, so that nobody waits for a new account with another one in hand.
+        await _add_accounts(connection, database, [(account, senders[account]) for account in sorted(new)])
+    await connection.execute(known.order_by(token_accounts.c.address).with_for_update())
+
+
+async def _add_accounts(
+    connection: AsyncConnection, database: Database, owners: Sequence[tuple[str, Party]]
+) -> None:
+    now = database.clock.now()
+    rows = [
+        {"address": account, "owner_address": party.address, "user_id": party.user_id, "created_at": now}
+        for account, party in owners
+    ]
+    insert = database.insert(token_accounts).on_conflict_do_nothing(index_elements=["address"])
+    await connection.execute(insert, rows)
 
 
 async def sum_reservations(connection: AsyncConnection, accounts: list[str], oldest_slot: int) -> Reserved:
@@ -100,6 +131,17 @@ def admit(
         return insufficient(order.amount, available, is_provisional=order.amount <= available + live)
     _hold(reserved, account, delegate, (None, order.amount))
     return None
+
+
+def admit_total(funds: Funds, account: str, reserved: Reserved, required: int) -> None:
+    """Refuse what an account's balance does not cover, without counting it.
+
+    Raises:
+        InsufficientBalanceError: when less is left than required.
+    """
+    available = spendable(funds, reserved.get((account, None), ()))
+    if required > available:
+        raise insufficient(required, available)
 
 
 def insufficient(required: int, available: int, *, is_provisional: bool = False) -> InsufficientBalanceError:

@@ -7,6 +7,7 @@ whether a payment may be made, and never changes a payment's state: that is for 
 
 from deal_sdk.records import webhook_tables
 from deal_sdk.records.attempts import Attempt
+from deal_sdk.records.batch_tables import payment_batches, payment_carriers
 from deal_sdk.records.database import Database
 from deal_sdk.records.history import BalanceHistoryRecorder, HistoryFilters
 from deal_sdk.records.history_rows import BalanceChange, HistoryRow, HistoryViolation, TrackedAccount
@@ -42,6 +43,8 @@ __all__ = [
     "get_meta",
     "parse_payment_id",
     "parse_user_id",
+    "payment_batches",
+    "payment_carriers",
     "put_meta",
     "row_to_transaction",
     "upgrade",

@@ -179,6 +179,8 @@ token_transactions = sa.Table(
     sa.Column("instruction", Json, comment="What to sign: kind, authority and token accounts."),
     sa.Column("refund_of", sa.Uuid, sa.ForeignKey("token_transactions.id"), index=True),
     sa.Column("lease_owner", sa.Uuid, comment="The worker that drives it; no key, for workers come and go."),
+    sa.Column("batch_id", sa.Uuid, sa.ForeignKey("payment_batches.id")),
+    sa.Column("batch_position", sa.Integer),
     sa.Column("signature", sa.String(SIGNATURE_LENGTH), index=True),
     sa.Column("slot", sa.BigInteger),
     sa.Column("evidence", Json),
@@ -187,8 +189,17 @@ token_transactions = sa.Table(
     _time("confirmed_at", nullable=True),
     _time("finalized_at", nullable=True),
     sa.CheckConstraint("amount > 0", name="amount"),
+    sa.CheckConstraint("(batch_id IS NULL) = (batch_position IS NULL)", name="batch"),
     _one_of("type", PAYMENT_TYPES, "type"),
     _one_of("status", PAYMENT_STATUSES, "status"),
+)
+sa.Index(
+    "uq_token_transactions_batch",
+    token_transactions.c.batch_id,
+    token_transactions.c.batch_position,
+    unique=True,
+    sqlite_where=token_transactions.c.batch_id.is_not(None),
+    postgresql_where=token_transactions.c.batch_id.is_not(None),
 )
 sa.Index(
     "ix_token_transactions_open",
@@ -215,13 +226,16 @@ payment_attempts = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("signature", sa.String(SIGNATURE_LENGTH), nullable=False, index=True),
-    sa.Column("signed_bytes", sa.LargeBinary, nullable=False),
+    # None where several payments share a transaction: their carrier has the bytes.
+    sa.Column("signed_bytes", sa.LargeBinary),
     sa.Column("last_valid_block_height", sa.BigInteger, nullable=False),
     sa.Column("context_slot", sa.BigInteger, nullable=False),
+    sa.Column("carrier_id", sa.Uuid, sa.ForeignKey("payment_carriers.id")),
     sa.Column("evidence", Json),
     _time("created_at"),
     _time("updated_at"),
     sa.UniqueConstraint("payment_id", "number"),
+    sa.CheckConstraint("(signed_bytes IS NULL) = (carrier_id IS NOT NULL)", name="bytes"),
     _one_of("status", LIVE_ATTEMPT_STATUSES + ENDED_ATTEMPT_STATUSES, "status"),
 )
 sa.Index(
@@ -230,6 +244,13 @@ sa.Index(
     unique=True,
     sqlite_where=payment_attempts.c.status.in_(LIVE_ATTEMPT_STATUSES),
     postgresql_where=payment_attempts.c.status.in_(LIVE_ATTEMPT_STATUSES),
+)
+
+sa.Index(
+    "ix_payment_attempts_carrier",
+    payment_attempts.c.carrier_id,
+    sqlite_where=payment_attempts.c.carrier_id.is_not(None),
+    postgresql_where=payment_attempts.c.carrier_id.is_not(None),
 )
 
 balance_reservations = sa.Table(

@@ -22,7 +22,7 @@ from deal_localnet import Localnet, LocalnetConfig, LocalnetServer
 from deal_sdk import Deal
 from deal_sdk.client import MonitoringServer
 from deal_sdk.errors import ConfigurationError
-from tests.acceptance.command_line import environment_of
+from tests.acceptance.command_line import dealctl_json, environment_of
 from tests.servers.processes import wait_until
 
 PASSPHRASE: Final = "correct horse battery staple"
@@ -161,3 +161,22 @@ async def test_a_port_that_is_taken_is_said(options: dict[str, Any]) -> None:
         second = MonitoringServer(deal.metrics, deal.health, host="127.0.0.1", port=first.port)
         with pytest.raises(ConfigurationError, match=f"cannot listen on 127.0.0.1:{first.port}"):
             await second.start()
+
+
+async def test_reconcile_says_who_holds_what(tmp_path: Path) -> None:
+    async with (
+        Localnet(LocalnetConfig(slot_seconds=0.02, finality_slots=10_000)) as never_final,
+        LocalnetServer(never_final, rpc_port=0) as server,
+    ):
+        settings = {
+            "DEAL_RPC_URL": server.rpc_url,
+            "DEAL_DATABASE_URL": f"sqlite:///{tmp_path / 'deal.db'}",
+            "DEAL_KEYSTORE_PASSPHRASE": PASSPHRASE,
+        }
+        opened = {name.removeprefix("DEAL_").lower(): value for name, value in settings.items()}
+        async with Deal.open(**opened, create_mint=True) as deal:
+            await deal.tokens.transfer("treasury", str(Keypair().pubkey()), "1", wait_for="recorded")
+        shown = await asyncio.to_thread(dealctl_json, "reconcile", directory=tmp_path, more=settings)
+    (holder,) = shown["holders"]
+    assert holder["open_payments"] == 1
+    assert holder["is_this_command"] is holder["is_alive"] is True

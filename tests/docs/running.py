@@ -24,7 +24,7 @@ from deal_sdk.cli.application import run as run_dealctl
 from tests.docs.documents import REPOSITORY, Block, Document, shell_commands
 
 PROGRAM_TIMEOUT_SECONDS: Final = 120.0
-FOREGROUND_COMMANDS: Final = frozenset({"localnet", "demo"})
+FOREGROUND_COMMANDS: Final = frozenset({"localnet", "demo", "worker"})
 """Commands that run until they are told to stop, or have tests of their own."""
 
 

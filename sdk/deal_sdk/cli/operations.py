@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -15,7 +16,7 @@ from deal_sdk.cli.demo_report import check_table
 from deal_sdk.cli.output import EXIT_DONE, EXIT_FAILED, Reply, fields, shown, table
 from deal_sdk.cli.payments import AmountArgument
 from deal_sdk.cli.session import Session
-from deal_sdk.payments import PauseSwitch
+from deal_sdk.payments import LeaseHolder, PauseSwitch
 from deal_sdk.records import current_revision, upgrade
 from deal_sdk.records.schema import HEAD_REVISION
 
@@ -98,16 +99,35 @@ async def verify(session: Session) -> Reply:
 
 
 async def reconcile(session: Session) -> Reply:
-    """Carry on open payments and record what the chain shows."""
+    """Carry on open payments, record what the chain shows, and say who holds what is still open."""
     async with session.deal() as deal:
         with session.output.progress() as steps:
             steps.step("Reading the chain")
             report = await deal.reconcile()
-    document: dict[str, Any] = asdict(report)
+        holders = [_holder_document(holder, deal.leases.owner) for holder in await deal.leases.holders()]
+    document: dict[str, Any] = {**asdict(report), "holders": holders}
+    rows = [[shown(value) for value in holder.values()] for holder in holders]
     return Reply(
         document,
-        [fields("Reconciled", {"resumed_payments": report.resumed_payments, **asdict(report.history)})],
+        [
+            fields("Reconciled", {"resumed_payments": report.resumed_payments, **asdict(report.history)}),
+            table(
+                "Open payments", ["worker", "this one", "process", "alive", "open>", "oldest", "until"], rows
+            ),
+        ],
     )
+
+
+def _holder_document(holder: LeaseHolder, own: UUID) -> dict[str, Any]:
+    return {
+        "worker": None if holder.worker_id is None else str(holder.worker_id),
+        "is_this_command": holder.worker_id == own,
+        "process": holder.name,
+        "is_alive": holder.is_alive,
+        "open_payments": holder.open_payments,
+        "oldest_at": holder.oldest_at,
+        "expires_at": holder.expires_at,
+    }
 
 
 async def pause(

@@ -15,6 +15,7 @@ from deal_sdk.records import BalanceChange, BalanceHistoryRecorder, Database, Us
 from deal_sdk.records.tables import (
     balance_reservations,
     payment_attempts,
+    prepared_transactions,
     token_balance_history,
     token_purchases,
     token_rewards,
@@ -123,6 +124,20 @@ async def test_each_rule_names_its_row(database: Database, payments: dict[str, U
         ),
         "reservations_hold_the_amount": (
             reservations.where(finalized_hold).values(amount=8),
+            payments["finalized"],
+        ),
+        "prepared_transactions_follow_their_payments": (
+            prepared_transactions.insert().values(
+                id=payments["finalized"],
+                payment_id=payments["finalized"],
+                number=1,
+                status="open",
+                message=b"message",
+                last_valid_block_height=250,
+                context_slot=100,
+                created_at=STARTED,
+                updated_at=STARTED,
+            ),
             payments["finalized"],
         ),
         "reservations_name_their_delegates": (

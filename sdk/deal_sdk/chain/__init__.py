@@ -20,7 +20,15 @@ from deal_sdk.chain.confirmer import Confirmer
 from deal_sdk.chain.failures import INSUFFICIENT_FUNDS, OWNER_MISMATCH
 from deal_sdk.chain.following import DeliveryNote, Following, Verdict
 from deal_sdk.chain.keystore import Keystore, SealedSecret
+from deal_sdk.chain.landed_search import INDEX_LAG_BLOCKS, LandedSearch, search_landed
 from deal_sdk.chain.links import LinkSource, links_of
+from deal_sdk.chain.owner_signed import (
+    UnsignedTransaction,
+    check_signed,
+    differences_between,
+    prepare_transaction,
+    required_signers,
+)
 from deal_sdk.chain.pool import RpcPool
 from deal_sdk.chain.priority_fees import PriorityFeePolicy, PriorityFees, priority_fee_lamports
 from deal_sdk.chain.program import anchor_provider, async_client
@@ -45,11 +53,17 @@ from deal_sdk.chain.signers import KeypairSigner, Signer
 from deal_sdk.chain.subscriptions import SignatureHints, SignatureSubscriptions
 from deal_sdk.chain.token import create_deal_mint, ensure_lamports, load_mint, load_token_account
 from deal_sdk.chain.token_state import MintFacts, TokenAccountState, token_account_size_bytes
-from deal_sdk.chain.transactions import SignedTransaction, build_and_sign, unsigned_transaction
+from deal_sdk.chain.transactions import (
+    SignedTransaction,
+    build_and_sign,
+    join_signatures,
+    unsigned_transaction,
+)
 from deal_sdk.chain.transport import HttpTransport, LocalnetTransport, Transport, open_transport
 
 __all__ = [
     "CLASSIC_TOKEN_PROGRAM",
+    "INDEX_LAG_BLOCKS",
     "INSUFFICIENT_FUNDS",
     "OWNER_MISMATCH",
     "TOKEN_2022_PROGRAM",
@@ -64,6 +78,7 @@ __all__ = [
     "HttpTransport",
     "KeypairSigner",
     "Keystore",
+    "LandedSearch",
     "LandedTransaction",
     "LatestBlockhash",
     "LinkSource",
@@ -90,15 +105,19 @@ __all__ = [
     "TokenSupply",
     "TransactionShape",
     "Transport",
+    "UnsignedTransaction",
     "Verdict",
     "anchor_provider",
     "associated_token_address",
     "async_client",
     "build_and_sign",
+    "check_signed",
     "create_deal_mint",
+    "differences_between",
     "ensure_lamports",
     "exceeded_compute",
     "instructions",
+    "join_signatures",
     "links_of",
     "load_mint",
     "load_token_account",
@@ -107,7 +126,10 @@ __all__ = [
     "open_transport",
     "parse_address",
     "parse_retry_after",
+    "prepare_transaction",
     "priority_fee_lamports",
+    "required_signers",
+    "search_landed",
     "token_account_size_bytes",
     "token_program_id",
     "unsigned_transaction",

@@ -5,6 +5,7 @@ Owns their parameters. What a history means for records is not decided here.
 
 from __future__ import annotations
 
+import base64
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -70,6 +71,22 @@ class HistoryReads(ABC):
             "getTransaction", [signature, options], lambda reply: parse_transaction(signature, reply)
         )
 
+    async def get_transaction_bytes(
+        self, signature: str, commitment: Commitment = "finalized"
+    ) -> bytes | None:
+        """Return a landed transaction as it was sent, or None when the node does not have it.
+
+        Args:
+            signature: in base58.
+            commitment: "confirmed" or "finalized".
+        """
+        options = {
+            "encoding": "base64",
+            "commitment": commitment,
+            "maxSupportedTransactionVersion": _MAX_TRANSACTION_VERSION,
+        }
+        return await self._read("getTransaction", [signature, options], _transaction_bytes)
+
     async def get_signatures_for_address(
         self,
         address: Pubkey,
@@ -78,6 +95,7 @@ class HistoryReads(ABC):
         until: str | None = None,
         limit: int = MAX_ADDRESS_SIGNATURES_PER_CALL,
         commitment: Commitment = "finalized",
+        min_context_slot: int | None = None,
     ) -> list[AddressSignature]:
         """List the transactions that name an address, newest first.
 
@@ -87,8 +105,14 @@ class HistoryReads(ABC):
             until: stop before this signature.
             limit: 1 to 1,000.
             commitment: "confirmed" or "finalized".
+            min_context_slot: the slot that the node must have reached.
+
+        Raises:
+            RpcRefusedError: when the node has not reached `min_context_slot`.
         """
         options: dict[str, Any] = {"limit": limit, "commitment": commitment}
+        if min_context_slot is not None:
+            options["minContextSlot"] = min_context_slot
         if before is not None:
             options["before"] = before
         if until is not None:
@@ -162,3 +186,12 @@ class HistoryReads(ABC):
     ) -> Value:
         value: Value = await self.call(method, params, turn=turn, parse=parse)
         return value
+
+
+def _transaction_bytes(reply: Any) -> bytes | None:
+    if reply is None:
+        return None
+    encoded, encoding = reply["transaction"]
+    if encoding != "base64":
+        raise ValueError(f"the transaction is encoded as {encoding}")
+    return base64.b64decode(encoded, validate=True)

@@ -59,16 +59,10 @@ async def build_and_sign(
         InvalidInputError: when the transaction is over 1,232 bytes or cannot be compiled; split it.
         SignatureRequiredError: naming the addresses that nobody here can sign for.
     """
-    message = _compile(instructions, payer.address, blockhash.blockhash, lookup_tables)
+    message = compile_message(instructions, payer.address, blockhash.blockhash, lookup_tables)
     message_bytes = to_bytes_versioned(message)
     required = message.account_keys[: message.header.num_required_signatures]
-    size_bytes = 1 + _SIGNATURE_BYTES * len(required) + len(message_bytes)
-    if size_bytes > MAX_TRANSACTION_BYTES:
-        raise InvalidInputError(
-            f"a transaction of {size_bytes} bytes is over the limit of {MAX_TRANSACTION_BYTES}",
-            size_bytes=size_bytes,
-            max_bytes=MAX_TRANSACTION_BYTES,
-        )
+    check_size(len(required), message_bytes)
     by_address = {signer.address: signer for signer in (*signers, payer)}
     missing = [str(address) for address in required if address not in by_address]
     if missing:
@@ -76,7 +70,7 @@ async def build_and_sign(
     signatures = await _sign([by_address[address] for address in required], message_bytes)
     return SignedTransaction(
         signature=str(signatures[0]),
-        raw_bytes=_assemble(signatures, message_bytes),
+        raw_bytes=join_signatures(signatures, message_bytes),
         last_valid_block_height=blockhash.last_valid_block_height,
         context_slot=blockhash.context_slot,
     )
@@ -100,17 +94,22 @@ def unsigned_transaction(
     Raises:
         InvalidInputError: when it cannot be compiled.
     """
-    message = _compile(instructions, payer, Hash.default(), lookup_tables)
+    message = compile_message(instructions, payer, Hash.default(), lookup_tables)
     empty = [Signature.default()] * message.header.num_required_signatures
-    return _assemble(empty, to_bytes_versioned(message))
+    return join_signatures(empty, to_bytes_versioned(message))
 
 
-def _compile(
+def compile_message(
     instructions: Sequence[Instruction],
     payer: Pubkey,
     blockhash: Hash,
-    lookup_tables: Sequence[AddressLookupTableAccount],
+    lookup_tables: Sequence[AddressLookupTableAccount] = (),
 ) -> MessageV0:
+    """Compile a v0 message.
+
+    Raises:
+        InvalidInputError: when it cannot be compiled.
+    """
     if not instructions:
         raise InvalidInputError("a transaction needs at least one instruction")
     try:
@@ -119,6 +118,22 @@ def _compile(
         raise InvalidInputError(f"the transaction cannot be compiled: {type(error).__name__}") from error
 
 
-def _assemble(signatures: Sequence[Signature], message_bytes: bytes) -> bytes:
+def check_size(signatures: int, message_bytes: bytes) -> None:
+    """Refuse a message that does not fit, with so many signatures, into one transaction.
+
+    Raises:
+        InvalidInputError: saying how large it is.
+    """
+    size_bytes = 1 + _SIGNATURE_BYTES * signatures + len(message_bytes)
+    if size_bytes > MAX_TRANSACTION_BYTES:
+        raise InvalidInputError(
+            f"a transaction of {size_bytes} bytes is over the limit of {MAX_TRANSACTION_BYTES}",
+            size_bytes=size_bytes,
+            max_bytes=MAX_TRANSACTION_BYTES,
+        )
+
+
+def join_signatures(signatures: Sequence[Signature], message_bytes: bytes) -> bytes:
+    """Put signatures before a message, as a transaction travels."""
     # The count is one byte: 1,232 bytes hold at most 19 signatures, and a compact length is one byte to 127.
     return bytes([len(signatures)]) + b"".join(map(bytes, signatures)) + message_bytes

@@ -37,6 +37,7 @@ from deal_sdk.client.health import Health
 from deal_sdk.client.jobs import JobRunner
 from deal_sdk.client.limits import make_limits
 from deal_sdk.client.opening import DealOpening
+from deal_sdk.client.owner_signing import open_owner_signing, open_prepared
 from deal_sdk.client.webhooks import open_webhooks
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
@@ -251,11 +252,7 @@ class Deal:
             metrics=self.metrics,
         )
         signer = PaymentSigner(
-            mint=self.mint,
-            rpc=self.rpc,
-            keystore=self.keystore,
-            blockhashes=blockhashes,
-            fees=self._fees,
+            mint=self.mint, rpc=self.rpc, keystore=self.keystore, blockhashes=blockhashes, fees=self._fees
         )
         self._open_records()
         self.webhooks, self._outbox = await open_webhooks(self._stack, self._backends, self)
@@ -328,9 +325,12 @@ class Deal:
         for close in (self.leases.release, self._batches.close, self._pipeline.close):
             self._stack.push_async_callback(close)
         self._stack.push_async_callback(self.leases.stop)
+        stores = (self._intents, self._attempts, self._outbox)
+        self._prepared = open_prepared(self._database, *stores, self._pipeline, self.rpc, self.clock)
         self._reconciler = Reconciler(
             payments=self.leases,
             history=self._sync,
+            prepared=self._prepared,
             clock=self.clock,
             poll_interval_seconds=settings.history_poll_interval_seconds,
         )
@@ -368,6 +368,10 @@ class Deal:
             parties=self._parties,
             delegations=delegations,
             signer=signer,
+            owner_signing=open_owner_signing(
+                admission, self._parties, self._intents, signer, self._prepared, self._pipeline
+            ),
+            symbol=self.mint.symbol or self.settings.token_symbol,
             prices=self.pricing,
             balances=self.balances,
             payments=self.transactions,

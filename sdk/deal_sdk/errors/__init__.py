@@ -5,12 +5,15 @@
     │   ├── InvalidAmountError
     │   ├── InvalidWalletAddressError
     │   ├── UnknownServiceTypeError
+    │   ├── PreparedTransactionChangedError  a wallet changed more than signatures
+    │   ├── InvalidSignatureError         missing, or of another key or message
     │   ├── IdempotencyConflictError      the key was used with other input
     │   └── BatchInvalidError             names every line of a batch that cannot be paid
     ├── ConfigurationError                settings that cannot work
     │   ├── ChainMismatchError            the database belongs to another chain or mint
     │   └── SchemaError                   the database's schema is not this version's
     ├── UserNotFoundError, WalletNotFoundError, PaymentNotFoundError
+    ├── PreparedTransactionNotFoundError
     ├── UserAlreadyExistsError
     ├── WalletAlreadyConnectedError
     ├── InsufficientBalanceError          says required, available and deficit
@@ -63,8 +66,11 @@ from deal_sdk.errors.inputs import (
     IdempotencyConflictError,
     InvalidAmountError,
     InvalidInputError,
+    InvalidSignatureError,
     InvalidWalletAddressError,
     PaymentNotFoundError,
+    PreparedTransactionChangedError,
+    PreparedTransactionNotFoundError,
     SchemaError,
     UnknownServiceTypeError,
     UserAlreadyExistsError,
@@ -131,6 +137,7 @@ __all__ = [
     "InsufficientBalanceError",
     "InvalidAmountError",
     "InvalidInputError",
+    "InvalidSignatureError",
     "InvalidWalletAddressError",
     "KeystoreError",
     "LimitExceededError",
@@ -139,6 +146,8 @@ __all__ = [
     "PaymentNotFoundError",
     "PaymentPendingError",
     "PaymentsPausedError",
+    "PreparedTransactionChangedError",
+    "PreparedTransactionNotFoundError",
     "PurchaseLimitExceededError",
     "RateLimitExceededError",
     "RefundError",

@@ -41,6 +41,18 @@ class BatchInvalidError(InvalidInputError):
     code = "batch_invalid"
 
 
+class PreparedTransactionChangedError(InvalidInputError):
+    """A transaction that came back from a wallet with more than signatures changed; nothing was taken."""
+
+    code = "prepared_transaction_changed"
+
+
+class InvalidSignatureError(InvalidInputError):
+    """A signature that is missing, or does not verify for its address over exactly this message."""
+
+    code = "invalid_signature"
+
+
 class ConfigurationError(TokenError):
     """Settings that cannot work together or at all."""
 
@@ -81,6 +93,12 @@ class PaymentNotFoundError(TokenError):
     """A payment id that is not in the database."""
 
     code = "payment_not_found"
+
+
+class PreparedTransactionNotFoundError(TokenError):
+    """An id under which no transaction was prepared."""
+
+    code = "prepared_transaction_not_found"
 
 
 class WalletAlreadyConnectedError(TokenError):

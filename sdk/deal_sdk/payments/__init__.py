@@ -37,13 +37,18 @@ from deal_sdk.payments.lease_keeper import LeaseKeeper
 from deal_sdk.payments.leases import LeaseHolder, Leases
 from deal_sdk.payments.orders import Funds, Party, Plan, PurchaseLimit
 from deal_sdk.payments.outbox import PAYMENT_EVENTS, PaymentOutbox
-from deal_sdk.payments.parties import PartyReference, PartyResolver
+from deal_sdk.payments.own_wallet import PreparedTransaction
+from deal_sdk.payments.owner_messages import OwnerMessages
+from deal_sdk.payments.owner_signing import OwnerSigning
+from deal_sdk.payments.parties import TREASURY, PartyReference, PartyResolver
 from deal_sdk.payments.pipeline import PaymentPipeline, PipelineBounds
 from deal_sdk.payments.policies import StoredPolicies
+from deal_sdk.payments.prepared_expiry import PreparedExpiry
+from deal_sdk.payments.prepared_store import PreparedStore
 from deal_sdk.payments.rails import PauseSwitch, RailBounds, SafetyRails
 from deal_sdk.payments.reconcile import Reconciler, ReconcileReport
 from deal_sdk.payments.rewards import REWARD_WALLET, RewardDistributor
-from deal_sdk.payments.service import TREASURY, TokenService
+from deal_sdk.payments.service import TokenService
 from deal_sdk.payments.signing import PaymentSigner
 from deal_sdk.payments.transaction_monitor import TransactionMonitor
 from deal_sdk.payments.verify import CheckResult, Verifier, VerifyReport
@@ -79,6 +84,8 @@ __all__ = [
     "LeaseKeeper",
     "Leases",
     "LimitSettlement",
+    "OwnerMessages",
+    "OwnerSigning",
     "Party",
     "PartyReference",
     "PartyResolver",
@@ -88,6 +95,9 @@ __all__ = [
     "PaymentSigner",
     "PipelineBounds",
     "Plan",
+    "PreparedExpiry",
+    "PreparedStore",
+    "PreparedTransaction",
     "PurchaseLimit",
     "RailBounds",
     "RecipientAccounts",

@@ -35,7 +35,6 @@ from deal_sdk.payments.orders import (
     fingerprint_of,
 )
 from deal_sdk.payments.pipeline import PaymentPipeline
-from deal_sdk.payments.places import Place
 from deal_sdk.payments.rails import SafetyRails
 from deal_sdk.payments.signing import PaymentSigner
 from deal_sdk.records import Transaction
@@ -88,6 +87,33 @@ class PaymentOptions:
     reason: str | None = None
     idempotency_key: str | None = None
     wait_for: WaitFor = "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a call stands for: its kind, its key, and the hash of its input that guards the key."""
+
+    payment_type: str
+    key: str | None
+    reason: str | None
+    fingerprint: str
+
+
+def identify(payment_type: str, inputs: Mapping[str, Any], options: PaymentOptions) -> Identity:
+    """Check key and reason and hash what the caller gave.
+
+    Args:
+        payment_type: as in `token_transactions.type`.
+        inputs: what the caller gave, as it was given.
+        options: reason and key.
+
+    Raises:
+        InvalidInputError: for a key, a reason or an input that cannot be recorded.
+    """
+    key = check_idempotency_key(options.idempotency_key)
+    reason = check_reason(options.reason)
+    fingerprint = fingerprint_of(type=payment_type, reason=reason, **inputs)
+    return Identity(payment_type, key, reason, fingerprint)
 
 
 class Admission:
@@ -143,40 +169,56 @@ class Admission:
             DatabaseError: it may have been recorded; `facts["payment_id"]` names it.
             PaymentPendingError, TransactionFailedError: after it was recorded; see each.
         """
-        key = check_idempotency_key(options.idempotency_key)
-        reason = check_reason(options.reason)
-        fingerprint = fingerprint_of(type=payment_type, reason=reason, **inputs)
-        payment = await self._intents.find_by_key(key, fingerprint) if key is not None else None
+        identity = identify(payment_type, inputs, options)
+        payment = await self.find(identity)
         if payment is None:
-            order, debits = await self._prepare(payment_type, key, reason, fingerprint, draft)
-            payment = await self._pipeline.admit(lambda place: self._admit(order, place, debits=debits))
-        return await self._pipeline.wait(
-            payment, options.wait_for, timeout_seconds=self._confirm_timeout_seconds
-        )
+            order, debits = await self.decide(identity, draft)
+            payment = await self._pipeline.admit(
+                lambda place: self.admit(
+                    order, lambda funds: self._pipeline.submit(Intent(order, funds), place), debits=debits
+                )
+            )
+        return await self.wait(payment, options.wait_for)
 
-    async def _prepare(
-        self,
-        payment_type: str,
-        key: str | None,
-        reason: str | None,
-        fingerprint: str,
-        draft: Callable[[], Awaitable[Draft]],
-    ) -> tuple[Order, bool]:
+    async def wait(self, payment: Transaction, wait_for: WaitFor) -> Transaction:
+        """Return a payment once it got as far as asked.
+
+        Raises:
+            PaymentPendingError, TransactionFailedError: see each.
+        """
+        return await self._pipeline.wait(payment, wait_for, timeout_seconds=self._confirm_timeout_seconds)
+
+    async def find(self, identity: Identity) -> Transaction | None:
+        """Return the payment that an idempotency key stands for, if there is one.
+
+        Raises:
+            IdempotencyConflictError: when the key was used with other input.
+        """
+        if identity.key is None:
+            return None
+        return await self._intents.find_by_key(identity.key, identity.fingerprint)
+
+    async def decide(self, identity: Identity, draft: Callable[[], Awaitable[Draft]]) -> tuple[Order, bool]:
+        """Turn a draft into an order that may be admitted, and say whether it debits a token account.
+
+        Raises:
+            TokenError: nothing is recorded, whichever it is.
+        """
         try:
             found = await draft()
             order = Order(
                 payment_id=uuid4(),
-                type=payment_type,
+                type=identity.payment_type,
                 amount=found.amount,
                 plan=found.plan,
                 sender=found.sender,
                 recipient=found.recipient,
-                reason=reason,
-                idempotency_key=key,
-                fingerprint=fingerprint,
+                reason=identity.reason,
+                idempotency_key=identity.key,
+                fingerprint=identity.fingerprint,
                 created_at=self._clock.now(),
                 reward_type=found.reward_type,
-                purchase=await self._purchase_limit(payment_type, found),
+                purchase=await self._purchase_limit(identity.payment_type, found),
                 refund_of=found.refund_of,
             )
             self._rails.check(order)
@@ -193,13 +235,27 @@ class Admission:
             return None
         return found.purchase_limit or await self._find_policy(found.sender.user_id)
 
-    async def _admit(self, order: Order, place: Place, *, debits: bool) -> Transaction:
+    async def admit(
+        self, order: Order, record: Callable[[Funds | None], Awaitable[Transaction]], *, debits: bool
+    ) -> Transaction:
+        """Reserve limits and read the balance, then record an order; a refusal leaves nothing behind.
+
+        Args:
+            order: as `decide` returned it.
+            record: records it against the balance, or finds the payment that its key stands for.
+            debits: whether a token account is debited, so that its balance is needed.
+
+        Raises:
+            LimitExceededError, InsufficientBalanceError, StoreUnavailableError, ChainError: nothing was
+                recorded.
+            DatabaseError: it may have been recorded; `facts["payment_id"]` names it.
+        """
         decision = await self._reserve_limits(order)
         if decision is not None:
             decision.raise_if_refused()
         reservation = decision.reservation if decision is not None else None
         try:
-            payment = await self._record(order, place, debits=debits)
+            payment = await self._record(order, record, debits=debits)
         except DatabaseError as error:
             # Whether the commit went through is unknown, so the limits stay used.
             raise error.told(outcome=Outcome.UNKNOWN, payment_id=str(order.payment_id)) from error
@@ -213,12 +269,14 @@ class Admission:
             self._rails.note(order)
         return payment
 
-    async def _record(self, order: Order, place: Place, *, debits: bool) -> Transaction:
+    async def _record(
+        self, order: Order, record: Callable[[Funds | None], Awaitable[Transaction]], *, debits: bool
+    ) -> Transaction:
         """Record against the balance, and refuse for good only what no payment under way explains."""
         for _ in range(MAX_PROVISIONAL_REFUSALS):
             try:
                 funds = await self._funds(order) if debits else None
-                return await self._pipeline.submit(Intent(order, funds), place)
+                return await record(funds)
             except InsufficientBalanceError as error:
                 if not error.is_provisional:
                     raise

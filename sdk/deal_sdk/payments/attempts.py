@@ -66,7 +66,7 @@ class AttemptStore:
         """Write to a database what a holder leases, and tell webhooks in the same transactions."""
         self._database = database
         self._outbox = outbox
-        self._lease_owner = lease_owner
+        self.lease_owner = lease_owner
         self._clock = clock
         self._attempts: Collector[LiveAttempt, bool] = Collector(
             self._add_batch, max_items=MAX_CHANGES_PER_TRANSACTION
@@ -119,7 +119,7 @@ class AttemptStore:
             payment_ids: ask for these alone.
         """
         payment, attempt = token_transactions.c, payment_attempts.c
-        unfinished = payment.status.in_(("pending", "confirmed")) & (payment.lease_owner == self._lease_owner)
+        unfinished = payment.status.in_(("pending", "confirmed")) & (payment.lease_owner == self.lease_owner)
         # Members of a batch share transactions, and are driven together.
         unfinished &= payment.batch_id.is_(None)
         if payment_ids is not None:
@@ -162,13 +162,14 @@ class AttemptStore:
 
     async def _add_batch(self, attempts: Sequence[LiveAttempt]) -> Sequence[bool | BaseException]:
         try:
-            return await self._database.run(lambda connection: self._add_in(connection, attempts))
+            return await self._database.run(lambda connection: self.add_within(connection, attempts))
         except ConstraintError as error:
             if len(attempts) == 1:
                 return [error]
         return [(await self._add_batch([attempt]))[0] for attempt in attempts]
 
-    async def _add_in(self, connection: AsyncConnection, attempts: Sequence[LiveAttempt]) -> list[bool]:
+    async def add_within(self, connection: AsyncConnection, attempts: Sequence[LiveAttempt]) -> list[bool]:
+        """Add attempts in the caller's transaction; see `add`."""
         await refuse_when_paused(connection)
         now = self._clock.now()
         ids = [attempt.payment_id for attempt in attempts]
@@ -176,7 +177,7 @@ class AttemptStore:
         pending = sa.select(token_transactions.c.id).where(
             token_transactions.c.id.in_(ids),
             token_transactions.c.status == "pending",
-            token_transactions.c.lease_owner == self._lease_owner,
+            token_transactions.c.lease_owner == self.lease_owner,
         )
         open_ids = set(
             (await connection.execute(pending.order_by(token_transactions.c.id).with_for_update())).scalars()

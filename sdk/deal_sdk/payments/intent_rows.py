@@ -7,7 +7,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from deal_sdk.payments.orders import Funds, Order
-from deal_sdk.records.tables import balance_reservations, token_purchases, token_rewards
+from deal_sdk.payments.prepared import Prepared
+from deal_sdk.records.tables import (
+    balance_reservations,
+    prepared_transactions,
+    token_purchases,
+    token_rewards,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +22,7 @@ class Intent:
 
     order: Order
     funds: Funds | None
+    prepared: Prepared | None = None
 
 
 def transaction_row(order: Order) -> dict[str, Any]:
@@ -90,7 +97,14 @@ def _purchase_row(intent: Intent) -> dict[str, Any] | None:
     }
 
 
+def _prepared_row(intent: Intent) -> dict[str, Any] | None:
+    if intent.prepared is None:
+        return None
+    return intent.prepared.to_row(intent.order.created_at)
+
+
 COMPANIONS: Final = (
+    (prepared_transactions, _prepared_row),
     (balance_reservations, _reservation_row),
     (token_rewards, _reward_row),
     (token_purchases, _purchase_row),

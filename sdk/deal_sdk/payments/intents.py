@@ -128,12 +128,12 @@ class IntentStore:
         # for its account must be found by its key, not counted against its own replay.
         refunds = {intent.order.refund_of for intent in intents if intent.order.refund_of is not None}
         left_to_refund = await refundable(connection, refunds)
-        reserved = await self._lock_and_sum(connection, intents)
+        reserved = await self.lock_and_sum(connection, intents)
         rows = await self._rows_by_key(connection, keys)
         refused: dict[UUID, BaseException] = {}
         accepted: list[Intent] = []
         taken = set(rows)
-        left_today = await self._left_today(connection, intents)
+        left_today = await self.left_today(connection, intents)
         for intent in intents:
             if intent.order.idempotency_key in taken:
                 continue
@@ -152,7 +152,8 @@ class IntentStore:
             for intent in intents
         ]
 
-    async def _left_today(self, connection: AsyncConnection, intents: Sequence[Intent]) -> dict[str, int]:
+    async def left_today(self, connection: AsyncConnection, intents: Sequence[Intent]) -> dict[str, int]:
+        """Return what each debited wallet may still pay today, by address; nothing without a daily cap."""
         if self._rails is None:
             return {}
         senders = {intent.order.sender.address for intent in intents if intent.order.sender is not None}
@@ -165,7 +166,7 @@ class IntentStore:
         query = sa.select(token_transactions).where(token_transactions.c.idempotency_key.in_(keys))
         return {row["idempotency_key"]: row for row in (await connection.execute(query)).mappings()}
 
-    async def _lock_and_sum(self, connection: AsyncConnection, intents: Sequence[Intent]) -> Reserved:
+    async def lock_and_sum(self, connection: AsyncConnection, intents: Sequence[Intent]) -> Reserved:
         """Lock the debited accounts in address order, then sum their reservations by landed slot."""
         senders = {
             intent.order.sender.token_account: intent.order.sender

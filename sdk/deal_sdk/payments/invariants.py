@@ -12,6 +12,7 @@ from deal_sdk.records.tables import (
     LIVE_ATTEMPT_STATUSES,
     balance_reservations,
     payment_attempts,
+    prepared_transactions,
     token_balance_history,
     token_purchases,
     token_rewards,
@@ -24,6 +25,7 @@ BrokenRows: TypeAlias = sa.Select[str, Any, str]
 
 _payment = token_transactions.c
 _attempt = payment_attempts.c
+_prepared = prepared_transactions.c
 _reservation = balance_reservations.c
 _purchase = token_purchases.c
 _reward = token_rewards.c
@@ -32,6 +34,7 @@ _history = token_balance_history.c
 
 _OPEN: Final = ("pending", "confirmed")
 _ENDED_WITHOUT_PAYING: Final = ("failed", "expired")
+_ANY_ATTEMPT: Final = LIVE_ATTEMPT_STATUSES + ENDED_ATTEMPT_STATUSES
 _OURS: Final = _payment.instruction.is_not(None)
 
 
@@ -75,6 +78,21 @@ def _ended_without_live_attempt() -> BrokenRows:
 def _open_not_ended() -> BrokenRows:
     return _broken("token_transactions", _payment.id, "open although an attempt was finalized").where(
         _payment.status.in_(_OPEN), _attempts(("finalized",))
+    )
+
+
+def _prepared_follow() -> BrokenRows:
+    problem = sa.literal("is ") + _prepared.status + " although its payment is " + _payment.status
+    return (
+        _broken("prepared_transactions", _prepared.id, problem)
+        .join_from(prepared_transactions, token_transactions, _payment.id == _prepared.payment_id)
+        .where(
+            sa.or_(
+                sa.and_(_prepared.status == "open", _payment.status != "pending"),
+                sa.and_(_prepared.status == "signed", ~_attempts(_ANY_ATTEMPT)),
+                sa.and_(_prepared.status == "expired", _prepared.evidence.is_(None)),
+            )
+        )
     )
 
 
@@ -220,6 +238,7 @@ SQL_INVARIANTS: Final[Mapping[str, BrokenRows]] = {
     "failed_payments_have_evidence": _failed_with_evidence(),
     "ended_payments_have_no_live_attempt": _ended_without_live_attempt(),
     "open_payments_have_no_finalized_attempt": _open_not_ended(),
+    "prepared_transactions_follow_their_payments": _prepared_follow(),
     "one_live_attempt_per_payment": _one_live_attempt(),
     "ended_attempts_have_evidence": _ended_attempts_with_evidence(),
     "reservations_follow_their_payments": _reservations_follow(),

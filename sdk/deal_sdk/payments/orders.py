@@ -16,6 +16,9 @@ from deal_sdk.errors import InvalidInputError
 from deal_sdk.records.inputs import optional_text
 
 PlanKind = Literal["transfer", "mint", "burn"]
+SignedBy = Literal["backend", "owner", "owner_alone"]
+"""Who signs an attempt: the backend's keys; the user's own wallet, after which the backend signs as fee
+payer; or the user's wallet alone, which then also pays the fee and could send it without us."""
 
 MAX_IDEMPOTENCY_KEY_LENGTH: Final = 255
 MAX_REASON_LENGTH: Final = 1_000
@@ -47,6 +50,7 @@ class Plan:
     source: str | None
     destination: str | None
     destination_owner: str | None
+    signed_by: SignedBy = "backend"
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as the row of `token_transactions` keeps it."""
@@ -58,20 +62,30 @@ class Plan:
         return cls(**value)
 
 
-def transfer_plan(sender: Party, recipient: Party, *, authority: str) -> Plan:
+def transfer_plan(
+    sender: Party, recipient: Party, *, authority: str, signed_by: SignedBy = "backend"
+) -> Plan:
     """Return the plan that moves tokens between two parties.
 
     Args:
         sender: whose tokens they are.
         recipient: who receives them.
         authority: the sender, or the delegate that it approved.
+        signed_by: whose signature it waits for.
 
     Raises:
         InvalidInputError: when both are the same wallet.
     """
     if sender.token_account == recipient.token_account:
         raise InvalidInputError("sender and recipient are the same wallet", address=sender.address)
-    return Plan("transfer", authority, sender.token_account, recipient.token_account, recipient.address)
+    return Plan(
+        "transfer",
+        authority,
+        sender.token_account,
+        recipient.token_account,
+        recipient.address,
+        signed_by=signed_by,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from deal_sdk.records.tables import token_wallets, users
 PartyReference: TypeAlias = UUID | str
 """A user's UUID, an address, or the name of an operator wallet such as "treasury"."""
 
+TREASURY: Final = "treasury"
+"""The operator wallet that fees go to and that holds the mint authority."""
 MAX_LOOKUPS_PER_QUERY: Final = 500
 MAX_REFERENCES_PER_PASS: Final = 20_000
 MAX_KEYS_PER_PASS_QUERY: Final = 5_000

@@ -16,11 +16,7 @@ from uuid import UUID
 from deal_sdk.batching import Collector
 from deal_sdk.chain import SignedTransaction, Verdict
 from deal_sdk.clock import Clock, wait_within
-from deal_sdk.errors import (
-    DatabaseError,
-    Outcome,
-    PaymentPendingError,
-)
+from deal_sdk.errors import DatabaseError, Outcome, PaymentPendingError
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
 from deal_sdk.payments.attempts import AttemptStore, LiveAttempt
@@ -190,22 +186,28 @@ class PaymentPipeline:
         Returns:
             How many were taken up.
         """
-        return len(await self._take_up(among))
+        return len(await self.take_up(among))
 
-    async def _take_up(self, payment_ids: Collection[UUID] | None) -> list[UUID]:
-        """Drive the open ones among some payments, or all, and return those that are driven now."""
+    async def take_up(self, payment_ids: Collection[UUID] | None) -> list[UUID]:
+        """Drive the open ones among some payments, or all, and return those that are driven now.
+
+        One that waits for its owner's signature is not driven.
+        """
         # One that ends here while the list is read must not be driven again from what the list says.
         driven = set(self._progress)
         taken = []
         for found in await self._attempts.open_payments(payment_ids):
             if found.payment.id in driven or found.payment.id in self._progress or not found.plan:
                 continue
-            self._start(found.payment, Plan.from_json(found.plan), found.attempt, found.attempts_made)
+            plan = Plan.from_json(found.plan)
+            if found.attempt is None and plan.signed_by != "backend":
+                continue
+            self._start(found.payment, plan, found.attempt, found.attempts_made)
             taken.append(found.payment.id)
         return taken
 
     async def _take_up_lost(self, payment_ids: Collection[UUID]) -> list[UUID]:
-        taken = await self._take_up(payment_ids)
+        taken = await self.take_up(payment_ids)
         for payment_id in taken:
             self._publish(self._progress[payment_id].payment, "payment.recorded")
         return taken
@@ -282,7 +284,9 @@ class PaymentPipeline:
             progress.release()
 
     async def _make_attempt(self, payment: Transaction, plan: Plan, number: int) -> LiveAttempt | None:
-        """Sign and commit an attempt, or return None when another worker drives this payment."""
+        """Sign and commit an attempt, or return None when another worker or the owner's wallet must."""
+        if plan.signed_by != "backend":
+            return None
 
         async def sign() -> SignedTransaction:
             return await self._signer.sign(payment.id, plan, payment.amount)
@@ -313,19 +317,16 @@ class PaymentPipeline:
             self._on_attempt_end(attempt.transaction, verdict)
         end: AttemptEnd
         if verdict.state == "expired":
-            end = "expired" if attempt.number >= self._max_attempts else "attempt_expired"
+            # What the owner's wallet signed ends by a proof that covers what the owner may have sent.
+            is_last = attempt.number >= self._max_attempts and plan.signed_by == "backend"
+            end = "expired" if is_last else "attempt_expired"
         else:
             assert verdict.final
             end = "failed" if verdict.state == "failed" else "finalized"
         await self._settle(progress, plan, attempt, verdict, end)
 
     async def _settle(
-        self,
-        progress: Progress,
-        plan: Plan,
-        attempt: LiveAttempt,
-        verdict: Verdict,
-        end: AttemptEnd,
+        self, progress: Progress, plan: Plan, attempt: LiveAttempt, verdict: Verdict, end: AttemptEnd
     ) -> None:
         payment_id = progress.payment.id
         now = self._clock.now()
@@ -335,12 +336,18 @@ class PaymentPipeline:
         at = await self._until_done(payment_id, lambda: self._attempts.settle(change))
         signature = attempt.transaction.signature
         progress.advance(advanced(progress.payment, change, signature, at))
-        if end == "attempt_expired":
+        if end != "attempt_expired":
+            await self.announce(progress.payment)
+
+    async def announce(self, payment: Transaction) -> None:
+        """Count a payment's new status, publish it, and tell the observers; it is committed already."""
+        if payment.status == "pending":
+            self._publish(payment, "payment.recorded")
             return
-        if end != "confirmed":
-            self._metrics.token_transactions.labels(type=progress.payment.type, status=end).inc()
-        self._publish(progress.payment, f"payment.{end}")
-        await self._news.submit(progress.payment)
+        if payment.status != "confirmed":
+            self._metrics.token_transactions.labels(type=payment.type, status=payment.status).inc()
+        self._publish(payment, f"payment.{payment.status}")
+        await self._news.submit(payment)
 
     async def _tell(self, payments: Sequence[Transaction]) -> Sequence[None]:
         for observer in self._observers:
@@ -361,7 +368,7 @@ class PaymentPipeline:
     async def _first_look(self, payment: Transaction) -> Transaction:
         """Read a payment that nobody drives here, and drive it when it is open."""
         try:
-            await self._take_up([payment.id])
+            await self.take_up([payment.id])
             return await self._attempts.get_payment(payment.id)
         except DatabaseError:
             return payment

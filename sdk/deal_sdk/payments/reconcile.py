@@ -13,6 +13,7 @@ from deal_sdk.errors import TokenError
 from deal_sdk.payments.history_sync import HistorySync, SyncReport
 from deal_sdk.payments.lease_keeper import LeaseKeeper
 from deal_sdk.payments.orders import Plan
+from deal_sdk.payments.prepared_expiry import PreparedExpiry
 from deal_sdk.records import Transaction
 
 logger = logging.getLogger(__name__)
@@ -45,12 +46,14 @@ class Reconciler:
         *,
         payments: LeaseKeeper,
         history: HistorySync,
+        prepared: PreparedExpiry,
         clock: Clock,
         poll_interval_seconds: float,
     ) -> None:
         """Wire the parts; the loop begins with `start`."""
         self._payments = payments
         self._history = history
+        self._prepared = prepared
         self._clock = clock
         self._poll_interval_seconds = poll_interval_seconds
         self._marked: dict[str, _Mark] = {}
@@ -91,6 +94,7 @@ class Reconciler:
             ChainError, DatabaseError: what was done so far stays done.
         """
         resumed = await self._payments.resume()
+        await self._prepared.sweep()
         return ReconcileReport(resumed, await self._history.sync())
 
     async def sync_marked(self) -> None:
@@ -115,6 +119,7 @@ class Reconciler:
                     next_full_pass = self._clock.monotonic() + FULL_PASS_SECONDS
                     await self.reconcile()
                 else:
+                    await self._prepared.sweep_when_due()
                     await self.sync_marked()
             except TokenError as error:
                 logger.warning("reconciling waits: %s (%s)", error.message, error.code)

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from solders.pubkey import Pubkey
 
-from deal_sdk.amounts import Amount, BaseUnits
+from deal_sdk.amounts import Amount
 from deal_sdk.chain import MintFacts, Rpc
 from deal_sdk.errors import ConfigurationError, RefundError
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
 from deal_sdk.payments.delegated import DelegatedPayments, signature_required_without_approval
 from deal_sdk.payments.delegation import Delegations
 from deal_sdk.payments.orders import Plan, PurchaseLimit, transfer_plan
-from deal_sdk.payments.parties import PartyReference, PartyResolver
+from deal_sdk.payments.own_wallet import OwnWalletPayments, ServicePrices
+from deal_sdk.payments.owner_signing import OwnerSigning
+from deal_sdk.payments.parties import TREASURY, PartyReference, PartyResolver
 from deal_sdk.payments.signing import PaymentSigner
 from deal_sdk.records import Transaction, parse_payment_id
 from deal_sdk.settings import WaitFor
-
-TREASURY: Final = "treasury"
-"""The operator wallet that fees go to and that holds the mint authority."""
-
-
-class ServicePrices(Protocol):
-    """Says what a service costs."""
-
-    async def get_service_fee(self, service_type: str) -> BaseUnits:
-        """Return the fee in base units."""
-        ...
 
 
 class DisplayBalances(Protocol):
@@ -52,7 +43,7 @@ class RecordedPayments(Protocol):
         ...
 
 
-class TokenService(DelegatedPayments):
+class TokenService(DelegatedPayments, OwnWalletPayments):
     """Moves DEAL between users, addresses and operator wallets, and reads what they hold."""
 
     def __init__(
@@ -64,6 +55,8 @@ class TokenService(DelegatedPayments):
         parties: PartyResolver,
         delegations: Delegations,
         signer: PaymentSigner,
+        owner_signing: OwnerSigning,
+        symbol: str,
         prices: ServicePrices,
         balances: DisplayBalances,
         payments: RecordedPayments,
@@ -75,6 +68,8 @@ class TokenService(DelegatedPayments):
         self._parties = parties
         self._delegations = delegations
         self._signer = signer
+        self._owner_signing = owner_signing
+        self._symbol = symbol
         self._prices = prices
         self._balances = balances
         self._payments = payments

@@ -47,6 +47,13 @@ async def settle_changes(
     return changes
 
 
+async def expire_unsigned(connection: AsyncConnection, change: Change) -> None:
+    """End a payment as expired of which no attempt is live, in a transaction that holds its lock."""
+    parameters = _parameters([change], change.at)
+    for statement in _STATEMENTS["expired"]:
+        await connection.execute(statement, parameters)
+
+
 def _alike(changes: Sequence[Change]) -> list[list[Change]]:
     """Group the changes of one end that differ in nothing but their payment and its account."""
     groups: dict[tuple[int, int | None, bytes], list[Change]] = {}

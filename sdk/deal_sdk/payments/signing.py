@@ -50,25 +50,29 @@ class PaymentSigner:
         """Wire the parts; nothing is read before the first use."""
         self._mint = mint
         self._rpc = rpc
-        self._keystore = keystore
-        self._blockhashes = blockhashes
-        self._fees = fees
+        self.keystore = keystore
+        self.blockhashes = blockhashes
+        self.fees = fees
         self._known_accounts: set[Pubkey] = set()
 
     async def check(self, plan: Plan) -> None:
-        """Make sure, before anything is recorded, that the plan can be signed and its fee be paid.
+        """Make sure, before anything is recorded, that the backend can do its part of the signing.
 
         Raises:
             SignatureRequiredError: when the backend holds no key for the authority or the fee payer.
             FeePayerError: when the fee payer's lamports do not suffice.
         """
-        await self._keystore.signer(plan.authority)
-        await self._keystore.signer(str(self._fees.payer))
+        if plan.signed_by == "owner_alone":
+            return
+        if plan.signed_by == "backend":
+            await self.keystore.signer(plan.authority)
+        await self.keystore.signer(str(self.fees.payer))
         try:
-            await self._fees.require(new_accounts=0 if self._exists(plan) else 1)
+            await self.fees.require(new_accounts=0 if self._exists(plan) else 1)
         except FeePayerError:
             # Whether the account must be created is worth a look only when the rent is the question.
-            await self._fees.require(new_accounts=len(await self._account_creation(plan)))
+            created = await self._account_creation(plan, self.fees.payer)
+            await self.fees.require(new_accounts=len(created))
 
     async def can_sign(self, address: str) -> bool:
         """Return whether the backend holds the key of an address.
@@ -77,7 +81,7 @@ class PaymentSigner:
             KeystoreError: when the key is here and does not open.
         """
         try:
-            await self._keystore.signer(address)
+            await self.keystore.signer(address)
         except SignatureRequiredError:
             return False
         return True
@@ -90,12 +94,26 @@ class PaymentSigner:
             plan: what to move.
             amount_base_units: how much.
         """
-        built = [
-            *await self._account_creation(plan),
+        built = await self.instructions_for(payment_id, plan, amount_base_units)
+        return await self.sign_instructions(built, Pubkey.from_string(plan.authority))
+
+    async def instructions_for(
+        self, payment_id: UUID, plan: Plan, amount_base_units: int, *, payer: Pubkey | None = None
+    ) -> list[Instruction]:
+        """Build what carries a plan out, without a compute budget; the movement itself comes last.
+
+        Args:
+            payment_id: goes into the memo.
+            plan: what to move.
+            amount_base_units: how much.
+            payer: pays the rent of the recipient's token account where it is missing; by default the fee
+                payer.
+        """
+        return [
+            *await self._account_creation(plan, payer or self.fees.payer),
             instructions.memo(payment_memo(payment_id)),
             self._movement(plan, amount_base_units),
         ]
-        return await self.sign_instructions(built, Pubkey.from_string(plan.authority))
 
     async def sign_instructions(self, built: Sequence[Instruction], authority: Pubkey) -> SignedTransaction:
         """Sign instructions, their compute budget before them, for the fee payer and an authority.
@@ -103,17 +121,17 @@ class PaymentSigner:
         Raises:
             FeePayerError: when the fee payer cannot pay for it; nothing was signed.
         """
-        payer: Signer = await self._keystore.signer(str(self._fees.payer))
-        signer = await self._keystore.signer(str(authority))
-        priced = await self._fees.price(built)
-        await self._fees.take(priced)
-        blockhash = await self._blockhashes.get()
+        payer: Signer = await self.keystore.signer(str(self.fees.payer))
+        signer = await self.keystore.signer(str(authority))
+        priced = await self.fees.price(built)
+        await self.fees.take(priced)
+        blockhash = await self.blockhashes.get()
         return await build_and_sign(priced.instructions, payer=payer, signers=[signer], blockhash=blockhash)
 
     def _exists(self, plan: Plan) -> bool:
         return plan.destination is None or Pubkey.from_string(plan.destination) in self._known_accounts
 
-    async def _account_creation(self, plan: Plan) -> list[Instruction]:
+    async def _account_creation(self, plan: Plan, payer: Pubkey) -> list[Instruction]:
         """Create the recipient's token account where it is missing; harmless when it appears meanwhile."""
         if plan.destination is None or plan.destination_owner is None:
             return []
@@ -128,7 +146,7 @@ class PaymentSigner:
         owner = Pubkey.from_string(plan.destination_owner)
         return [
             instructions.create_associated_account(
-                payer=self._fees.payer,
+                payer=payer,
                 owner=owner,
                 mint=self._mint.address,
                 program_id=self._mint.program_id,

@@ -38,6 +38,7 @@ PAYMENT_TYPES: Final = (
 PAYMENT_STATUSES: Final = ("pending", "confirmed", "finalized", "failed", "expired")
 LIVE_ATTEMPT_STATUSES: Final = ("signed", "sent", "confirmed", "unknown")
 ENDED_ATTEMPT_STATUSES: Final = ("finalized", "failed", "expired")
+PREPARED_STATUSES: Final = ("open", "signed", "expired")
 RESERVATION_STATES: Final = ("live", "landed", "released")
 WALLET_STATUSES: Final = ("active", "inactive")
 PURCHASE_STATES: Final = ("reserved", "counted", "cancelled")
@@ -251,6 +252,31 @@ sa.Index(
     payment_attempts.c.carrier_id,
     sqlite_where=payment_attempts.c.carrier_id.is_not(None),
     postgresql_where=payment_attempts.c.carrier_id.is_not(None),
+)
+
+prepared_transactions = sa.Table(
+    "prepared_transactions",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("payment_id", sa.Uuid, sa.ForeignKey("token_transactions.id"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False, comment="The attempt that it becomes once it is signed."),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("message", sa.LargeBinary, nullable=False),
+    sa.Column("last_valid_block_height", sa.BigInteger, nullable=False),
+    sa.Column("context_slot", sa.BigInteger, nullable=False),
+    sa.Column("evidence", Json),
+    _time("created_at"),
+    _time("updated_at"),
+    sa.UniqueConstraint("payment_id", "number"),
+    _one_of("status", PREPARED_STATUSES, "status"),
+    comment="What users' own wallets were asked to sign, byte for byte.",
+)
+sa.Index(
+    "uq_prepared_transactions_open",
+    prepared_transactions.c.payment_id,
+    unique=True,
+    sqlite_where=prepared_transactions.c.status == "open",
+    postgresql_where=prepared_transactions.c.status == "open",
 )
 
 balance_reservations = sa.Table(

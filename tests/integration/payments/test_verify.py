@@ -22,6 +22,7 @@ from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.records.tables import (
     balance_reservations,
     payment_attempts,
+    prepared_transactions,
     token_balance_history,
     token_purchases,
     token_rewards,
@@ -417,6 +418,15 @@ async def a_pending_payment_lost_its_hold(world: World) -> str:
 async def a_reservation_holds_less(world: World) -> str:
     await world.execute(reservation_update(world, "signed", amount=1))
     return named(balance_reservations, world.payments["signed"].id)
+
+
+@breaks("prepared_transactions_follow_their_payments")
+async def a_wallet_is_asked_to_sign_what_is_paid(world: World) -> str:
+    now, payment_id = world.deal.clock.now(), world.payments["finalized"].id
+    row = {"message": b"message", "last_valid_block_height": 1, "context_slot": 1}
+    row |= {"created_at": now, "updated_at": now, "number": 1, "status": "open"}
+    await world.execute(prepared_transactions.insert().values(id=payment_id, payment_id=payment_id, **row))
+    return named(prepared_transactions, payment_id)
 
 
 @breaks("reservations_name_their_delegates")

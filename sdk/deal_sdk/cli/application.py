@@ -11,12 +11,39 @@ from typing import Final
 import typer
 from typer.main import get_command
 
-from deal_sdk.cli import demo, keys, localnet, operations, payments, records, token, users, webhooks, worker
+from deal_sdk.cli import (
+    demo,
+    keys,
+    localnet,
+    operations,
+    payments,
+    records,
+    rewards,
+    token,
+    users,
+    webhooks,
+    worker,
+)
 from deal_sdk.cli.commands import remember_common_options
 from deal_sdk.cli.output import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, USAGE_CODE, Output
 
 PROGRAM: Final = "dealctl"
 _JSON: Final = "--json"
+
+
+_PARTS: Final = (
+    demo,
+    localnet,
+    token,
+    users,
+    keys,
+    payments,
+    rewards,
+    records,
+    operations,
+    webhooks,
+    worker,
+)
 
 
 def build() -> typer.Typer:
@@ -25,7 +52,7 @@ def build() -> typer.Typer:
         name=PROGRAM, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
     )
     remember_common_options(application)
-    for part in (demo, localnet, token, users, keys, payments, records, operations, webhooks, worker):
+    for part in _PARTS:
         part.register(application)
     return application
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import orjson
 from rich import box
@@ -57,6 +57,10 @@ class Steps(Protocol):
     def step(self, description: str) -> None:
         """Say what is being done now; what was said before is done."""
         ...
+
+
+Counter: TypeAlias = Callable[[int, int, str], None]
+"""Hears how many of how many are done, and what that is."""
 
 
 class Output:
@@ -128,6 +132,26 @@ class Output:
             columns.insert(3, MofNCompleteColumn())
         with Progress(*columns, console=console, transient=True) as bar:
             yield _BarSteps(bar, total)
+
+    @contextmanager
+    def counter(self, description: str) -> Iterator[Counter]:
+        """Show how many of how many are done on stderr while the block runs, when stderr is a terminal.
+
+        Args:
+            description: what is being done before the first count.
+        """
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            yield lambda done, total, text: None
+            return
+        columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
+        with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+            task = bar.add_task(description, total=None)
+
+            def show(done: int, total: int, text: str) -> None:
+                bar.update(task, completed=done, total=total, description=text)
+
+            yield show
 
 
 class _SilentSteps:

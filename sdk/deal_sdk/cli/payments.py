@@ -1,4 +1,4 @@
-"""`dealctl transfer`, `charge`, `reward`, `mint`, `burn`, `refund` and `balance`: money moved and seen."""
+"""`dealctl transfer`, `charge`, `mint`, `burn`, `refund` and `balance`: money moved and seen."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ def register(application: typer.Typer) -> None:
         ("balance", balance),
         ("transfer", transfer),
         ("charge", charge),
-        ("reward", reward),
         ("mint", mint),
         ("burn", burn),
         ("refund", refund),
@@ -87,7 +86,7 @@ async def transfer(
             idempotency_key=key,
             wait_for=wait_for,
         )
-        return _reply(deal, payment)
+        return payment_reply(deal, payment)
 
 
 async def charge(
@@ -103,23 +102,7 @@ async def charge(
         payment = await deal.tokens.deduct_service_fee(
             user.id, service, idempotency_key=key, wait_for=wait_for
         )
-        return _reply(deal, payment)
-
-
-async def reward(
-    session: Session,
-    who: PartyArgument,
-    reward_type: Annotated[str, typer.Argument(metavar="TYPE", help="What it is for", show_default=False)],
-    amount: AmountArgument,
-    key: KeyOption = None,
-    wait_for: WaitOption = "confirmed",
-) -> Reply:
-    """Pay a reward from the reward wallet."""
-    async with session.deal() as deal:
-        payment = await deal.rewards.distribute_reward(
-            await find_party(deal, who), reward_type, amount, idempotency_key=key, wait_for=wait_for
-        )
-        return _reply(deal, payment)
+        return payment_reply(deal, payment)
 
 
 async def mint(
@@ -134,7 +117,7 @@ async def mint(
     async with session.deal() as deal:
         to_id = await find_party(deal, recipient)
         payment = await deal.tokens.mint(to_id, amount, reason, idempotency_key=key, wait_for=wait_for)
-        return _reply(deal, payment)
+        return payment_reply(deal, payment)
 
 
 async def burn(
@@ -149,7 +132,7 @@ async def burn(
     async with session.deal() as deal:
         from_id = await find_party(deal, holder)
         payment = await deal.tokens.burn(from_id, amount, reason, idempotency_key=key, wait_for=wait_for)
-        return _reply(deal, payment)
+        return payment_reply(deal, payment)
 
 
 async def refund(
@@ -165,10 +148,11 @@ async def refund(
     """Give a payment back, wholly or in part, never more than was paid."""
     async with session.deal() as deal:
         payment = await deal.tokens.refund(payment_id, amount, reason, idempotency_key=key, wait_for=wait_for)
-        return _reply(deal, payment)
+        return payment_reply(deal, payment)
 
 
-def _reply(deal: Deal, payment: Transaction) -> Reply:
+def payment_reply(deal: Deal, payment: Transaction) -> Reply:
+    """Show a payment."""
     document: dict[str, Any] = payment.to_dict(decimals=deal.mint.decimals)
     names = ("id", "type", "status", "amount", "from_address", "to_address", "reason", "signature")
     return Reply(document, [fields("Payment", {name: document[name] for name in names})])

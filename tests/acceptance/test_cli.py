@@ -98,6 +98,23 @@ def make_user(ctl: CommandLine, name: str, tier: str = "Professional") -> Any:
     return {**user, "address": ctl("wallet", "create", user["id"])["address"]}
 
 
+def check_batches(ctl: CommandLine, address: str) -> None:
+    """Pay two out of a file, however often it is run, and name the lines by which nobody can be paid."""
+    file = ctl.directory / "payout.csv"
+    file.write_text(f"recipient,amount\n{Keypair().pubkey()},0.5\ntreasury,0.25\n")
+    cost = ctl("reward", "batch", str(file), "--type", "bonus", "--dry-run")
+    assert (cost["tokens"], cost["transactions"], cost["batch_key"]) == ("0.75", 1, "payout")
+    report = ctl.directory / "report.csv"
+    for _ in range(2):
+        paid = ctl("reward", "batch", str(file), "--type", "bonus", "--report", str(report))
+        assert (paid["recorded"], paid["pending"], len(paid["recipients"])) == (2, 0, 2)
+    assert len(report.read_text().splitlines()) == 3
+    assert ctl("balance", "reward")["balance"] == "5.25"
+    file.write_text(f"recipient,amount,type\n{address},1,bonus\nnobody,1,bonus\next:nobody,1,bonus\n")
+    refused = ctl.refused("reward", "batch", str(file), "--key", "other")
+    assert [problem["line"] for problem in refused["problems"]] == [3, 4]
+
+
 def test_separate_commands_share_the_chain_and_the_records(ctl: CommandLine) -> None:
     token = ctl("token", "create")
     assert ctl("token", "create") == token, "a second time finds the same token"
@@ -133,6 +150,7 @@ def test_separate_commands_share_the_chain_and_the_records(ctl: CommandLine) -> 
     assert again["code"] == "purchase_limit_exceeded"
     ctl("transfer", "treasury", "reward", "10")
     assert ctl("reward", "ext:chat-bob", "referral", "4")["type"] == "reward"
+    check_batches(ctl, bob["address"])
     assert ctl("mint", "ext:chat-bob", "1")["type"] == "mint"
     burned = ctl("burn", "ext:chat-bob", "0.5", "--wait-for", "finalized")
     assert (burned["type"], burned["status"]) == ("burn", "finalized")

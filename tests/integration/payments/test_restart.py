@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from tests.integration.conftest import assert_books_agree
 pytestmark = pytest.mark.slow
 
 PAYER = Path(__file__).with_name("payer.py")
+BATCH_PAYER = Path(__file__).with_name("batch_payer.py")
 PACKAGES = [str(Path(sys.modules[name].__file__ or "").parents[1]) for name in ("deal_sdk", "deal_localnet")]
 ADDRESSES = [str(Keypair.from_seed(bytes([number + 1]) * 32).pubkey()) for number in range(24)]
 MAX_RUNS = 12
@@ -32,14 +33,14 @@ async def server() -> AsyncIterator[LocalnetServer]:
         yield running
 
 
-async def run_payer(rpc_url: str, database_url: str, kill_after_lines: int, delay_seconds: float) -> bool:
+async def run_payer(
+    arguments: Sequence[str], kill_after_lines: int, delay_seconds: float, *, payer: Path = PAYER
+) -> bool:
     """Run the payer until it is done, or kill it some time after so many lines; return whether it is done."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(PAYER),
-        rpc_url,
-        database_url,
-        *ADDRESSES,
+        str(payer),
+        *arguments,
         stdout=asyncio.subprocess.PIPE,
         env={"PYTHONPATH": ":".join(PACKAGES)},
     )
@@ -64,10 +65,10 @@ async def test_kill_9_pays_everybody_once(server: LocalnetServer, tmp_path: Path
     for run in range(MAX_RUNS):
         # Ever later, so that every phase from the first intent to the last settlement is cut somewhere.
         lines = moments.randint(1, 2 + run)
-        if await run_payer(server.rpc_url, database_url, lines, moments.uniform(0.0, 0.15)):
+        if await run_payer([server.rpc_url, database_url, *ADDRESSES], lines, moments.uniform(0.0, 0.15)):
             break
     else:
-        assert await run_payer(server.rpc_url, database_url, -1, 0.0)
+        assert await run_payer([server.rpc_url, database_url, *ADDRESSES], -1, 0.0)
     async with Deal.open(
         rpc_url=server.rpc_url,
         database_url=database_url,
@@ -77,6 +78,31 @@ async def test_kill_9_pays_everybody_once(server: LocalnetServer, tmp_path: Path
         for address in ADDRESSES:
             assert await deal.tokens.balance_of(address) == 1
         assert await deal.transactions.count(type="transfer") == len(ADDRESSES)
+
+
+async def test_kill_9_pays_everybody_in_a_batch_once(server: LocalnetServer, tmp_path: Path) -> None:
+    moments = random.Random(9)
+    wallets = [str(Keypair.from_seed(bytes([number]) * 32).pubkey()) for number in range(100, 160)]
+    file = tmp_path / "batch.csv"
+    file.write_text("\n".join(["recipient,amount,type", *(f"{wallet},1,airdrop" for wallet in wallets)]))
+    database_url = f"sqlite+aiosqlite:///{tmp_path / 'deal.db'}"
+    arguments = [server.rpc_url, database_url, str(file)]
+    for run in range(MAX_RUNS):
+        # Ever later, so that it is cut while it records, signs, sends and settles.
+        lines, delay_seconds = moments.randint(1, 2 + 2 * run), moments.uniform(0.0, 0.1)
+        if await run_payer(arguments, lines, delay_seconds, payer=BATCH_PAYER):
+            break
+    else:
+        assert await run_payer(arguments, -1, 0.0, payer=BATCH_PAYER)
+    async with Deal.open(
+        rpc_url=server.rpc_url,
+        database_url=database_url,
+        keystore_passphrase="correct horse battery staple",
+    ) as deal:
+        await assert_books_agree(deal)
+        for wallet in wallets:
+            assert await deal.tokens.balance_of(wallet) == 1
+        assert await deal.transactions.count(type="reward", status="finalized") == len(wallets)
 
 
 async def test_what_was_only_recorded_is_carried_on(server: LocalnetServer, tmp_path: Path) -> None:

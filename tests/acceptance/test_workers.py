@@ -1,4 +1,4 @@
-"""Three processes share 200 payments on PostgreSQL; one is killed with -9, and all are paid once."""
+"""Three processes share 200 payments on one database; one is killed with -9, and all are paid once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,20 +31,29 @@ KILLED_AFTER: Final = 20
 PATIENCE_SECONDS: Final = 60.0
 
 
+@pytest.fixture(params=[pytest.param("postgres", marks=pytest.mark.postgres), "sqlite"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database: a server's, or a file that the processes share."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'deal.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
 @pytest.fixture
-async def database(postgres_url: str) -> AsyncIterator[Database]:
-    opened = await Database.open(postgres_url, clock=SystemClock(), migrate=True)
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = await Database.open(database_url, clock=SystemClock(), migrate=True)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def options(postgres_url: str, database: Database) -> AsyncIterator[dict[str, Any]]:
+async def options(database_url: str, database: Database) -> AsyncIterator[dict[str, Any]]:
     async with (
         Localnet(LocalnetConfig(slot_seconds=0.05, finality_slots=32)) as chain,
         LocalnetServer(chain, rpc_port=0) as server,
     ):
-        options = {"rpc_url": server.rpc_url, "database_url": postgres_url, **SETTINGS}
+        options = {"rpc_url": server.rpc_url, "database_url": database_url, **SETTINGS}
         async with Deal.open(**options, create_mint=True):
             pass
         yield options

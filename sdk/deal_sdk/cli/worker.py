@@ -45,5 +45,6 @@ async def worker(
                 }
                 session.output.reply(Reply(document, [fields("Worker", document)]))
                 await stopped.wait()
-                await deal.leases.drain(timeout_seconds=drain_seconds)
+                deal.leases.take_no_more()
+                await deal.settled(timeout_seconds=drain_seconds)
     return Reply(document, is_shown=True)

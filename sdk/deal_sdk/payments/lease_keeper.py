@@ -84,17 +84,9 @@ class LeaseKeeper:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    async def drain(self, *, timeout_seconds: float) -> bool:
-        """Take nothing over any more and wait until what is driven here is final, its lease renewed.
-
-        Args:
-            timeout_seconds: how long to wait; what is open then is another process's after the release.
-
-        Returns:
-            Whether everything was final in time.
-        """
+    def take_no_more(self) -> None:
+        """Leave what becomes free to others from now on; the lease on what is driven here is kept."""
         self._takes_over = False
-        return await self._pipeline.settled(timeout_seconds=timeout_seconds)
 
     async def release(self) -> None:
         """End the lease once nothing is driven any more, so that others take over at once."""

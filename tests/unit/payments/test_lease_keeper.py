@@ -25,11 +25,14 @@ class UnsteadyLeases(Leases):
 
     errors: list[Exception]
     rounds: int
+    renewals: int
 
     async def renew(self) -> bool:
         if self.errors:
             raise self.errors.pop(0)
-        return await super().renew()
+        is_kept = await super().renew()
+        self.renewals += 1
+        return is_kept
 
     async def claim(self) -> list[UUID]:
         claimed = await super().claim()
@@ -49,7 +52,7 @@ class Process:
 
     def __init__(self, database: Database, clock: ManualClock, chain: ScriptedChain) -> None:
         self.leases = UnsteadyLeases(database, lease_seconds=LEASE_SECONDS)
-        self.leases.errors, self.leases.rounds = [], 0
+        self.leases.errors, self.leases.rounds, self.leases.renewals = [], 0, 0
         self.world = World(database, clock, chain=chain, lease_owner=self.leases.owner)
         self.keeper = LeaseKeeper(self.leases, self.world.pipeline, clock=clock, metrics=self.world.metrics)
 
@@ -188,3 +191,24 @@ async def test_a_database_that_is_gone_does_not_hinder_a_close(first: Process) -
     first.leases.errors = [DatabaseUnavailableError("gone")]
     await first.close()
     assert first.leases.errors == []
+
+
+async def test_a_process_that_is_told_to_stop_takes_nothing_and_keeps_its_lease(
+    first: Process, second: Process, clock: ManualClock, chain: ScriptedChain
+) -> None:
+    await second.keeper.begin()
+    own = await second.world.submit()
+    await second.world.sent()
+    await first.keeper.begin()
+    await first.world.submit()
+    await first.world.sent(2)
+    second.keeper.take_no_more()
+    await first.close()
+    for _ in range(2 * ROUNDS_PER_LEASE):
+        renewed = second.leases.renewals
+        await clock.advance(LEASE_SECONDS / ROUNDS_PER_LEASE)
+        await until(lambda renewed=renewed: second.leases.renewals > renewed)
+    assert await second.owned() == 1
+    assert await second.leases.renew(), "its lease has not lapsed"
+    chain.land(chain.given[0])
+    assert (await second.world.wait(own)).status == "finalized"

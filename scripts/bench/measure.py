@@ -78,10 +78,20 @@ def median_cpu_milliseconds(rounds: Sequence[Round]) -> float:
     return statistics.median(round_.cpu_milliseconds for round_ in rounds)
 
 
-def ratio_by_cycle(numerator: Sequence[Round], denominator: Sequence[Round]) -> float:
-    """Return the median over the cycles of how many times as fast the first contender was."""
+def ratio_by_cycle(
+    numerator: Sequence[Round], denominator: Sequence[Round], *, detail: str | None = None
+) -> float:
+    """Return the median over the cycles of how many times as fast the first contender was.
+
+    Args:
+        numerator: the first contender's rounds.
+        denominator: the second one's, of the same cycles.
+        detail: the first contender's rate by another count than payments over the whole time.
+    """
     pairs = zip(numerator, denominator, strict=True)
-    return statistics.median(mine.rate / other.rate for mine, other in pairs)
+    return statistics.median(
+        (mine.rate if detail is None else mine.details[detail]) / other.rate for mine, other in pairs
+    )
 
 
 @dataclass(frozen=True, slots=True)

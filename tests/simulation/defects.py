@@ -20,13 +20,21 @@ from deal_sdk.errors import PaymentPendingError
 from deal_sdk.limits import Reservation
 from deal_sdk.payments import Admission, PaymentPipeline
 from deal_sdk.payments.attempts import LiveAttempt
+from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.orders import Plan
+from deal_sdk.payments.places import Place
 from deal_sdk.records import Transaction
 
 
 @contextmanager
 def send_before_commit() -> Iterator[None]:
     """Let an attempt leave before its signature is in the database."""
+    submit = PaymentPipeline.submit
+
+    async def submit_late(self: PaymentPipeline, intent: Intent, place: Place) -> Transaction:
+        if intent.signed is not None:
+            self._follower.follow(intent.signed)
+        return await submit(self, intent, place)
 
     async def make_attempt(
         self: PaymentPipeline, payment: Transaction, plan: Plan, number: int
@@ -39,7 +47,10 @@ def send_before_commit() -> Iterator[None]:
         is_ours = await self._until_done(payment.id, lambda: self._attempts.add(attempt))
         return attempt if is_ours else None
 
-    with mock.patch.object(PaymentPipeline, "_make_attempt", make_attempt):
+    with (
+        mock.patch.object(PaymentPipeline, "submit", submit_late),
+        mock.patch.object(PaymentPipeline, "_make_attempt", make_attempt),
+    ):
         yield
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from deal_sdk.chain._errors import PREFLIGHT_FAILED
 from deal_sdk.chain.rpc import Rpc
@@ -19,6 +19,12 @@ from deal_sdk.errors import ChainError, RpcRefusedError
 
 logger = logging.getLogger(__name__)
 
+SIMULATED_TURN: Final = 1
+"""The broadcast that the node simulates first, to learn why the one before did not land.
+
+No other is: a simulation is a second execution, and a transaction that can only fail then lands as failed,
+which is a proof within seconds, instead of holding its payment until the blockhash expires.
+"""
 _ALREADY_PROCESSED = "AlreadyProcessed"
 
 
@@ -39,17 +45,9 @@ class SendReport:
 class Sender:
     """Broadcasts signed transactions; an exception of a send is reported and never raised."""
 
-    def __init__(self, rpc: Rpc, *, preflight: bool = True) -> None:
-        """Prepare a sender.
-
-        Args:
-            rpc: the endpoint, which must have issued the blockhash at "confirmed".
-            preflight: whether the node simulates a first broadcast. Rebroadcasts never are: a
-                transaction that can only fail then lands as failed, which is a proof within seconds,
-                instead of holding its payment until the blockhash expires.
-        """
+    def __init__(self, rpc: Rpc) -> None:
+        """Send by an endpoint, which must have issued the blockhash at "confirmed"."""
         self._rpc = rpc
-        self._preflight = preflight
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def send(self, transaction: SignedTransaction, *, turn: int = 0) -> SendReport:
@@ -63,7 +61,7 @@ class Sender:
             await self._rpc.send_transaction(
                 transaction.raw_bytes,
                 preflight_commitment="confirmed",
-                skip_preflight=turn > 0 or not self._preflight,
+                skip_preflight=turn != SIMULATED_TURN,
                 turn=turn,
             )
         except ChainError as error:
@@ -88,7 +86,7 @@ class Sender:
     async def _run(self, broadcast: Broadcast) -> None:
         try:
             report = await self.send(broadcast.transaction, turn=broadcast.turn)
-            # Rebroadcasts are not simulated: the reason that the first one's preflight gave is kept.
+            # Only one broadcast is simulated: the reason that its preflight gave is kept.
             if report.error is not None or broadcast.report is None:
                 broadcast.report = report
         except Exception:

@@ -35,6 +35,7 @@ from deal_sdk.payments.orders import (
     fingerprint_of,
 )
 from deal_sdk.payments.pipeline import PaymentPipeline
+from deal_sdk.payments.places import Place
 from deal_sdk.payments.rails import SafetyRails
 from deal_sdk.payments.signing import PaymentSigner
 from deal_sdk.records import Transaction
@@ -175,10 +176,14 @@ class Admission:
             order, debits = await self.decide(identity, draft)
             payment = await self._pipeline.admit(
                 lambda place: self.admit(
-                    order, lambda funds: self._pipeline.submit(Intent(order, funds), place), debits=debits
+                    order, lambda funds: self._sign_and_submit(order, funds, place), debits=debits
                 )
             )
         return await self.wait(payment, options.wait_for)
+
+    async def _sign_and_submit(self, order: Order, funds: Funds | None, place: Place) -> Transaction:
+        signed = await self._signer.sign_early(order.payment_id, order.plan, order.amount)
+        return await self._pipeline.submit(Intent(order, funds, signed=signed), place)
 
     async def wait(self, payment: Transaction, wait_for: WaitFor) -> Transaction:
         """Return a payment once it got as far as asked.

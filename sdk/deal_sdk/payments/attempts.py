@@ -19,6 +19,7 @@ from deal_sdk.chain import SignedTransaction
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConstraintError, PaymentNotFoundError
 from deal_sdk.payments.changes import Change
+from deal_sdk.payments.intent_rows import attempt_row
 from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
 from deal_sdk.payments.rails import refuse_when_paused
 from deal_sdk.payments.settlement import settle_changes
@@ -182,7 +183,11 @@ class AttemptStore:
         open_ids = set(
             (await connection.execute(pending.order_by(token_transactions.c.id).with_for_update())).scalars()
         )
-        rows = [_attempt_row(attempt, now) for attempt in attempts if attempt.payment_id in open_ids]
+        rows = [
+            attempt_row(attempt.payment_id, attempt.number, attempt.transaction, now)
+            for attempt in attempts
+            if attempt.payment_id in open_ids
+        ]
         mine = await self._insert(connection, rows)
         if len(mine) < len(attempts):
             mine |= await _live_signatures(connection, ids)
@@ -227,20 +232,6 @@ async def _show_signatures(connection: AsyncConnection, ids: Sequence[UUID], now
     )
     update = token_transactions.update().where(token_transactions.c.id.in_(ids))
     await connection.execute(update.values(signature=live, updated_at=now))
-
-
-def _attempt_row(attempt: LiveAttempt, now: datetime) -> dict[str, Any]:
-    return {
-        "payment_id": attempt.payment_id,
-        "number": attempt.number,
-        "status": "signed",
-        "signature": attempt.transaction.signature,
-        "signed_bytes": attempt.transaction.raw_bytes,
-        "last_valid_block_height": attempt.transaction.last_valid_block_height,
-        "context_slot": attempt.transaction.context_slot,
-        "created_at": now,
-        "updated_at": now,
-    }
 
 
 def _open_payment(row: Mapping[Any, Any], attempts_made: int) -> OpenPayment:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
+from deal_sdk.chain import SignedTransaction
 from deal_sdk.payments.orders import Funds, Order
 from deal_sdk.payments.prepared import Prepared
 from deal_sdk.records.tables import (
     balance_reservations,
+    payment_attempts,
     prepared_transactions,
     token_purchases,
     token_rewards,
@@ -23,9 +26,11 @@ class Intent:
     order: Order
     funds: Funds | None
     prepared: Prepared | None = None
+    signed: SignedTransaction | None = None
+    """The first attempt, where it could be signed beforehand: it is committed with the payment itself."""
 
 
-def transaction_row(order: Order) -> dict[str, Any]:
+def transaction_row(order: Order, signed: SignedTransaction | None = None) -> dict[str, Any]:
     """Return the row of `token_transactions` with which a payment begins."""
     sender, recipient = order.sender, order.recipient
     return {
@@ -42,7 +47,7 @@ def transaction_row(order: Order) -> dict[str, Any]:
         "reason": order.reason,
         "instruction": order.plan.to_json(),
         "refund_of": order.refund_of,
-        "signature": None,
+        "signature": signed.signature if signed else None,
         "slot": None,
         "evidence": None,
         "created_at": order.created_at,
@@ -103,10 +108,34 @@ def _prepared_row(intent: Intent) -> dict[str, Any] | None:
     return intent.prepared.to_row(intent.order.created_at)
 
 
+def attempt_row(
+    payment_id: UUID, number: int, transaction: SignedTransaction, now: datetime
+) -> dict[str, Any]:
+    """Return the row of `payment_attempts` that must be committed before the bytes are sent."""
+    return {
+        "payment_id": payment_id,
+        "number": number,
+        "status": "signed",
+        "signature": transaction.signature,
+        "signed_bytes": transaction.raw_bytes,
+        "last_valid_block_height": transaction.last_valid_block_height,
+        "context_slot": transaction.context_slot,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _first_attempt_row(intent: Intent) -> dict[str, Any] | None:
+    if intent.signed is None:
+        return None
+    return attempt_row(intent.order.payment_id, 1, intent.signed, intent.order.created_at)
+
+
 COMPANIONS: Final = (
     (prepared_transactions, _prepared_row),
     (balance_reservations, _reservation_row),
     (token_rewards, _reward_row),
     (token_purchases, _purchase_row),
+    (payment_attempts, _first_attempt_row),
 )
 """The tables that an intent may have a row in, each with the function that makes it."""

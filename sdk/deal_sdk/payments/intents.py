@@ -186,7 +186,10 @@ class IntentStore:
         if not accepted:
             return {}
         leased = {"lease_owner": self._lease_owner}
-        rows = {intent.order.payment_id: transaction_row(intent.order) | leased for intent in accepted}
+        rows = {
+            intent.order.payment_id: transaction_row(intent.order, intent.signed) | leased
+            for intent in accepted
+        }
         insert = (
             self._database.insert(token_transactions)
             .on_conflict_do_nothing(index_elements=["idempotency_key"])

@@ -150,7 +150,8 @@ class PaymentPipeline:
             raise
         if recorded.is_new:
             self._publish(recorded.payment, "payment.recorded")
-            self._occupy(place, self._start(recorded.payment, intent.order.plan, None, 0))
+            first = LiveAttempt(recorded.payment.id, 1, intent.signed) if intent.signed else None
+            self._occupy(place, self._start(recorded.payment, intent.order.plan, first, 0))
         return recorded.payment
 
     async def wait(self, payment: Transaction, wait_for: WaitFor, *, timeout_seconds: float) -> Transaction:

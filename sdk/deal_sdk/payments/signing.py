@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
@@ -11,6 +12,7 @@ from solders.pubkey import Pubkey
 
 from deal_sdk.chain import (
     BlockhashSource,
+    KeypairSigner,
     Keystore,
     MintFacts,
     Rpc,
@@ -19,9 +21,11 @@ from deal_sdk.chain import (
     build_and_sign,
     instructions,
 )
-from deal_sdk.errors import FeePayerError, InvalidInputError, SignatureRequiredError
+from deal_sdk.errors import FeePayerError, InvalidInputError, SignatureRequiredError, TokenError
 from deal_sdk.payments.fees import TransactionFees
 from deal_sdk.payments.orders import Plan
+
+logger = logging.getLogger(__name__)
 
 MAX_KNOWN_ACCOUNTS: Final = 100_000
 
@@ -114,6 +118,23 @@ class PaymentSigner:
             instructions.memo(payment_memo(payment_id)),
             self._movement(plan, amount_base_units),
         ]
+
+    async def sign_early(
+        self, payment_id: UUID, plan: Plan, amount_base_units: int
+    ) -> SignedTransaction | None:
+        """Sign a plan that is not recorded yet, where that takes nobody else's answer, or return None.
+
+        What is signed here is committed together with its payment, in one transaction instead of two.
+        """
+        for address in (plan.authority, str(self.fees.payer)):
+            if not isinstance(await self.keystore.signer(address), KeypairSigner):
+                return None
+        try:
+            return await self.sign(payment_id, plan, amount_base_units)
+        except TokenError as error:
+            # The payment may be recorded all the same: its driver signs as soon as that can be done.
+            logger.info("payment %s is signed later: %s", payment_id, error.message)
+            return None
 
     async def sign_instructions(self, built: Sequence[Instruction], authority: Pubkey) -> SignedTransaction:
         """Sign instructions, their compute budget before them, for the fee payer and an authority.

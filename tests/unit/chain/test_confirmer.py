@@ -132,7 +132,7 @@ class TestRebroadcast:
         assert len(set(node.sent)) == 1
         assert all(options["maxRetries"] == 0 for options in node.send_options)
         assert all(options["preflightCommitment"] == "confirmed" for options in node.send_options)
-        assert [options["skipPreflight"] for options in node.send_options] == [False, True, True, True]
+        assert [options["skipPreflight"] for options in node.send_options] == [True, False, True, True]
 
     async def test_one_that_was_seen_is_not_sent_again(self, confirmer, node, clock):
         confirmer.follow(transaction("a"))

@@ -8,11 +8,17 @@ changes, so a kill at every passage is a kill at every await.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar, copy_context
 from random import Random
-from typing import Final
+from typing import Any, Final, TypeVar
 
 MAX_ROUNDS_OF_CANCELLING: Final = 200
+
+T = TypeVar("T")
+
+owner: ContextVar[object | None] = ContextVar("owner", default=None)
+"""The simulated process that a task belongs to; tasks inherit it from whoever starts them."""
 
 
 class Life:
@@ -54,14 +60,21 @@ class Life:
             raise asyncio.CancelledError(f"killed at {where}")
 
 
-async def bury(survivors: Iterable[asyncio.Task[object]]) -> None:
-    """Cancel every task of the dead process, without closing anything, until none is left."""
-    kept = {*survivors, asyncio.current_task()}
+def start_for(process: object | None, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start a task that belongs to a process, or to none."""
+    context = copy_context()
+    context.run(owner.set, process)
+    return asyncio.create_task(work, context=context)
+
+
+async def bury(is_dead: Callable[[asyncio.Task[object]], bool]) -> None:
+    """Cancel every task of a dead process, without closing anything, until none is left."""
+    current = asyncio.current_task()
     for _ in range(MAX_ROUNDS_OF_CANCELLING):
-        tasks = asyncio.all_tasks() - kept
+        tasks = [task for task in asyncio.all_tasks() if task is not current and is_dead(task)]
         if not tasks:
             return
         for task in tasks:
             task.cancel()
         await asyncio.sleep(0)
-    raise AssertionError(f"tasks that no cancelling ends: {asyncio.all_tasks() - kept}")
+    raise AssertionError(f"tasks that no cancelling ends: {tasks}")

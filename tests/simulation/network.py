@@ -27,7 +27,7 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import RpcTimeoutError, RpcUnavailableError
 from tests.simulation import faults
 from tests.simulation.faults import SEND, STATUSES, Fault, Misfortune
-from tests.simulation.life import Life
+from tests.simulation.life import Life, start_for
 
 ENDPOINT: Final = "simulated"
 CLIENT_TIMEOUT_SECONDS: Final = 3.0
@@ -88,7 +88,7 @@ class Network:
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something of the network's own, which no process owns."""
-        task = asyncio.create_task(work)
+        task = start_for(None, work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 

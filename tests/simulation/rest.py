@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import Context
 from typing import Any, Final, TypeVar
 
 from deal_sdk.clock import ManualClock
+from tests.simulation.life import owner
 
 T = TypeVar("T")
 
@@ -35,6 +38,27 @@ class SimulationLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(_NeverWaiting())
         self.clock = clock
+        self._owners: weakref.WeakKeyDictionary[asyncio.Task[Any], object] = weakref.WeakKeyDictionary()
+        factory: Any = self._make_task
+        self.set_task_factory(factory)
+
+    def owner_of(self, task: asyncio.Task[Any]) -> object | None:
+        """Return the simulated process that a task belongs to."""
+        return self._owners.get(task)
+
+    def _make_task(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        work: Coroutine[Any, Any, T],
+        *,
+        context: Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[T]:
+        task = asyncio.Task(work, loop=loop, context=context, **options)
+        found = owner.get() if context is None else context.get(owner)
+        if found is not None:
+            self._owners[task] = found
+        return task
 
     def time(self) -> float:
         return self.clock.monotonic()

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from unittest import mock
 
 import aiosqlite
@@ -27,7 +27,7 @@ from deal_sdk.records._errors import translated
 from deal_sdk.records.sqlite_runner import SqliteRunner, Stage
 from tests.simulation import faults
 from tests.simulation.faults import Misfortune
-from tests.simulation.life import Life
+from tests.simulation.life import Life, owner
 
 _ENDINGS: Final = {"rollback", "close", "close_and_stop"}
 """What a dead process's tasks still ask for while they are buried; the operating system does it for them."""
@@ -115,47 +115,83 @@ def _answer(future: asyncio.Future[Any] | None, give: Callable[[asyncio.Future[A
     future.get_loop().call_soon(answer)
 
 
+class Files:
+    """The open files of one simulated process."""
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.connections: list[aiosqlite.Connection] = []
+        self.files: list[sqlite3.Connection] = []
+
+    def drop(self) -> None:
+        """Let go of the files as the death of a process does: what was not committed is gone."""
+        for connection in self.connections:
+            connection._connection = None
+            connection._running = False
+        for file in self.files:
+            # A statement that is still held keeps a closed file open, and with it the writer's lock.
+            with suppress(sqlite3.ProgrammingError):
+                file.rollback()
+                file.close()
+        self.connections.clear()
+        self.files.clear()
+
+
+class HasFiles(Protocol):
+    """A simulated process, as far as its files go."""
+
+    @property
+    def files(self) -> Files: ...
+
+
 class SqliteConnections:
-    """Makes the connections of one process and lets go of all of them when it dies."""
+    """Makes the connections of every process, each under its own life."""
 
     def __init__(self, misfortune: Misfortune) -> None:
-        self.life = Life()
         self._misfortune = misfortune
-        self._open: list[aiosqlite.Connection] = []
-        self._files: list[sqlite3.Connection] = []
         self._connect = aiosqlite.connect
         self._open_file = sqlite_runner.open_file
+        self._of_nobody = Files(Life())
 
     def connect(self, *arguments: Any, **options: Any) -> aiosqlite.Connection:
+        files = self._files()
         connection = self._connect(*arguments, **options)
-        at_once: Any = _AtOnce(self.life, self._misfortune, self._files)
+        at_once: Any = _AtOnce(files.life, self._misfortune, files.files)
         connection._tx = at_once
         connection._thread = at_once
-        self._open.append(connection)
+        files.connections.append(connection)
         return connection
 
     def open_file(self, *arguments: Any) -> sqlite3.Connection:
         file = self._open_file(*arguments)
-        self._files.append(file)
+        self._files().files.append(file)
         return file
 
     def start(self, runner: SqliteRunner, unit: Callable[[Any], Any], stage: Stage) -> asyncio.Future[Any]:
         """Run a whole transaction at once; between its statements a death leaves nothing behind."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        life = self._files().life
         if self._misfortune.of(faults.SLOW_DISK):
-            future.get_loop().call_later(SLOW_COMMIT_SECONDS, self._transact, future, runner, unit, stage)
+            future.get_loop().call_later(
+                SLOW_COMMIT_SECONDS, self._transact, life, future, runner, unit, stage
+            )
         else:
-            self._transact(future, runner, unit, stage)
+            self._transact(life, future, runner, unit, stage)
         return future
+
+    def _files(self) -> Files:
+        process: HasFiles | None = owner.get()  # type: ignore[assignment]
+        return self._of_nobody if process is None else process.files
 
     def _transact(
         self,
+        life: Life,
         future: asyncio.Future[Any],
         runner: SqliteRunner,
         unit: Callable[[Any], Any],
         stage: Stage,
     ) -> None:
-        if not self.life.passes("before sql unit"):
+        if not life.passes("before sql unit"):
             _answer(future, _cancel)
             return
         try:
@@ -169,23 +205,10 @@ class SqliteConnections:
             failure = error
             _answer(future, lambda waiting: waiting.set_exception(failure))
             return
-        if self.life.passes("after sql unit"):
+        if life.passes("after sql unit"):
             _answer(future, lambda waiting: waiting.set_result(result))
         else:
             _answer(future, _cancel)
-
-    def drop(self) -> None:
-        """Let go of the files as the death of a process does: what was not committed is gone."""
-        for connection in self._open:
-            connection._connection = None
-            connection._running = False
-        for file in self._files:
-            # A statement that is still held keeps a closed file open, and with it the writer's lock.
-            with suppress(sqlite3.ProgrammingError):
-                file.rollback()
-                file.close()
-        self._open.clear()
-        self._files.clear()
 
     @contextmanager
     def installed(self) -> Iterator[None]:

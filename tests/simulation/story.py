@@ -106,13 +106,20 @@ def _draw(random: Random, prepared: Prepared, index: int) -> Wish:
     )
 
 
-async def pursue(deal: Deal, clock: Clock, wishes: Sequence[Wish]) -> None:
-    """Be every caller at once, as one process is; a call that told nothing certain is made again."""
-    await asyncio.gather(*(task for wish in wishes for task in _callers(deal, clock, wish)))
+async def pursue(deal: Deal, clock: Clock, wishes: Sequence[Wish], *, lanes: int = 1) -> None:
+    """Be every caller at once, as one process is; a call that told nothing certain is made again.
+
+    Args:
+        deal: the process's.
+        clock: the simulation's.
+        wishes: what its callers want.
+        lanes: how many processes share the callers of one wish.
+    """
+    await asyncio.gather(*(task for wish in wishes for task in _callers(deal, clock, wish, lanes)))
 
 
-def _callers(deal: Deal, clock: Clock, wish: Wish) -> Iterator[asyncio.Task[None]]:
-    for number in range(wish.callers):
+def _callers(deal: Deal, clock: Clock, wish: Wish, lanes: int) -> Iterator[asyncio.Task[None]]:
+    for number in range(max(wish.callers // lanes, 1)):
         if not wish.is_settled:
             yield asyncio.create_task(_insist(deal, clock, wish, impatient=number == 0))
 

@@ -26,7 +26,8 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import TokenError
 from tests.simulation import faults
 from tests.simulation.faults import Fault, Misfortune, draw_faults
-from tests.simulation.life import Life, bury
+from tests.simulation.forms import Form, form_of
+from tests.simulation.life import Life, bury, start_for
 from tests.simulation.network import Network, SimulatedTransport
 from tests.simulation.prepared import (
     SETTINGS,
@@ -36,7 +37,7 @@ from tests.simulation.prepared import (
     localnet_config,
 )
 from tests.simulation.rest import SimulationLoop, current_loop
-from tests.simulation.storage import SqliteConnections, StoreClient, open_store_client
+from tests.simulation.storage import Files, SqliteConnections, StoreClient, open_store_client
 from tests.simulation.story import PAYMENTS, Wish, draw_wishes, pursue
 
 T = TypeVar("T")
@@ -54,6 +55,36 @@ class StuckError(AssertionError):
     """The run did not come to its end in a time that is ample."""
 
 
+class Process:
+    """One process of the world: its life, its files, and the Deal that it opened."""
+
+    def __init__(self, number: int, life: Life) -> None:
+        self.number = number
+        self.files = Files(life)
+        self.deal: Deal | None = None
+        self.main: asyncio.Task[None] | None = None
+        self.client: StoreClient | None = None
+
+    @property
+    def life(self) -> Life:
+        """Return the life that it has."""
+        return self.files.life
+
+    def opened(self) -> Deal:
+        """Return its Deal."""
+        assert self.deal is not None, "the process is not open"
+        return self.deal
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether all that its callers wanted is said; what broke there is raised here."""
+        if self.main is None or not self.main.done():
+            return False
+        if not self.main.cancelled() and (error := self.main.exception()) is not None:
+            raise error
+        return self.deal is not None
+
+
 class World:
     """A chain, a network, a store and a database's file, and the processes that come and go."""
 
@@ -67,10 +98,12 @@ class World:
         planned: Sequence[Fault] | None = None,
         wishes: Sequence[Wish] | None = None,
         kill_at: int | None = None,
+        form: Form | None = None,
     ) -> None:
         self.seed = seed
         self.directory = directory
         self.prepared = prepared
+        self.form = form_of(seed) if form is None else form
         self.random = Random(seed)
         self.clock = clock
         self.wishes = draw_wishes(self.random, prepared, PAYMENTS) if wishes is None else list(wishes)
@@ -83,43 +116,34 @@ class World:
         self.store_server = fakeredis.FakeServer()
         self.deaths: list[str] = []
         self.story_passages: list[str] = []
-        self.deal: Deal | None = None
-        self._client: StoreClient | None = None
-        self._main: asyncio.Task[None] | None = None
-        self._own: set[asyncio.Task[Any]] = set()
+        self.processes: list[Process] = []
         self._steps = 0
         self._ids = Random(seed + 2)
 
-    @property
-    def life(self) -> Life:
-        """Return the life of the process that runs now."""
-        return self.connections.life
-
     def opened(self) -> Deal:
-        """Return the running process's Deal."""
-        assert self.deal is not None, "the process is not open"
-        return self.deal
+        """Return the first process's Deal."""
+        return self.processes[0].opened()
 
     async def play(self) -> None:
         """Let the story happen under faults, then heal everything and let it come to rest."""
-        first_life = self.life if self._main is not None else self.begin()
+        if not self.processes:
+            self.begin()
+        first_life = self.processes[0].life
         if not await self.pass_time(self._is_told, MAX_STORY_SECONDS):
             raise StuckError(f"callers still wait: {[w.name for w in self.wishes if not w.is_settled]}")
         self.network.heal()
-        if not await self.pass_time(self._is_settled, MAX_SETTLING_SECONDS):
-            raise StuckError(f"payments stay open: {self.opened()._pipeline._progress}")
+        await self._come_to_rest()
         self.story_passages = first_life.passed.copy()
-        await self.result_of(lambda: self.opened().reconcile())
-        if not await self.pass_time(self._is_settled, MAX_SETTLING_SECONDS):
-            raise StuckError("payments that reconciling took up stay open")
+        for process in self.processes:
+            await self.result_of(process.opened().reconcile, process)
+            await self._come_to_rest()
         await self.pass_time(lambda: False, FINALITY_SECONDS)
 
-    def begin(self) -> Life:
-        """Start the first process and return its life."""
-        self._own.add(self._current())
+    def begin(self) -> None:
+        """Start the processes."""
         self.localnet.bank.journal = None
-        self._begin(Life(ends_at=self.kill_at))
-        return self.life
+        for number in range(self.form.processes):
+            self._begin(number, Life(ends_at=self.kill_at if number == 0 else None))
 
     async def pass_time(self, until: Callable[[], bool], limit_seconds: float) -> bool:
         """Let time pass until something holds, and return whether it came to hold in time."""
@@ -127,8 +151,10 @@ class World:
         end = self.clock.monotonic() + limit_seconds
         while True:
             await loop.rest()
-            if self.life.is_over:
-                await self._bury_and_reopen()
+            dead = [process for process in self.processes if process.life.is_over]
+            if dead:
+                for process in dead:
+                    await self._bury_and_reopen(process)
                 continue
             if until():
                 return True
@@ -137,32 +163,36 @@ class World:
             await self.clock.advance(STEP_SECONDS)
             self._tick()
 
-    async def result_of(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Let time pass until some work on a healed world is done."""
-        task = asyncio.create_task(work())
+    async def result_of(
+        self, work: Callable[[], Coroutine[Any, Any, T]], process: Process | None = None
+    ) -> T:
+        """Let time pass until some work on a healed world is done, in a process, the first by default."""
+        task = start_for(process or self.processes[0], work())
         assert await self.pass_time(task.done, MAX_SETTLING_SECONDS), "the work is not done in time"
         return task.result()
 
     async def close(self) -> None:
-        """Close the process in order."""
-        await self.result_of(self.opened().close)
+        """Close the processes in order."""
+        for process in self.processes:
+            await self.result_of(process.opened().close, process)
 
     async def abandon(self) -> None:
         """Kill what still runs, and let go of the chain."""
-        self.life.end("the run is over")
-        await bury(())
-        self.connections.drop()
+        for process in self.processes:
+            process.life.end("the run is over")
+        await bury(lambda task: True)
+        for process in self.processes:
+            process.files.drop()
         await self.localnet.close()
 
     def new_id(self) -> UUID:
         """Draw a payment's id from the seed."""
         return UUID(int=self._ids.getrandbits(128), version=4)
 
-    @staticmethod
-    def _current() -> asyncio.Task[Any]:
-        task = asyncio.current_task()
-        assert task is not None
-        return task
+    async def _come_to_rest(self) -> None:
+        if not await self.pass_time(self._is_settled, MAX_SETTLING_SECONDS):
+            open_payments = [process.opened()._pipeline._progress for process in self.processes]
+            raise StuckError(f"payments stay open: {open_payments}")
 
     def _tick(self) -> None:
         self._steps += 1
@@ -170,43 +200,49 @@ class World:
             self.localnet.advance_slots()
             self.network.slot_passed()
         if self.misfortune.of(faults.CRASH):
-            self.life.end_within(self.random, MAX_PASSAGES_TO_DEATH)
+            victim = self.processes[0] if len(self.processes) == 1 else self.random.choice(self.processes)
+            victim.life.end_within(self.random, MAX_PASSAGES_TO_DEATH)
 
     def _is_told(self) -> bool:
-        return self.deal is not None and self._main is not None and self._main.done()
+        return all(process.has_ended for process in self.processes)
 
     def _is_settled(self) -> bool:
-        if self._main is not None and self._main.done() and self._main.exception() is not None:
-            raise self._main.exception() or AssertionError
-        return self._is_told() and not self.opened()._pipeline._progress and not self.network.tasks
+        is_idle = all(not process.opened()._pipeline._progress for process in self.processes)
+        return self._is_told() and is_idle and not self.network.tasks
 
-    def _begin(self, life: Life) -> None:
-        self.connections.life = life
-        self.deal = None
-        self._main = asyncio.create_task(self._process(life))
+    def _begin(self, number: int, life: Life) -> None:
+        process = Process(number, life)
+        self.processes[number : number + 1] = [process]
+        process.main = start_for(process, self._live(process))
 
-    async def _process(self, life: Life) -> None:
-        self._client = StoreClient(self.store_server, life, self.misfortune)
-        while self.deal is None:
+    async def _live(self, process: Process) -> None:
+        process.client = StoreClient(self.store_server, process.life, self.misfortune)
+        while process.deal is None:
             given = GivenBackends(
-                transport=SimulatedTransport(self.network, life),
-                store=open_store_client(self._client, self.clock),
+                transport=SimulatedTransport(self.network, process.life),
+                store=open_store_client(process.client, self.clock),
             )
             try:
-                self.deal = await Deal.open(
-                    clock=self.clock, given=given, database_url=database_url(self.directory), **SETTINGS
+                process.deal = await Deal.open(
+                    clock=self.clock,
+                    given=given,
+                    database_url=database_url(self.directory),
+                    **{**SETTINGS, **self.form.settings},
                 )
             except TokenError:
                 await self.clock.sleep(REOPEN_PAUSE_SECONDS)
-        await pursue(self.deal, self.clock, self.wishes)
+        lanes = self.form.processes
+        wishes = [wish for wish in self.wishes if wish.callers > 1 or wish.index % lanes == process.number]
+        await pursue(process.deal, self.clock, wishes, lanes=lanes)
 
-    async def _bury_and_reopen(self) -> None:
-        self.deaths.append(self.life.last_words)
-        await bury(self._own | self.network.tasks)
-        self.connections.drop()
-        if self._client is not None:
-            await self._client.aclose()
-        self._begin(Life())
+    async def _bury_and_reopen(self, process: Process) -> None:
+        self.deaths.append(process.life.last_words)
+        loop = current_loop()
+        await bury(lambda task: loop.owner_of(task) is process)
+        process.files.drop()
+        if process.client is not None:
+            await process.client.aclose()
+        self._begin(process.number, Life())
 
 
 def simulate(

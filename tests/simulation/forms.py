@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from deal_sdk.settings import TokenProgram
+from tests.simulation.prepared import keypair_of
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
@@ -13,12 +16,36 @@ class Form:
 
     name: str
     processes: int = 1
+    token_program: TokenProgram = "classic"
+    is_railed: bool = False
+    delivers_webhooks: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+DAILY_CAP: Final = "6"
+ALLOWED_STRANGER: Final = 0
 ALONE: Final = Form("alone")
 SHARED: Final = Form("two processes", processes=2, settings={"database_busy_timeout_seconds": 0.01})
-FORMS: Final = (ALONE, ALONE, SHARED)
+NEWER: Final = Form("Token-2022", token_program="token-2022")
+RAILED: Final = Form(
+    "safety rails",
+    is_railed=True,
+    settings={
+        "max_daily_amount_per_wallet": DAILY_CAP,
+        "allowed_destinations": (str(keypair_of(f"stranger {ALLOWED_STRANGER}").pubkey()),),
+    },
+)
+TOLD: Final = Form(
+    "webhooks",
+    delivers_webhooks=True,
+    settings={
+        "webhook_delivery": True,
+        "webhook_timeout_seconds": 1.0,
+        "webhook_first_retry_seconds": 0.5,
+        "webhook_max_attempts": 100,
+    },
+)
+FORMS: Final = (ALONE, SHARED, ALONE, NEWER, ALONE, SHARED, ALONE, RAILED, ALONE, TOLD)
 
 
 def form_of(seed: int) -> Form:

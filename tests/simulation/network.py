@@ -33,6 +33,7 @@ ENDPOINT: Final = "simulated"
 CLIENT_TIMEOUT_SECONDS: Final = 3.0
 MAX_LATENCY_SECONDS: Final = 0.12
 MAX_LATE_SECONDS: Final = 70.0
+TOKEN_ACCOUNT_BYTES: Final = 165
 STATE_OFFSET: Final = 108
 FROZEN: Final = 2
 CENSORED_LAG_SECONDS: Final = 12.0
@@ -187,7 +188,7 @@ class Network:
         frozen = {}
         for key in keys:
             account = bank.accounts.current(key)
-            if account is not None and len(account.data) == 165:
+            if account is not None and _holds_tokens(account.data):
                 frozen[key] = account
                 data = bytearray(account.data)
                 data[STATE_OFFSET] = FROZEN
@@ -261,6 +262,11 @@ class Network:
                 b"null",
             )
         )
+
+
+def _holds_tokens(data: bytes) -> bool:
+    # Token-2022 writes its extensions behind, and first what kind of account it is.
+    return len(data) == TOKEN_ACCOUNT_BYTES or data[TOKEN_ACCOUNT_BYTES : TOKEN_ACCOUNT_BYTES + 1] == b"\x02"
 
 
 class SimulatedTransport:

@@ -38,7 +38,6 @@ def play(
     make: Callable[[Path, Prepared, int, ManualClock], World] | None = None,
 ) -> Played:
     """Play a run in a folder of its own, which is removed afterwards."""
-    prepared.copy_to(directory)
     worlds: list[World] = []
 
     def make_world(clock: ManualClock) -> World:
@@ -47,6 +46,7 @@ def play(
             if make is None
             else make(directory, prepared, seed, clock)
         )
+        prepared.copy_to(directory, world.form.token_program)
         worlds.append(world)
         return world
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -28,6 +29,7 @@ from deal_sdk.client import GivenBackends
 from deal_sdk.client.backends import INITIAL_SUPPLY_BASE_UNITS
 from deal_sdk.clock import ManualClock, SystemClock
 from deal_sdk.records import Database
+from deal_sdk.settings import TokenProgram
 from tests.simulation.faults import Misfortune
 from tests.simulation.rest import SimulationLoop, current_loop
 from tests.simulation.storage import SqliteConnections
@@ -40,6 +42,7 @@ CHAIN_SEED: Final = bytes(Hash.hash(b"the simulated chain"))
 USER_COUNT: Final = 5
 USER_TOKENS: Final = "20"
 REWARD_TOKENS: Final = "1000"
+DELEGATING_USER: Final = 4
 BALANCES_BEFORE: Final = {
     "treasury": INITIAL_SUPPLY_BASE_UNITS
     - USER_COUNT * parse_amount(USER_TOKENS)
@@ -58,7 +61,11 @@ SETTINGS: Final[dict[str, Any]] = {
     "history_poll_interval_seconds": 2.0,
     "confirm_timeout_seconds": 15.0,
     "lease_seconds": 6.0,
+    "webhook_delivery": False,
 }
+APPROVED_TOKENS: Final = "5"
+WEBHOOK_URL: Final = "https://receiver.example/deal"
+PROGRAMS: Final[tuple[TokenProgram, ...]] = ("classic", "token-2022")
 
 
 def database_url(directory: Path) -> str:
@@ -90,17 +97,20 @@ class Prepared:
     users: tuple[UUID, ...]
     seconds: float
 
-    def copy_to(self, directory: Path) -> None:
-        """Copy chain and database into a run's own folder."""
-        shutil.copytree(self.directory, directory, dirs_exist_ok=True)
+    def copy_to(self, directory: Path, token_program: TokenProgram = "classic") -> None:
+        """Copy the chain and the database of a mint's program into a run's own folder."""
+        shutil.copytree(self.directory / token_program, directory, dirs_exist_ok=True)
 
 
 def prepare(directory: Path) -> Prepared:
     """Make the world that every run begins with."""
-    asyncio.run(_prepare_database(directory))
-    clock = ManualClock()
-    with asyncio.Runner(loop_factory=lambda: SimulationLoop(clock)) as runner:
-        runner.run(_prepare_chain(directory, clock))
+    for program in PROGRAMS:
+        folder = directory / program
+        folder.mkdir()
+        asyncio.run(_prepare_database(folder))
+        clock = ManualClock()
+        with asyncio.Runner(loop_factory=partial(SimulationLoop, clock)) as runner:
+            runner.run(_prepare_chain(folder, clock, program))
     users = tuple(user_id(index) for index in range(USER_COUNT))
     return Prepared(directory, users, clock.monotonic())
 
@@ -136,20 +146,27 @@ def ticking(localnet: Localnet, clock: ManualClock) -> Iterator[None]:
         task.cancel()
 
 
-async def _prepare_chain(directory: Path, clock: ManualClock) -> None:
+async def _prepare_chain(directory: Path, clock: ManualClock, program: TokenProgram) -> None:
     with mock.patch.object(deal_localnet.localnet, "new_seed", return_value=CHAIN_SEED):
         localnet = Localnet(localnet_config(clock, directory / LEDGER_FOLDER))
         await localnet.start()
     with SqliteConnections(Misfortune(clock, ())).installed(), ticking(localnet, clock):
         given = GivenBackends(transport=LocalnetTransport(localnet, clock=clock))
         async with Deal.open(
-            clock=clock, given=given, create_mint=True, database_url=database_url(directory), **SETTINGS
+            clock=clock,
+            given=given,
+            create_mint=True,
+            token_program=program,
+            database_url=database_url(directory),
+            **SETTINGS,
         ) as deal:
             for index in range(USER_COUNT):
                 user = await deal.users.create(user_id=user_id(index), tier="Business")
                 await deal.wallets.import_custodial(user.id, bytes(keypair_of(f"wallet {index}")))
                 await deal.tokens.transfer("treasury", user.id, USER_TOKENS)
             await deal.tokens.transfer("treasury", "reward", REWARD_TOKENS)
+            await deal.tokens.approve(user_id(DELEGATING_USER), "treasury", APPROVED_TOKENS)
+            await deal.webhooks.add(WEBHOOK_URL, secret="a secret of the simulation's")
             assert await deal.settled()
             await deal.reconcile()
             report = await deal.verify()

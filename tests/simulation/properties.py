@@ -15,14 +15,19 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from deal_localnet.slots import Commitment
+from deal_sdk.amounts import parse_amount
 from deal_sdk.records.tables import token_purchases, token_transactions
+from deal_sdk.records.webhook_tables import webhook_deliveries, webhook_events
 from tests.simulation.faults import LIMIT_DISTURBING
+from tests.simulation.forms import DAILY_CAP
 from tests.simulation.prepared import BALANCES_BEFORE, keypair_of
 from tests.simulation.story import MAX_PURCHASES, PURCHASED_MINT, WISH_PREFIX, Wish
 from tests.simulation.world import World
 
 MEMO_PREFIX: Final = b"deal:"
 AMOUNT: Final = slice(64, 72)
+WEBHOOK_WAIT_SECONDS: Final = 10.0
+MAX_WEBHOOK_WAITS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +40,14 @@ class Seen:
     counted_in_store: int
     balances_before: Mapping[str, int]
     balances_after: Mapping[str, int]
+    told: Sequence[Mapping[str, Any]]
+    undelivered: int
 
 
 async def broken_properties(world: World) -> list[str]:
     """Return everything that does not hold of a world at rest."""
+    if world.form.delivers_webhooks:
+        await _let_webhooks_arrive(world)
     seen = await world.result_of(lambda: _look(world))
     report = await world.result_of(lambda: world.opened().verify())
     broken = [f"verify: {check.name}: {', '.join(check.rows)}" for check in report.checks if not check.ok]
@@ -49,6 +58,8 @@ async def broken_properties(world: World) -> list[str]:
         _told_the_truth(seen, world),
         _balances_agree(seen),
         _limits_agree(seen, world),
+        _webhooks_agree(seen, world),
+        _rails_kept(seen, world),
     ):
         broken.extend(found)
     return broken
@@ -132,11 +143,53 @@ def _limits_agree(seen: Seen, world: World) -> Iterator[str]:
         yield f"undisturbed, the store counts {seen.counted_in_store}, the records {len(counted)}"
 
 
+def _webhooks_agree(seen: Seen, world: World) -> Iterator[str]:
+    """Each payment was told of as it was recorded and as it ended, once each; nothing else was told."""
+    told: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for event in seen.told:
+        told[event["subject"]].append(event)
+    for payment_id, row in seen.rows.items():
+        events = sorted(told[payment_id], key=lambda event: int(event["sequence"]))
+        types = [event["type"] for event in events]
+        between = types[1:-1]
+        expected = ["payment.recorded", *between, f"payment.{row['status']}"]
+        if types != expected or set(between) - {"payment.confirmed"}:
+            yield f"payment {payment_id} is {row['status']}, and was told as {types}"
+    if strangers := set(told) - set(seen.rows):
+        yield f"told of payments that are not there: {strangers}"
+    if world.receiver.contradictions:
+        yield f"one id, two events: {world.receiver.contradictions}"
+    if world.form.delivers_webhooks:
+        missed = {str(event["id"]) for event in seen.told} - set(world.receiver.events)
+        if missed or seen.undelivered:
+            yield f"{len(missed)} events never arrived, {seen.undelivered} deliveries are open"
+
+
+def _rails_kept(seen: Seen, world: World) -> Iterator[str]:
+    """No wallet paid more in a day than its cap, and no stranger was paid who is not on the list."""
+    if not world.form.is_railed:
+        return
+    paid: dict[str, int] = defaultdict(int)
+    allowed = set(world.form.settings["allowed_destinations"])
+    for row in seen.rows.values():
+        if row["from_address"] and row["status"] == "finalized":
+            paid[row["from_address"]] += row["amount"]
+        is_stranger = row["to_address"] == str(keypair_of(f"stranger {_index_of(row)}").pubkey())
+        if is_stranger and row["to_address"] not in allowed:
+            yield f"payment {row['id']} went to a stranger"
+    for address, amount in paid.items():
+        if amount > parse_amount(DAILY_CAP):
+            yield f"{address} paid {amount} in a day"
+
+
 async def _look(world: World) -> Seen:
     deal = world.opened()
     async with deal._database.reading() as connection:
         payments = (await connection.execute(sa.select(token_transactions))).mappings().all()
         purchases = (await connection.execute(sa.select(token_purchases))).mappings().all()
+        events = (await connection.execute(sa.select(webhook_events))).mappings().all()
+        is_open = sa.select(sa.func.count()).where(webhook_deliveries.c.state == "pending")
+        undelivered = await connection.scalar(is_open)
     rows = {str(row["id"]): dict(row) for row in payments if (_name_of(row) or "").startswith(WISH_PREFIX)}
     before_the_story = {str(row["id"]) for row in payments} - set(rows)
     landed = Counter(payment_id for payment_id in _paid_by(world) if payment_id not in before_the_story)
@@ -153,8 +206,21 @@ async def _look(world: World) -> Seen:
         purchases=[dict(row) for row in purchases],
         counted_in_store=0 if record is None else record.current_count,
         balances_before=before,
+        told=[dict(event) for event in events if event["subject"] not in {None, *before_the_story}],
+        undelivered=undelivered or 0,
         balances_after={address: _amount(world, address) for address in {*before, *addresses}},
     )
+
+
+async def _let_webhooks_arrive(world: World) -> None:
+    for _ in range(MAX_WEBHOOK_WAITS):
+        if not (await world.result_of(lambda: world.opened().webhooks.deliveries(state="pending"))).items:
+            return
+        await world.pass_time(lambda: False, WEBHOOK_WAIT_SECONDS)
+
+
+def _index_of(row: Mapping[Any, Any]) -> str:
+    return (_name_of(row) or "").removeprefix(WISH_PREFIX)
 
 
 def _name_of(row: Mapping[Any, Any]) -> str | None:

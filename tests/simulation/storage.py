@@ -122,6 +122,15 @@ class Files:
         self.life = life
         self.connections: list[aiosqlite.Connection] = []
         self.files: list[sqlite3.Connection] = []
+        self.unsynced = False
+
+    def stop_syncing(self) -> None:
+        """Let commits wait for no disk: a killed process loses nothing that the kernel has."""
+        if not self.unsynced:
+            self.unsynced = True
+            for file in self.files:
+                if not file.in_transaction:
+                    file.execute("PRAGMA synchronous = OFF")
 
     def drop(self) -> None:
         """Let go of the files as the death of a process does: what was not committed is gone."""
@@ -163,20 +172,22 @@ class SqliteConnections:
         return connection
 
     def open_file(self, *arguments: Any) -> sqlite3.Connection:
+        files = self._files()
         file = self._open_file(*arguments)
-        self._files().files.append(file)
+        files.files.append(file)
+        files.unsynced = False
         return file
 
     def start(self, runner: SqliteRunner, unit: Callable[[Any], Any], stage: Stage) -> asyncio.Future[Any]:
         """Run a whole transaction at once; between its statements a death leaves nothing behind."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        life = self._files().life
+        files = self._files()
         if self._misfortune.of(faults.SLOW_DISK):
             future.get_loop().call_later(
-                SLOW_COMMIT_SECONDS, self._transact, life, future, runner, unit, stage
+                SLOW_COMMIT_SECONDS, self._transact, files, future, runner, unit, stage
             )
         else:
-            self._transact(life, future, runner, unit, stage)
+            self._transact(files, future, runner, unit, stage)
         return future
 
     def _files(self) -> Files:
@@ -185,19 +196,20 @@ class SqliteConnections:
 
     def _transact(
         self,
-        life: Life,
+        files: Files,
         future: asyncio.Future[Any],
         runner: SqliteRunner,
         unit: Callable[[Any], Any],
         stage: Stage,
     ) -> None:
-        if not life.passes("before sql unit"):
+        if not files.life.passes("before sql unit"):
             _answer(future, _cancel)
             return
         try:
             with translated():
                 if self._misfortune.of(faults.DISK_REFUSES):
                     raise _disk_error()
+                files.stop_syncing()
                 result = runner._transact(unit, stage)
                 if self._misfortune.of(faults.COMMIT_LOST):
                     raise _disk_error()
@@ -205,7 +217,7 @@ class SqliteConnections:
             failure = error
             _answer(future, lambda waiting: waiting.set_exception(failure))
             return
-        if life.passes("after sql unit"):
+        if files.life.passes("after sql unit"):
             _answer(future, lambda waiting: waiting.set_result(result))
         else:
             _answer(future, _cancel)

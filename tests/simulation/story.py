@@ -13,17 +13,20 @@ from deal_sdk import Deal
 from deal_sdk.amounts import format_amount
 from deal_sdk.clock import Clock
 from deal_sdk.errors import (
+    DelegationError,
     IdempotencyConflictError,
     InsufficientBalanceError,
     LimitExceededError,
     PaymentPendingError,
+    RefundError,
+    SafetyRailError,
     TokenError,
     TransactionFailedError,
 )
 from deal_sdk.payments import PurchaseLimit
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
-from tests.simulation.prepared import Prepared, keypair_of
+from tests.simulation.prepared import DELEGATING_USER, Prepared, keypair_of, user_id
 
 PAYMENTS: Final = 20
 BUSY_SECONDS: Final = 11.0
@@ -31,7 +34,18 @@ MAX_CALLS: Final = 12
 MAX_PURCHASES: Final = 2
 PURCHASED_MINT: Final = "purchased"
 WISH_PREFIX: Final = "wish-"
-KINDS: Final = ("transfer", "transfer", "purchase", "purchase", "fee", "reward", "mint", "burn", "pay_in")
+KINDS: Final = (
+    *("transfer", "transfer", "purchase", "purchase", "fee", "reward", "mint", "burn", "pay_in"),
+    *("refund", "delegated"),
+)
+ALWAYS_KEYED: Final = frozenset({"fee", "refund"})
+REFUSALS: Final = (
+    InsufficientBalanceError,
+    LimitExceededError,
+    SafetyRailError,
+    DelegationError,
+    RefundError,
+)
 FINAL_ANSWERS: Final = frozenset({"paid", "not_paid", "refused"})
 
 Answer = Literal["paid", "not_paid", "refused", "pending", "unknown"]
@@ -90,7 +104,7 @@ def _draw(random: Random, prepared: Prepared, index: int) -> Wish:
     payer, payee = random.sample(prepared.users, 2)
     kind = random.choice(KINDS)
     tokens = random.choice((1, 3, 10, 30, 90)) / 10 * random.uniform(0.5, 1.0)
-    has_key = kind == "fee" or random.random() < 0.9
+    has_key = kind in ALWAYS_KEYED or random.random() < 0.9
     return Wish(
         index=index,
         kind=kind,
@@ -162,7 +176,7 @@ def _heard_error(error: TokenError) -> Told:
         answer = "not_paid"
     elif isinstance(error, PaymentPendingError):
         answer = "pending"
-    elif isinstance(error, InsufficientBalanceError | LimitExceededError):
+    elif isinstance(error, REFUSALS):
         answer = "refused"
     assert not isinstance(error, IdempotencyConflictError), error
     return Told(answer, error.code, None if payment_id is None else str(payment_id))
@@ -186,6 +200,15 @@ async def _call(deal: Deal, wish: Wish) -> Transaction:
         stranger = str(keypair_of(f"stranger {wish.index}").pubkey())
         return await tokens.transfer(
             "treasury", stranger, amount, name, idempotency_key=key, wait_for=wait_for
+        )
+    if wish.kind == "refund":
+        paid = await tokens.transfer(wish.payer, wish.payee, amount, idempotency_key=f"{name}-paid")
+        half = format_amount(wish.amount_base_units // 2)
+        return await tokens.refund(paid.id, half, name, idempotency_key=key, wait_for=wait_for)
+    if wish.kind == "delegated":
+        owner = user_id(DELEGATING_USER)
+        return await tokens.transfer_from(
+            "treasury", owner, wish.payee, amount, name, idempotency_key=key, wait_for=wait_for
         )
     limit = PurchaseLimit(PURCHASED_MINT, MAX_PURCHASES) if wish.kind == "purchase" else None
     return await tokens.transfer(

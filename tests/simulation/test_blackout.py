@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from deal_sdk.clock import ManualClock
 from deal_sdk.records.tables import payment_attempts, token_transactions
 from tests.simulation.faults import BLACKOUT, Fault
+from tests.simulation.forms import ALONE
 from tests.simulation.prepared import Prepared
 from tests.simulation.properties import broken_properties
 from tests.simulation.story import WISH_PREFIX, draw_wishes
 from tests.simulation.world import World, simulate
 
-BEGINS_SECONDS = 1.4
+BEGINS_SECONDS = 2.2
 LOOK_AT_SECONDS = 150.0
 ENDS_SECONDS = 200.0
 
@@ -31,7 +32,7 @@ def test_payments_stay_pending_while_the_chain_is_unreachable(
     def make(clock: ManualClock) -> World:
         dark = Fault(BLACKOUT, BEGINS_SECONDS, lasts_seconds=ENDS_SECONDS - BEGINS_SECONDS)
         wishes = draw_wishes(Random(number), prepared, 20)
-        return World(directory, prepared, seed=number, clock=clock, planned=[dark], wishes=wishes)
+        return World(directory, prepared, seed=number, clock=clock, planned=[dark], wishes=wishes, form=ALONE)
 
     async def look(world: World) -> None:
         world.begin()

@@ -36,6 +36,7 @@ from tests.simulation.prepared import (
     database_url,
     localnet_config,
 )
+from tests.simulation.receiver import Receiver, SimulatedSender
 from tests.simulation.rest import SimulationLoop, current_loop
 from tests.simulation.storage import Files, SqliteConnections, StoreClient, open_store_client
 from tests.simulation.story import PAYMENTS, Wish, draw_wishes, pursue
@@ -113,6 +114,7 @@ class World:
         self.misfortune = Misfortune(clock, self.planned)
         self.network = Network(self.localnet, clock, Random(seed + 1), self.misfortune)
         self.connections = SqliteConnections(self.misfortune)
+        self.receiver = Receiver(clock, Random(seed + 3))
         self.store_server = fakeredis.FakeServer()
         self.deaths: list[str] = []
         self.story_passages: list[str] = []
@@ -132,6 +134,7 @@ class World:
         if not await self.pass_time(self._is_told, MAX_STORY_SECONDS):
             raise StuckError(f"callers still wait: {[w.name for w in self.wishes if not w.is_settled]}")
         self.network.heal()
+        self.receiver.heal()
         await self._come_to_rest()
         self.story_passages = first_life.passed.copy()
         for process in self.processes:
@@ -221,6 +224,7 @@ class World:
             given = GivenBackends(
                 transport=SimulatedTransport(self.network, process.life),
                 store=open_store_client(process.client, self.clock),
+                webhook_sender=SimulatedSender(self.receiver, process.life),
             )
             try:
                 process.deal = await Deal.open(

@@ -45,7 +45,7 @@ TOLD: Final = Form(
         "webhook_max_attempts": 100,
     },
 )
-FORMS: Final = (ALONE, SHARED, ALONE, NEWER, ALONE, SHARED, ALONE, RAILED, ALONE, TOLD)
+FORMS: Final = (ALONE, SHARED, ALONE, NEWER, ALONE, RAILED, ALONE, TOLD, ALONE, ALONE)
 
 
 def form_of(seed: int) -> Form:

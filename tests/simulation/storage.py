@@ -129,7 +129,8 @@ class Files:
         if not self.unsynced:
             self.unsynced = True
             for file in self.files:
-                if not file.in_transaction:
+                # Files of an opening that failed are closed by now.
+                with suppress(sqlite3.ProgrammingError):
                     file.execute("PRAGMA synchronous = OFF")
 
     def drop(self) -> None:

@@ -70,6 +70,15 @@ class TierLimits(BaseModel):
     burst_per_second: Count
 
 
+class RemoteSignerSettings(BaseModel):
+    """Where an operator wallet's key is kept: the signing service and the address it signs for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str = Field(repr=False)
+    address: str
+
+
 DEFAULT_TIER_LIMITS: Final = {
     "Gift": TierLimits(per_minute=10, burst_per_second=3),
     "Professional": TierLimits(per_minute=50, burst_per_second=10),
@@ -105,6 +114,10 @@ class Settings(BaseSettings):
     mainnet_confirmed: bool = False
 
     keystore_passphrase: SecretStr | None = None
+    remote_signers: dict[str, RemoteSignerSettings] = Field(default_factory=dict)
+    remote_signer_token: SecretStr | None = None
+    remote_signer_hmac_secret: SecretStr | None = None
+    remote_signer_timeout_seconds: Seconds = 5.0
 
     localnet_slot_seconds: Seconds = 0.05
     localnet_finality_slots: Count = 32

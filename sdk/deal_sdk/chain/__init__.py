@@ -32,6 +32,7 @@ from deal_sdk.chain.owner_signed import (
 from deal_sdk.chain.pool import RpcPool
 from deal_sdk.chain.priority_fees import PriorityFeePolicy, PriorityFees, priority_fee_lamports
 from deal_sdk.chain.program import anchor_provider, async_client
+from deal_sdk.chain.remote_signer import RemoteSigner, SigningService, request_hmac
 from deal_sdk.chain.replies import (
     AccountSnapshot,
     AddressSignature,
@@ -86,6 +87,7 @@ __all__ = [
     "MintFacts",
     "PriorityFeePolicy",
     "PriorityFees",
+    "RemoteSigner",
     "Rpc",
     "RpcPool",
     "SealedSecret",
@@ -96,6 +98,7 @@ __all__ = [
     "SignatureSubscriptions",
     "SignedTransaction",
     "Signer",
+    "SigningService",
     "Simulation",
     "StatusReply",
     "TokenAccountState",
@@ -128,6 +131,7 @@ __all__ = [
     "parse_retry_after",
     "prepare_transaction",
     "priority_fee_lamports",
+    "request_hmac",
     "required_signers",
     "search_landed",
     "token_account_size_bytes",

@@ -17,12 +17,15 @@ import aiohttp
 
 from deal_sdk.errors import (
     ChainError,
+    KeystoreError,
     RpcAllEndpointsFailedError,
     RpcMalformedReplyError,
     RpcRateLimitedError,
     RpcRefusedError,
     RpcTimeoutError,
     RpcUnavailableError,
+    SignerRefusedError,
+    SignerUnavailableError,
 )
 
 HTTP_OK: Final = 200
@@ -176,3 +179,35 @@ def error_of_all(failures: Mapping[str, ChainError]) -> ChainError:
         )
     said = ", ".join(f"{endpoint}: {code}" for endpoint, code in codes.items()) or "none is usable"
     return RpcAllEndpointsFailedError(f"no RPC endpoint answered ({said})", endpoints=codes)
+
+
+@contextmanager
+def translated_signer_errors(endpoint: str) -> Iterator[None]:
+    """Turn what the HTTP client raises at a signing service into typed errors; nothing was sent anywhere.
+
+    Args:
+        endpoint: the service's name for logs, without secrets.
+
+    Raises:
+        SignerUnavailableError: in place of the client's own errors.
+    """
+    try:
+        yield
+    except TimeoutError:
+        raise SignerUnavailableError(f"no signature from {endpoint} in time", endpoint=endpoint) from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        reason = type(error).__name__
+        raise SignerUnavailableError(
+            f"connection to {endpoint} failed ({reason})",
+            endpoint=endpoint,
+            reason=reason,
+            disconnected=isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError),
+        ) from None
+
+
+def signer_http_error(status: int, endpoint: str) -> KeystoreError:
+    """Turn a signing service's HTTP status other than 200 into a typed error."""
+    facts = {"endpoint": endpoint, "http_status": status}
+    if status in _HTTP_CLIENT_ERRORS and status != HTTP_TOO_MANY_REQUESTS:
+        return SignerRefusedError(f"{endpoint} refused the request with HTTP {status}", **facts)
+    return SignerUnavailableError(f"{endpoint} answered HTTP {status}", **facts)

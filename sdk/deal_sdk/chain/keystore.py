@@ -100,6 +100,19 @@ class Keystore:
         # Keys that are created together in an empty database share one salt, and so one derivation.
         self._first_salt = os.urandom(_SALT_BYTES)
         self._derived: OrderedDict[_Derivation, asyncio.Task[bytes]] = OrderedDict()
+        self._elsewhere: dict[str, Signer] = {}
+
+    def attach(self, name: str, signer: Signer) -> None:
+        """Let an operator wallet sign with a key that is kept elsewhere.
+
+        It goes before a key of that name here, which then signs only for its own address.
+
+        Args:
+            name: the wallet's name, such as "treasury".
+            signer: reaches the key.
+        """
+        _check_name(name)
+        self._elsewhere[name] = signer
 
     async def create(self, name: str | None = None) -> str:
         """Make and store a new key; the key of a name that exists is kept, whoever made it first.
@@ -114,6 +127,8 @@ class Keystore:
             KeystoreError: without a passphrase, or with one that does not open this database's keys.
         """
         _check_name(name)
+        if name in self._elsewhere:
+            return str(self._elsewhere[name].address)
         if name is not None:
             existing = await self._find(keystore_keys.c.name == name)
             if existing is not None:
@@ -153,6 +168,9 @@ class Keystore:
         if unlocked is not None:
             self._unlocked.move_to_end(address)
             return unlocked
+        attached = self._attached(address)
+        if attached is not None:
+            return attached
         sealed = await self._find(keystore_keys.c.address == str(parse_address(address)))
         if sealed is None:
             raise SignatureRequiredError(f"no key is kept for {address}", address=address)
@@ -165,6 +183,8 @@ class Keystore:
             WalletNotFoundError: when no key has that name.
             KeystoreError: when it does not open.
         """
+        if name in self._elsewhere:
+            return self._elsewhere[name]
         sealed = await self._find(keystore_keys.c.name == name)
         if sealed is None:
             raise WalletNotFoundError(f"no key is named {name!r}", name=name)
@@ -172,7 +192,9 @@ class Keystore:
         return await self._unlock(sealed)
 
     async def has(self, address: str) -> bool:
-        """Return whether a key is kept for an address; it is not opened."""
+        """Return whether a key is kept for an address, here or elsewhere; it is not opened."""
+        if self._attached(address) is not None:
+            return True
         return await self._find(keystore_keys.c.address == address) is not None
 
     async def names(self) -> dict[str, str]:
@@ -183,7 +205,9 @@ class Keystore:
             .order_by(keystore_keys.c.name)
         )
         async with self._database.reading() as connection:
-            return {row.name: row.address for row in await connection.execute(query)}
+            kept = {row.name: row.address for row in await connection.execute(query)}
+        attached = {name: str(signer.address) for name, signer in self._elsewhere.items()}
+        return dict(sorted((kept | attached).items()))
 
     async def seal(self, secret: bytes, purpose: str) -> SealedSecret:
         """Encrypt a secret of another area's under the passphrase that the keys have.
@@ -218,6 +242,12 @@ class Keystore:
         """Forget every unlocked signer and derived key; the next use derives anew."""
         self._unlocked.clear()
         self._derived.clear()
+
+    def _attached(self, address: str) -> Signer | None:
+        for signer in self._elsewhere.values():
+            if str(signer.address) == address:
+                return signer
+        return None
 
     async def _store(self, keypair: Keypair, name: str | None) -> _SealedKey:
         salt, cost = await self._derivation()

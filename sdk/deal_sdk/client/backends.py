@@ -21,6 +21,7 @@ from deal_sdk.chain import (
     open_rpc,
     parse_address,
 )
+from deal_sdk.client.remote_signers import attach_remote_signers
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConfigurationError, InvalidInputError
 from deal_sdk.limits import Store, open_store
@@ -93,7 +94,9 @@ async def open_backends(
         settings.redis_url.get_secret_value(), timeout_seconds=settings.limit_store_timeout_seconds
     )
     stack.push_async_callback(store.close)
-    return Backends(rpc, database, store, _keystore(settings, database, clock), given.webhook_sender)
+    keystore = _keystore(settings, database, clock)
+    attach_remote_signers(stack, keystore, settings, clock)
+    return Backends(rpc, database, store, keystore, given.webhook_sender)
 
 
 async def open_mint(backends: Backends, settings: Settings, *, create_mint: bool | None) -> MintFacts:

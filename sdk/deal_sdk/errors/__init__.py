@@ -26,6 +26,8 @@
     ├── SignatureRequiredError            the backend holds no key for that wallet
     ├── FeePayerError                     the fee payer's lamports run out
     ├── KeystoreError                     a key cannot be unlocked or stored
+    │   ├── SignerUnavailableError        a remote signer does not answer
+    │   └── SignerRefusedError            it refused, or its signature does not verify
     ├── DelegateInUseError                another live delegate would be replaced
     ├── DelegationError                   a delegation is missing, exhausted, replaced or unproven
     ├── MintNotFoundError, UnsupportedMintError
@@ -95,6 +97,8 @@ from deal_sdk.errors.payments import (
     RefundError,
     SafetyRailError,
     SignatureRequiredError,
+    SignerRefusedError,
+    SignerUnavailableError,
     TransactionExpiredError,
     TransactionFailedError,
     UnsupportedMintError,
@@ -160,6 +164,8 @@ __all__ = [
     "SafetyRailError",
     "SchemaError",
     "SignatureRequiredError",
+    "SignerRefusedError",
+    "SignerUnavailableError",
     "StoreUnavailableError",
     "TokenError",
     "TransactionExpiredError",

@@ -98,6 +98,19 @@ class KeystoreError(TokenError):
     code = "keystore"
 
 
+class SignerUnavailableError(KeystoreError):
+    """A remote signer that cannot be reached or gave no usable reply; asking again is harmless."""
+
+    code = "signer_unavailable"
+    retryable = True
+
+
+class SignerRefusedError(KeystoreError):
+    """A remote signer that refused, or whose signature does not verify; nothing was signed."""
+
+    code = "signer_refused"
+
+
 class DelegateInUseError(TokenError):
     """An approval that would replace another live delegate of the token account."""
 

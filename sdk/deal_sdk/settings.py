@@ -152,6 +152,9 @@ class Settings(BaseSettings):
     priority_fee_percentile: Percent = 75
     max_priority_fee_micro_lamports: Lamports = 1_000_000
     max_priority_fee_lamports: Lamports = 100_000
+    service_fee_settlement_amount: str = "10"
+    service_fee_settlement_period_seconds: Count = 86_400
+    service_fee_settlement_poll_seconds: Seconds = 10.0
     history_poll_interval_seconds: Seconds = 0.5
     history_backfill_signatures: Count = 10_000
 

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from deal_sdk.cli import (
     demo,
+    fees,
     keys,
     localnet,
     operations,
@@ -40,6 +41,7 @@ _PARTS: Final = (
     keys,
     payments,
     own_wallet,
+    fees,
     rewards,
     records,
     operations,

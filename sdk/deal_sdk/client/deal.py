@@ -32,7 +32,7 @@ from deal_sdk.client.backends import (
 from deal_sdk.client.batches import Batches, PayerParts, RecordParts, SigningParts
 from deal_sdk.client.bookkeeping import make_bookkeeping
 from deal_sdk.client.confirming import open_confirmer
-from deal_sdk.client.fees import open_fees
+from deal_sdk.client.fees import open_fees, open_micro_fees, settlement_job
 from deal_sdk.client.health import Health
 from deal_sdk.client.jobs import JobRunner
 from deal_sdk.client.limits import make_limits
@@ -241,16 +241,7 @@ class Deal:
         confirmer = open_confirmer(
             self._stack, self.rpc, self._database, settings, clock=self.clock, metrics=self.metrics
         )
-        self._fees = open_fees(
-            self._stack,
-            rpc=self.rpc,
-            mint=self.mint,
-            operators=operators,
-            settings=settings,
-            clock=self.clock,
-            events=self.events,
-            metrics=self.metrics,
-        )
+        self._fees = open_fees(self._stack, self, operators)
         signer = PaymentSigner(
             mint=self.mint, rpc=self.rpc, keystore=self.keystore, blockhashes=blockhashes, fees=self._fees
         )
@@ -263,6 +254,7 @@ class Deal:
             await self._track(address, None)
         await self.leases.begin()
         self._reconciler.start()
+        self.jobs.register(settlement_job(self))
         self._stack.push_async_callback(self.jobs.close)
         if settings.background_jobs:
             self.jobs.start()
@@ -373,6 +365,7 @@ class Deal:
             ),
             symbol=self.mint.symbol or self.settings.token_symbol,
             prices=self.pricing,
+            micro_fees=open_micro_fees(self._stack, self, self._database, self._rails),
             balances=self.balances,
             payments=self.transactions,
         )

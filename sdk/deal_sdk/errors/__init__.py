@@ -21,6 +21,7 @@
     │   ├── PurchaseLimitExceededError
     │   └── RateLimitExceededError
     ├── RefundError                       a refund of what was not paid, or of more than was
+    ├── SettlementConflictError           accrued fees that changed while they were to be settled
     ├── SafetyRailError                   the operator's caps or list of destinations
     ├── PaymentsPausedError               the operator stopped payments
     ├── SignatureRequiredError            the backend holds no key for that wallet
@@ -96,6 +97,7 @@ from deal_sdk.errors.payments import (
     RateLimitExceededError,
     RefundError,
     SafetyRailError,
+    SettlementConflictError,
     SignatureRequiredError,
     SignerRefusedError,
     SignerUnavailableError,
@@ -163,6 +165,7 @@ __all__ = [
     "RpcUnavailableError",
     "SafetyRailError",
     "SchemaError",
+    "SettlementConflictError",
     "SignatureRequiredError",
     "SignerRefusedError",
     "SignerUnavailableError",

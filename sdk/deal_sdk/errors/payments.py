@@ -66,6 +66,13 @@ class RefundError(TokenError):
     code = "refund"
 
 
+class SettlementConflictError(TokenError):
+    """Accrued fees that another settlement took, or gave back, meanwhile; nothing was recorded."""
+
+    code = "settlement_conflict"
+    retryable = True
+
+
 class SafetyRailError(TokenError):
     """A payment that the operator's caps or list of destinations rule out; nothing was recorded."""
 

@@ -5,6 +5,7 @@ checks that records and chain agree. It never sends bytes that are not committed
 before the last attempt's end is proven, and never gives back a limit or a reservation without proof.
 """
 
+from deal_sdk.payments.accruals import AccrualStore, AccruedFee, AccruedTotal
 from deal_sdk.payments.admission import Admission, LimitSettlement
 from deal_sdk.payments.attempts import AttemptStore
 from deal_sdk.payments.balances import BalanceInvalidation, BalanceReads
@@ -35,6 +36,13 @@ from deal_sdk.payments.history_sync import HistorySync, SyncReport
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.lease_keeper import LeaseKeeper
 from deal_sdk.payments.leases import LeaseHolder, Leases
+from deal_sdk.payments.micro_fees import (
+    MicroFees,
+    SettlementBounds,
+    SettlementJob,
+    SettlementReport,
+    UnsettledFees,
+)
 from deal_sdk.payments.orders import Funds, Party, Plan, PurchaseLimit
 from deal_sdk.payments.outbox import PAYMENT_EVENTS, PaymentOutbox
 from deal_sdk.payments.own_wallet import PreparedTransaction
@@ -57,6 +65,9 @@ __all__ = [
     "PAYMENT_EVENTS",
     "REWARD_WALLET",
     "TREASURY",
+    "AccrualStore",
+    "AccruedFee",
+    "AccruedTotal",
     "Admission",
     "AttemptStore",
     "BalanceInvalidation",
@@ -84,6 +95,7 @@ __all__ = [
     "LeaseKeeper",
     "Leases",
     "LimitSettlement",
+    "MicroFees",
     "OwnerMessages",
     "OwnerSigning",
     "Party",
@@ -108,11 +120,15 @@ __all__ = [
     "RewardDistributor",
     "RewardLine",
     "SafetyRails",
+    "SettlementBounds",
+    "SettlementJob",
+    "SettlementReport",
     "StoredPolicies",
     "SyncReport",
     "TokenService",
     "TransactionFees",
     "TransactionMonitor",
+    "UnsettledFees",
     "Verifier",
     "VerifyReport",
     "check_reward_type",

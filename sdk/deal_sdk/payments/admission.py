@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from deal_sdk.amounts import BaseUnits
@@ -21,10 +21,12 @@ from deal_sdk.errors import (
     StoreUnavailableError,
     TokenError,
 )
-from deal_sdk.limits import Decision, Gate, PurchaseRule, RateLimiter, Reservation, Rule
+from deal_sdk.limits import Gate, PurchaseRule, RateLimiter, Reservation, Rule
+from deal_sdk.payments.accruals import AccrualStore, AccruedFee
 from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.orders import (
+    FeeClaim,
     Funds,
     Order,
     Party,
@@ -42,6 +44,8 @@ from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_PROVISIONAL_REFUSALS: Final = 8
 PROVISIONAL_REFUSAL_SECONDS: Final = 0.15
@@ -79,6 +83,7 @@ class Draft:
     purchase_limit: PurchaseLimit | None = None
     reward_type: str | None = None
     refund_of: UUID | None = None
+    claim: FeeClaim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +208,29 @@ class Admission:
             return None
         return await self._intents.find_by_key(identity.key, identity.fingerprint)
 
+    async def accrue(self, order: Order, store: AccrualStore) -> AccruedFee:
+        """Admit a fee that is settled later: the rate limit and the balance bind now, the chain not yet.
+
+        Raises:
+            LimitExceededError, InsufficientBalanceError, DelegationError, SafetyRailError, ChainError:
+                nothing was recorded.
+            DatabaseError: it may have been recorded; the same idempotency key tells.
+        """
+        self._rails.check(order)
+        reservation = await self._reserved(order)
+        try:
+            accrued = await self._covered(order, lambda funds: store.create(order, funds))
+        except DatabaseError as error:
+            raise error.told(outcome=Outcome.UNKNOWN, reference=str(order.payment_id)) from error
+        except TokenError as error:
+            await self._cancel(reservation)
+            raise error.told(outcome=Outcome.NOT_SENT) from error
+        if accrued.reference != order.payment_id:
+            await self._cancel(reservation)
+        elif reservation is not None:
+            await self._commit(reservation)
+        return accrued
+
     async def decide(self, identity: Identity, draft: Callable[[], Awaitable[Draft]]) -> tuple[Order, bool]:
         """Turn a draft into an order that may be admitted, and say whether it debits a token account.
 
@@ -225,6 +253,7 @@ class Admission:
                 reward_type=found.reward_type,
                 purchase=await self._purchase_limit(identity.payment_type, found),
                 refund_of=found.refund_of,
+                claim=found.claim,
             )
             self._rails.check(order)
             await self._signer.check(order.plan)
@@ -236,7 +265,7 @@ class Admission:
     async def _purchase_limit(self, payment_type: str, found: Draft) -> PurchaseLimit | None:
         if payment_type in UNLIMITED_TYPES or found.sender is None or found.sender.user_id is None:
             return None
-        if found.refund_of is not None:
+        if found.refund_of is not None or found.claim is not None:
             return None
         return found.purchase_limit or await self._find_policy(found.sender.user_id)
 
@@ -255,10 +284,7 @@ class Admission:
                 recorded.
             DatabaseError: it may have been recorded; `facts["payment_id"]` names it.
         """
-        decision = await self._reserve_limits(order)
-        if decision is not None:
-            decision.raise_if_refused()
-        reservation = decision.reservation if decision is not None else None
+        reservation = await self._reserved(order)
         try:
             payment = await self._record(order, record, debits=debits)
         except DatabaseError as error:
@@ -277,11 +303,13 @@ class Admission:
     async def _record(
         self, order: Order, record: Callable[[Funds | None], Awaitable[Transaction]], *, debits: bool
     ) -> Transaction:
+        return await self._covered(order, record) if debits else await record(None)
+
+    async def _covered(self, order: Order, record: Callable[[Funds], Awaitable[T]]) -> T:
         """Record against the balance, and refuse for good only what no payment under way explains."""
         for _ in range(MAX_PROVISIONAL_REFUSALS):
             try:
-                funds = await self._funds(order) if debits else None
-                return await record(funds)
+                return await record(await self._funds(order))
             except InsufficientBalanceError as error:
                 if not error.is_provisional:
                     raise
@@ -289,18 +317,21 @@ class Admission:
             await self._clock.sleep(PROVISIONAL_REFUSAL_SECONDS)
         raise refusal
 
-    async def _reserve_limits(self, order: Order) -> Decision | None:
+    async def _reserved(self, order: Order) -> Reservation | None:
         rules = self._rules(order)
         if not rules:
             return None
-        return await self._gate.reserve(str(order.payment_id), rules)
+        decision = await self._gate.reserve(str(order.payment_id), rules)
+        decision.raise_if_refused()
+        return decision.reservation
 
     def _rules(self, order: Order) -> list[Rule]:
         sender = order.sender
         if order.type in UNLIMITED_TYPES or sender is None or sender.user_id is None or sender.tier is None:
             return []
-        if order.refund_of is not None:
-            # Giving back is bounded by what was paid, and must not wait for a limit.
+        if order.refund_of is not None or order.claim is not None:
+            # Giving back is bounded by what was paid, and must not wait for a limit; accrued fees had
+            # theirs when they accrued.
             return []
         user = str(sender.user_id)
         rules: list[Rule] = [self._rates.rule_for(user, sender.tier, order.type)]
@@ -319,6 +350,13 @@ class Admission:
     async def _funds(self, order: Order) -> Funds:
         assert order.sender is not None
         return await self._read_balance(order.sender.token_account)
+
+    async def _commit(self, reservation: Reservation) -> None:
+        try:
+            await self._gate.commit(reservation)
+        except StoreUnavailableError as error:
+            # One that is never committed counts as used when it runs out.
+            logger.warning("limits of %s stay reserved: %s", reservation.reservation_id, error.message)
 
     async def _cancel(self, reservation: Reservation | None) -> None:
         if reservation is None:

@@ -6,15 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
-import sqlalchemy as sa
 from solders.pubkey import Pubkey
 
 from deal_sdk.chain import Rpc
 from deal_sdk.payments.orders import Funds, Plan
 from deal_sdk.payments.parties import PartyResolver
-from deal_sdk.payments.reservations import spendable, unreleased
+from deal_sdk.payments.reservations import held_now
 from deal_sdk.records import Database, Transaction
-from deal_sdk.records.tables import balance_reservations
 
 MAX_REMEMBERED_SLOTS: Final = 100_000
 
@@ -59,13 +57,8 @@ class BalanceReads:
         return (await self._parties.resolve(user_id)).token_account
 
     async def reserved(self, token_account: str, slot: int) -> int:
-        """Return what is promised to payments and not yet in a balance read at `slot`."""
-        column = balance_reservations.c
-        query = sa.select(column.landed_slot, column.amount).where(
-            column.token_account == token_account, unreleased(slot)
-        )
-        rows = [(landed_slot, amount) for landed_slot, amount in await self._database.fetch(query)]
-        return -spendable(Funds(0, slot), rows)
+        """Return what payments and accrued fees take that is not yet out of a balance read at `slot`."""
+        return await held_now(self._database, token_account, slot)
 
     def note_landing(self, payment: Transaction) -> dict[str, int]:
         """Remember the slot of a payment that landed, and return it by the token accounts that it moved."""

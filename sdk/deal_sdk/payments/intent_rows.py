@@ -10,6 +10,7 @@ from uuid import UUID
 from deal_sdk.chain import SignedTransaction
 from deal_sdk.payments.orders import Funds, Order
 from deal_sdk.payments.prepared import Prepared
+from deal_sdk.records.accrual_tables import service_fee_settlements
 from deal_sdk.records.tables import (
     balance_reservations,
     payment_attempts,
@@ -131,11 +132,24 @@ def _first_attempt_row(intent: Intent) -> dict[str, Any] | None:
     return attempt_row(intent.order.payment_id, 1, intent.signed, intent.order.created_at)
 
 
+def _settlement_row(intent: Intent) -> dict[str, Any] | None:
+    order = intent.order
+    if order.claim is None or order.sender is None:
+        return None
+    return {
+        "payment_id": order.payment_id,
+        "token_account": order.sender.token_account,
+        "fees": order.claim.fees,
+        "created_at": order.created_at,
+    }
+
+
 COMPANIONS: Final = (
     (prepared_transactions, _prepared_row),
     (balance_reservations, _reservation_row),
     (token_rewards, _reward_row),
     (token_purchases, _purchase_row),
     (payment_attempts, _first_attempt_row),
+    (service_fee_settlements, _settlement_row),
 )
 """The tables that an intent may have a row in, each with the function that makes it."""

@@ -21,6 +21,7 @@ from deal_sdk.errors import (
     IdempotencyConflictError,
     TokenError,
 )
+from deal_sdk.payments.fee_claims import OwedFees, attach_fees, owed_fees, take_claim
 from deal_sdk.payments.intent_rows import COMPANIONS, Intent, transaction_row
 from deal_sdk.payments.orders import Order
 from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
@@ -129,6 +130,7 @@ class IntentStore:
         refunds = {intent.order.refund_of for intent in intents if intent.order.refund_of is not None}
         left_to_refund = await refundable(connection, refunds)
         reserved = await self.lock_and_sum(connection, intents)
+        claimed = await owed_fees(connection, [intent.order for intent in intents])
         rows = await self._rows_by_key(connection, keys)
         refused: dict[UUID, BaseException] = {}
         accepted: list[Intent] = []
@@ -137,7 +139,7 @@ class IntentStore:
         for intent in intents:
             if intent.order.idempotency_key in taken:
                 continue
-            refusal = _refusal(intent, reserved, left_today, left_to_refund)
+            refusal = _refusal(intent, reserved, left_today, left_to_refund, claimed)
             if refusal is not None:
                 refused[intent.order.payment_id] = refusal
                 continue
@@ -145,6 +147,7 @@ class IntentStore:
             if intent.order.idempotency_key is not None:
                 taken.add(intent.order.idempotency_key)
         inserted = await self._insert(connection, accepted)
+        await attach_fees(connection, [intent.order for intent in accepted], claimed)
         missing = [key for key in taken - set(rows) if key not in inserted]
         rows |= await self._rows_by_key(connection, missing)
         return [
@@ -213,10 +216,12 @@ def _refusal(
     reserved: Reserved,
     left_today: dict[str, int],
     left_to_refund: dict[UUID, int],
+    claimed: OwedFees,
 ) -> TokenError | None:
     """Return the first reason against an intent; without one it counts against those that follow."""
     return (
         take_refund(left_to_refund, intent.order)
+        or take_claim(claimed, intent.order)
         or take_daily(left_today, intent.order)
         or admit(intent.order, intent.funds, reserved)
     )

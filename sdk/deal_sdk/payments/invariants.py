@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
+from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
 from deal_sdk.records.tables import (
     ENDED_ATTEMPT_STATUSES,
     LIVE_ATTEMPT_STATUSES,
@@ -31,6 +32,8 @@ _purchase = token_purchases.c
 _reward = token_rewards.c
 _wallet = token_wallets.c
 _history = token_balance_history.c
+_accrual = service_fee_accruals.c
+_settlement = service_fee_settlements.c
 
 _OPEN: Final = ("pending", "confirmed")
 _ENDED_WITHOUT_PAYING: Final = ("failed", "expired")
@@ -233,6 +236,44 @@ def _active_addresses_unique() -> BrokenRows:
     )
 
 
+def _settlements_pay_their_fees() -> BrokenRows:
+    mine = _accrual.payment_id == _settlement.payment_id
+    fees = sa.select(sa.func.count()).where(mine).scalar_subquery()
+    amount = sa.select(sa.func.coalesce(sa.func.sum(_accrual.amount), 0)).where(mine).scalar_subquery()
+    return (
+        _broken("service_fee_settlements", _settlement.payment_id, "does not pay the fees that it took on")
+        .join_from(service_fee_settlements, token_transactions, _payment.id == _settlement.payment_id)
+        .where(_payment.status.not_in(_ENDED_WITHOUT_PAYING))
+        .where(sa.or_(fees != _settlement.fees, amount != _payment.amount))
+    )
+
+
+def _unpaid_fees_given_back() -> BrokenRows:
+    return (
+        _broken("service_fee_accruals", _accrual.id, "is settled by a payment that did not happen")
+        .join_from(service_fee_accruals, token_transactions, _payment.id == _accrual.payment_id)
+        .where(_payment.status.in_(_ENDED_WITHOUT_PAYING))
+    )
+
+
+def _fees_settled_by_their_owner() -> BrokenRows:
+    return (
+        _broken("service_fee_accruals", _accrual.id, "is settled out of another wallet")
+        .join_from(
+            service_fee_accruals,
+            service_fee_settlements,
+            _settlement.payment_id == _accrual.payment_id,
+        )
+        .join(token_transactions, _payment.id == _settlement.payment_id)
+        .where(
+            sa.or_(
+                _settlement.token_account != _accrual.token_account,
+                _payment.from_user_id.is_distinct_from(_accrual.user_id),
+            )
+        )
+    )
+
+
 SQL_INVARIANTS: Final[Mapping[str, BrokenRows]] = {
     "finalized_payments_have_proof": _finalized_with_proof(),
     "failed_payments_have_evidence": _failed_with_evidence(),
@@ -250,6 +291,9 @@ SQL_INVARIANTS: Final[Mapping[str, BrokenRows]] = {
     "rewards_are_recorded": _rewards_recorded(),
     "keys_have_fingerprints": _keys_have_fingerprints(),
     "refunds_are_within_their_payments": _refunds_within(),
+    "settlements_pay_their_fees": _settlements_pay_their_fees(),
+    "unpaid_fees_are_given_back": _unpaid_fees_given_back(),
+    "fees_are_settled_by_their_owner": _fees_settled_by_their_owner(),
     "wallets_are_consistent": _wallets_consistent(),
     "active_addresses_are_unique": _active_addresses_unique(),
 }

@@ -108,6 +108,15 @@ class Funds:
 
 
 @dataclass(frozen=True, slots=True)
+class FeeClaim:
+    """The accrued fees that a settlement pays: what a user owes out of a token account, up to one row."""
+
+    through_id: int
+    fees: int
+    """How many they are; with the order's amount they say whether they still are the same."""
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """One payment, decided and not yet recorded."""
 
@@ -124,6 +133,7 @@ class Order:
     reward_type: str | None = None
     purchase: PurchaseLimit | None = None
     refund_of: UUID | None = None
+    claim: FeeClaim | None = None
 
     @property
     def delegate(self) -> str | None:

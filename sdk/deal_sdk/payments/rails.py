@@ -51,6 +51,11 @@ class SafetyRails:
         self._events = events
         self._paid_at_seconds: dict[str, deque[float]] = {}
 
+    @property
+    def max_payment_base_units(self) -> int | None:
+        """Return the most that one payment may move, or None."""
+        return self._bounds.max_payment_base_units
+
     def check(self, order: Order) -> None:
         """Refuse a payment over its cap or to a stranger who is not on the list.
 

@@ -6,7 +6,7 @@ Owns the rule by which a reservation counts. Rows are written by intents and att
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,9 +16,12 @@ from deal_sdk.errors import DelegationError, InsufficientBalanceError
 from deal_sdk.payments.approvals import refuse_delegate
 from deal_sdk.payments.orders import Funds, Order, Party
 from deal_sdk.records import Database
+from deal_sdk.records.accrual_tables import service_fee_accruals
 from deal_sdk.records.tables import balance_reservations, token_accounts
 
 _HALF: Final = 2**32
+_ACCRUED: Final = "accrued"
+"""Stands in a delegate's place for what users owe in accrued fees, which no address looks like."""
 
 Held: TypeAlias = tuple[int | None, int]
 """A reservation: the slot it landed at, None while it is live, and base units."""
@@ -64,20 +67,52 @@ async def sum_reservations(connection: AsyncConnection, accounts: list[str], old
         accounts: the token accounts.
         oldest_slot: the oldest slot that one of their balances was read at.
     """
-    column = balance_reservations.c
-    # Summed by halves, because a balance may be beyond BIGINT and SQLite's sum then overflows.
-    high, low = column.amount // _HALF, column.amount % _HALF
-    query = (
-        sa.select(
-            column.token_account, column.delegate, column.landed_slot, sa.func.sum(high), sa.func.sum(low)
-        )
-        .where(column.token_account.in_(accounts), unreleased(oldest_slot))
-        .group_by(column.token_account, column.delegate, column.landed_slot)
-    )
     sums: Reserved = {}
-    for account, delegate, landed_slot, high_sum, low_sum in await connection.execute(query):
-        _hold(sums, account, delegate, (landed_slot, int(high_sum) * _HALF + int(low_sum)))
+    for row in await connection.execute(_held_query(accounts, oldest_slot)):
+        account, delegate, landed_slot, high_sum, low_sum = row
+        _hold(sums, account, delegate, (landed_slot, joined(high_sum, low_sum)))
     return sums
+
+
+async def held_now(database: Database, token_account: str, slot: int) -> int:
+    """Return what counts against a token account's balance read at a slot, in base units."""
+    rows = await database.fetch(_held_query([token_account], slot))
+    held = [(landed_slot, joined(high, low)) for _, _, landed_slot, high, low in rows]
+    return -spendable(Funds(0, slot), held)
+
+
+def halves_summed(amount: Any) -> tuple[sa.Function[Any], sa.Function[Any]]:
+    """Return the sums of a column's upper and lower halves, because SQLite's sum overflows beyond BIGINT."""
+    return sa.func.sum(amount // _HALF), sa.func.sum(amount % _HALF)
+
+
+def joined(high: Any, low: Any) -> int:
+    """Return the sum that `halves_summed` took apart."""
+    return int(high) * _HALF + int(low)
+
+
+def _held_query(accounts: list[str], oldest_slot: int) -> sa.CompoundSelect[Any]:
+    """Select reservations and accrued fees at once, so that both are of one moment.
+
+    A settlement that fails turns the one into the other, and read apart neither might be seen.
+    """
+    held, owed = balance_reservations.c, service_fee_accruals.c
+    reservations = (
+        sa.select(held.token_account, held.delegate, held.landed_slot, *halves_summed(held.amount))
+        .where(held.token_account.in_(accounts), unreleased(oldest_slot))
+        .group_by(held.token_account, held.delegate, held.landed_slot)
+    )
+    accruals = (
+        sa.select(
+            owed.token_account,
+            sa.literal(_ACCRUED),
+            sa.cast(sa.null(), sa.BigInteger),
+            *halves_summed(owed.amount),
+        )
+        .where(owed.token_account.in_(accounts), owed.payment_id.is_(None))
+        .group_by(owed.token_account)
+    )
+    return sa.union_all(reservations, accruals)
 
 
 def unreleased(slot: int) -> sa.ColumnElement[bool]:
@@ -119,7 +154,9 @@ def admit(
         return None
     account, delegate = order.sender.token_account, order.delegate
     held = reserved.get((account, None), ())
-    available = spendable(funds, held)
+    # The fees that a settlement pays are held already, as accrued ones.
+    owed = 0 if order.claim is None else order.amount
+    available = spendable(funds, held) + owed
     if delegate is not None:
         approved = Funds(funds.delegated_base_units, funds.slot)
         left = spendable(approved, reserved.get((account, delegate), ()))
@@ -127,9 +164,10 @@ def admit(
         if refusal is not None:
             return refusal
     if order.amount > available:
-        live = sum(amount for slot, amount in held if slot is None)
-        return insufficient(order.amount, available, is_provisional=order.amount <= available + live)
+        return _short(order, available, account, reserved)
     _hold(reserved, account, delegate, (None, order.amount))
+    if owed:
+        _hold(reserved, account, _ACCRUED, (None, -owed))
     return None
 
 
@@ -142,6 +180,39 @@ def admit_total(funds: Funds, account: str, reserved: Reserved, required: int) -
     available = spendable(funds, reserved.get((account, None), ()))
     if required > available:
         raise insufficient(required, available)
+
+
+def admit_accrual(
+    order: Order, funds: Funds, reserved: Reserved
+) -> InsufficientBalanceError | DelegationError | None:
+    """Return why balance or approval do not cover a fee that is to be settled later; else it counts.
+
+    Args:
+        order: the settlement of this fee alone.
+        funds: as read from the chain.
+        reserved: as `sum_reservations` returned it; changed in place.
+    """
+    assert order.sender is not None
+    account, delegate = order.sender.token_account, order.delegate
+    available = spendable(funds, reserved.get((account, None), ()))
+    if delegate is not None:
+        approved = Funds(funds.delegated_base_units, funds.slot)
+        # Whatever is owed will be taken by the approval as well.
+        held = [*reserved.get((account, delegate), ()), *reserved.get((account, _ACCRUED), ())]
+        refusal = refuse_delegate(order, funds, spendable(approved, held))
+        if refusal is not None:
+            return refusal
+    if order.amount > available:
+        return _short(order, available, account, reserved)
+    _hold(reserved, account, _ACCRUED, (None, order.amount))
+    return None
+
+
+def _short(order: Order, available: int, account: str, reserved: Reserved) -> InsufficientBalanceError:
+    """Refuse, provisionally where payments under way would explain what is missing; fees owed never do."""
+    live = sum(amount for slot, amount in reserved.get((account, None), ()) if slot is None)
+    live -= sum(amount for _, amount in reserved.get((account, _ACCRUED), ()))
+    return insufficient(order.amount, available, is_provisional=order.amount <= available + live)
 
 
 def insufficient(required: int, available: int, *, is_provisional: bool = False) -> InsufficientBalanceError:

@@ -12,8 +12,9 @@ from deal_sdk.amounts import Amount
 from deal_sdk.chain import MintFacts, Rpc
 from deal_sdk.errors import ConfigurationError, RefundError
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
-from deal_sdk.payments.delegated import DelegatedPayments, signature_required_without_approval
+from deal_sdk.payments.delegated import signature_required_without_approval
 from deal_sdk.payments.delegation import Delegations
+from deal_sdk.payments.micro_fees import MicroFeePayments, MicroFees
 from deal_sdk.payments.orders import Plan, PurchaseLimit, transfer_plan
 from deal_sdk.payments.own_wallet import OwnWalletPayments, ServicePrices
 from deal_sdk.payments.owner_signing import OwnerSigning
@@ -43,7 +44,7 @@ class RecordedPayments(Protocol):
         ...
 
 
-class TokenService(DelegatedPayments, OwnWalletPayments):
+class TokenService(MicroFeePayments, OwnWalletPayments):
     """Moves DEAL between users, addresses and operator wallets, and reads what they hold."""
 
     def __init__(
@@ -58,6 +59,7 @@ class TokenService(DelegatedPayments, OwnWalletPayments):
         owner_signing: OwnerSigning,
         symbol: str,
         prices: ServicePrices,
+        micro_fees: MicroFees,
         balances: DisplayBalances,
         payments: RecordedPayments,
     ) -> None:
@@ -71,6 +73,7 @@ class TokenService(DelegatedPayments, OwnWalletPayments):
         self._owner_signing = owner_signing
         self._symbol = symbol
         self._prices = prices
+        self._micro_fees = micro_fees
         self._balances = balances
         self._payments = payments
 

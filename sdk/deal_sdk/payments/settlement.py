@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.payments.changes import Change
+from deal_sdk.payments.fee_claims import fees_given_back
 from deal_sdk.records.tables import (
     LIVE_ATTEMPT_STATUSES,
     Json,
@@ -180,6 +181,7 @@ _STATEMENTS: Final[Mapping[str, tuple[sa.Update, ...]]] = {
         _attempt("failed"),
         _reservation("released", None),
         _purchase("cancelled"),
+        fees_given_back(_IDS),
     ),
     "attempt_expired": (
         _payment("pending", _OPEN, slot=None, confirmed_at=None),
@@ -191,5 +193,6 @@ _STATEMENTS: Final[Mapping[str, tuple[sa.Update, ...]]] = {
         _attempt("expired"),
         _reservation("released", None),
         _purchase("cancelled"),
+        fees_given_back(_IDS),
     ),
 }

@@ -19,6 +19,7 @@ from deal_sdk import Deal, PurchaseLimit, Transaction
 from deal_sdk.chain import SignedTransaction, Signer, build_and_sign, instructions
 from deal_sdk.payments import Plan
 from deal_sdk.payments.invariants import SQL_INVARIANTS
+from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
 from deal_sdk.records.tables import (
     balance_reservations,
     payment_attempts,
@@ -154,6 +155,10 @@ async def fill(world: World) -> None:
         alice, bob, "1", idempotency_key="key-1", purchase_limit=limit, wait_for="finalized"
     )
     world.payments["reward"] = await deal.rewards.distribute_reward(bob, "referral", "2")
+    for service in ("search", "goal"):
+        await deal.tokens.accrue_service_fee(alice, service)
+    [world.payments["settlement"]] = (await deal.tokens.settle_service_fees(wait_for="finalized")).payments
+    await deal.tokens.accrue_service_fee(alice, "search")
     treasury = await deal.keystore.signer_by_name("treasury")
     for amount in (300, 200):
         await pay_outside(deal, treasury, world.addresses["carol"], amount)
@@ -400,6 +405,66 @@ async def an_attempt_ended_without_evidence(world: World) -> str:
     await world.execute(attempt_update(world, "failed", evidence=None))
     of_failed = payment_attempts.c.payment_id == world.payments["failed"].id
     return named(payment_attempts, await world.one(sa.select(payment_attempts.c.id).where(of_failed)))
+
+
+async def settled_fee(world: World) -> int:
+    """Return the id of a fee that the settlement took on."""
+    mine = service_fee_accruals.c.payment_id == world.payments["settlement"].id
+    fee: int = await world.one(sa.select(service_fee_accruals.c.id).where(mine))
+    return fee
+
+
+def fee_update(row_id: int, **values: Any) -> sa.Update:
+    return service_fee_accruals.update().where(service_fee_accruals.c.id == row_id).values(**values)
+
+
+@breaks("settlements_pay_their_fees")
+async def a_settled_fee_is_owed_again(world: World) -> str:
+    await world.execute(fee_update(await settled_fee(world), payment_id=None))
+    return named(service_fee_settlements, world.payments["settlement"].id)
+
+
+@breaks("settlements_pay_their_fees")
+async def a_settlement_took_on_a_fee_that_it_did_not_pay(world: World) -> str:
+    owed = service_fee_accruals.c.payment_id.is_(None)
+    row_id = await world.one(sa.select(service_fee_accruals.c.id).where(owed))
+    await world.execute(fee_update(row_id, payment_id=world.payments["settlement"].id))
+    return named(service_fee_settlements, world.payments["settlement"].id)
+
+
+@breaks("settlements_pay_their_fees")
+async def a_settled_fee_is_another_amount(world: World) -> str:
+    await world.execute(fee_update(await settled_fee(world), amount=1))
+    return named(service_fee_settlements, world.payments["settlement"].id)
+
+
+@breaks("unpaid_fees_are_given_back")
+async def a_fee_is_settled_by_a_payment_that_failed(world: World) -> str:
+    owed = service_fee_accruals.c.payment_id.is_(None)
+    row_id = await world.one(sa.select(service_fee_accruals.c.id).where(owed))
+    failed = world.payments["failed"]
+    settlement = {"payment_id": failed.id, "token_account": world.token_account("alice"), "fees": 1}
+    # The payment is recorded as alice's too, so that nothing else is wrong with it.
+    await world.execute(
+        payment_update(world, "failed", from_user_id=world.users["alice"]),
+        service_fee_settlements.insert().values(created_at=world.deal.clock.now(), **settlement),
+        fee_update(row_id, payment_id=failed.id),
+    )
+    return named(service_fee_accruals, row_id)
+
+
+@breaks("fees_are_settled_by_their_owner")
+async def a_fee_is_settled_out_of_another_account(world: World) -> str:
+    row_id = await settled_fee(world)
+    await world.execute(fee_update(row_id, token_account=world.token_account("bob")))
+    return named(service_fee_accruals, row_id)
+
+
+@breaks("fees_are_settled_by_their_owner")
+async def a_fee_is_settled_for_another_user(world: World) -> str:
+    row_id = await settled_fee(world)
+    await world.execute(fee_update(row_id, user_id=world.users["bob"]))
+    return named(service_fee_accruals, row_id)
 
 
 @breaks("reservations_follow_their_payments")

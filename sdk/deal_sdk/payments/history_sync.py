@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import sqlalchemy as sa
@@ -324,5 +325,6 @@ def _usable(entries: Sequence[AddressSignature], landed: Mapping[str, _Landed]) 
     return usable
 
 
+@lru_cache(maxsize=64)
 def _time(block_time: int | None) -> datetime | None:
     return None if block_time is None else datetime.fromtimestamp(block_time, UTC)

@@ -7,7 +7,7 @@ the order of their addresses, so that two appenders never wait for each other in
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -25,6 +25,8 @@ Cursors = Mapping[str, tuple[str, int]]
 # Below the 32,766 parameters that one statement may carry in either database.
 _KEYS_PER_STATEMENT: Final = 5_000
 _ACCOUNTS_PER_INSERT: Final = 1_000
+
+_CHANGE_COLUMNS: Final = tuple(field.name for field in fields(BalanceChange))
 
 T = TypeVar("T")
 _table = token_balance_history
@@ -161,7 +163,7 @@ def _new_rows(
         sequence = 1 if end is None else end.sequence + 1
         ends[change.token_account] = _End(sequence, change.balance_after, change.position)
         yield {
-            **asdict(change),
+            **{name: getattr(change, name) for name in _CHANGE_COLUMNS},
             "sequence": sequence,
             "change": change.balance_after - change.balance_before,
             "created_at": now,

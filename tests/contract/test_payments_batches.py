@@ -68,7 +68,8 @@ class Batches:
         return found.batch, found.shares
 
     async def settle(self, one: Carrier, end: CarrierEnd, slot: int | None = 200) -> bool:
-        change = CarrierChange(one.id, end, slot, EVIDENCE, STARTED, SOURCE.token_account)
+        signature = one.transaction.signature
+        change = CarrierChange(one.id, signature, end, slot, EVIDENCE, STARTED, SOURCE.token_account)
         return await self.carriers.settle(change)
 
     async def statuses(self) -> list[str]:

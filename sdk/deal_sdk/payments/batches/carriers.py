@@ -41,9 +41,10 @@ unless it was their last attempt."""
 
 @dataclass(frozen=True, slots=True)
 class CarrierChange:
-    """What became of a carrier."""
+    """What became of a carrier; its members show its signature from the first change on."""
 
     carrier_id: UUID
+    signature: str
     end: CarrierEnd
     slot: int | None
     evidence: Mapping[str, Any]
@@ -159,8 +160,7 @@ class CarrierStore:
             await connection.execute(payment_carriers.insert(), [_row(carrier, now) for carrier in accepted])
             owner = {"b_lease_owner": self._lease_owner}
             spans = [_span(carrier, now) | owner for carrier in accepted]
-            for statement in (_ATTEMPTS, _SIGNATURES):
-                await connection.execute(statement, spans)
+            await connection.execute(_ATTEMPTS, spans)
         ours = known | {carrier.id for carrier in accepted}
         return [carrier.id in ours for carrier in carriers]
 
@@ -199,6 +199,7 @@ class CarrierStore:
     def _parameters(self, change: CarrierChange) -> dict[str, Any]:
         return {
             "b_carrier": change.carrier_id,
+            "b_signature": change.signature,
             "b_slot": change.slot,
             "b_evidence": dict(change.evidence),
             "b_at": change.at,
@@ -332,16 +333,5 @@ def _attempts_of_a_span() -> sa.Insert:
     return payment_attempts.insert().from_select(list(names), rows)
 
 
-def _signatures_of_a_span() -> sa.Update:
-    column, attempt = token_transactions.c, payment_attempts.c
-    members = sa.select(attempt.payment_id).where(attempt.carrier_id == sa.bindparam("b_carrier"))
-    return (
-        token_transactions.update()
-        .where(column.id.in_(members))
-        .values(signature=sa.bindparam("b_signature"), updated_at=sa.bindparam("b_now", type_=UtcDateTime()))
-    )
-
-
 _LEASE_OWNER: Final = sa.bindparam("b_lease_owner", type_=sa.Uuid())
 _ATTEMPTS: Final = _attempts_of_a_span()
-_SIGNATURES: Final = _signatures_of_a_span()

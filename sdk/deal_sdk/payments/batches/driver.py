@@ -320,9 +320,9 @@ class BatchDriver:
             run.start(self._drive(run, part))
 
     async def _settle(self, run: BatchRun, carrier: Carrier, verdict: Verdict, end: CarrierEnd) -> None:
-        change = CarrierChange(
-            carrier.id, end, verdict.slot, verdict.evidence, self._clock.now(), run.batch.source_account
-        )
+        signature, source = carrier.transaction.signature, run.batch.source_account
+        now = self._clock.now()
+        change = CarrierChange(carrier.id, signature, end, verdict.slot, verdict.evidence, now, source)
         await self._until_done(run, lambda: self._carriers.settle(change))
         if end in ("confirmed", "finalized", "failed"):
             run.move(carrier, end, len(carrier.shares))
@@ -333,13 +333,12 @@ class BatchDriver:
             batch_id=str(run.batch.id),
             batch_key=run.batch.key,
             carrier_id=str(carrier.id),
-            signature=carrier.transaction.signature,
+            signature=signature,
             payment_ids=[str(share.payment_id) for share in carrier.shares],
         )
         if end in ("confirmed", "finalized") and verdict.slot is not None:
             ours = tuple(str(share.account) for share in carrier.shares if share.is_users)
-            accounts = (run.batch.source_account, *ours)
-            signature = carrier.transaction.signature
+            accounts = (source, *ours)
             await self._tell(Landing(accounts, verdict.slot, signature, end == "finalized"))
 
     async def _tell(self, landing: Landing) -> None:

@@ -24,6 +24,7 @@ from deal_sdk.records.tables import (
 
 _CARRIER: Final = sa.bindparam("b_carrier", type_=sa.Uuid())
 _AT: Final = sa.bindparam("b_at", type_=UtcDateTime())
+_SIGNATURE: Final = sa.bindparam("b_signature", type_=sa.String())
 _SLOT: Final = sa.bindparam("b_slot", type_=sa.BigInteger())
 _EVIDENCE: Final = sa.bindparam("b_evidence", type_=Json)
 _OPEN: Final = ("pending", "confirmed")
@@ -52,7 +53,7 @@ def _payments(status: str, allowed: tuple[str, ...], **values: Any) -> sa.Update
     return (
         token_transactions.update()
         .where(_payment.id.in_(_members()), _any_of(_payment.status, allowed))
-        .values(status=status, updated_at=_AT, **values)
+        .values(status=status, signature=_SIGNATURE, updated_at=_AT, **values)
     )
 
 

@@ -16,12 +16,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from deal_sdk import Deal, PurchaseLimit, User
+from deal_sdk import PurchaseLimit, User
 from deal_sdk.clock import SystemClock
 from deal_sdk.records import Database
 from deal_sdk.records.tables import token_balance_history
 from deal_sdk.settings import DEFAULT_TIER_LIMITS
 from scripts.bench.contestants import Handler, Stopwatch, answer_commands, resident_bytes
+from scripts.bench.deals import open_deal
 from scripts.bench.profiles import calls_per_payment
 
 FUNDING_AMOUNT: Final = "1000"
@@ -32,11 +33,7 @@ SETUP_CALLERS: Final = 64
 HISTORY_POLL_SECONDS: Final = 0.02
 HISTORY_SECONDS: Final = 180.0
 MIN_COMMITS: Final = 2
-STORE_TIMEOUT_SECONDS: Final = 30.0
-CONFIRM_TIMEOUT_SECONDS: Final = 300.0
-"""Far above what a turn needs: on a machine that others use too, a moment's stall must not end the run."""
 STALL_PROBE_SECONDS: Final = 0.01
-PASSPHRASE: Final = "benchmark"
 HISTORY_ROWS_PER_PAYMENT: Final = 2
 """Sender and recipient are both users, so both accounts keep a history."""
 
@@ -46,17 +43,8 @@ class PaymentEngine:
 
     async def prepare(self, rpc_url: str, database_url: str, redis_url: str, users: int) -> dict[str, Any]:
         """Open a `Deal`, create users of every tier with funded custodial wallets, and warm up with that."""
-        # A server's schema is nobody's to change without asking, so `Deal` would not make it.
-        self._records = await Database.open(database_url, clock=SystemClock(), migrate=True)
-        self._deal = await Deal.open(
-            create_mint=True,
-            rpc_url=rpc_url,
-            database_url=database_url,
-            redis_url=redis_url,
-            keystore_passphrase=PASSPHRASE,
-            limit_store_timeout_seconds=STORE_TIMEOUT_SECONDS,
-            confirm_timeout_seconds=CONFIRM_TIMEOUT_SECONDS,
-        )
+        self._deal = await open_deal(rpc_url, database_url, redis_url)
+        self._records = await Database.open(database_url, clock=SystemClock())
         self._limit = PurchaseLimit(str(self._deal.mint.address), MAX_PURCHASES, "benchmark")
         tiers = sorted(DEFAULT_TIER_LIMITS)
         self._users: list[User] = []

@@ -22,16 +22,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "localnet"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sdk"))
 
+from scripts.bench import payout_measures
 from scripts.bench.chains import Chain, EmbeddedChain, ValidatorChain
 from scripts.bench.measure import Report, say, write_part
 from scripts.bench.payment_contest import EMBEDDED, PEERS, SHORT, VALIDATOR, ContestSizes, hold_contest
 from scripts.bench.payment_measures import measure_lone_transfer, measure_memory, measure_status_calls
+from scripts.bench.payout_measures import measure_payouts
 from scripts.bench.profiles import append, sampled
 from scripts.bench.stage import BARE, SOLANA_PY, STORES, Stage
 
 CHAINS: Final = ("embedded", "validator")
-PARTS: Final = ("contest", "status", "lone", "memory")
-SHORT_PARTS: Final = ("contest", "status", "lone")
+USUAL_PARTS: Final = ("contest", "payouts", "status", "lone")
+PARTS: Final = (*USUAL_PARTS, "memory")
 LONE_PAIRS: Final = {"short": 20, "embedded": 100, "validator": 30}
 LONE_USERS: Final = 20
 
@@ -60,6 +62,10 @@ async def _measure_part(part: str, chain: str, options: argparse.Namespace) -> R
         elif part == "lone":
             pairs = LONE_PAIRS["short" if options.short else chain]
             await measure_lone_transfer(stage, store, pairs=pairs, users=LONE_USERS, report=report)
+        elif part == "payouts":
+            payouts = payout_measures.SHORT if options.short else payout_measures.WHOLE
+            judge_rate = not options.short
+            await measure_payouts(stage, payouts, store, judge_rate=judge_rate, report=report)
         elif part == "status":
             payments = sizes.engine_payments
             await measure_status_calls(
@@ -112,7 +118,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.stores = options.stores or (["sqlite+memory"] if short else ["sqlite+memory", "postgresql+redis"])
     if options.peers is None:
         options.peers = [BARE, SOLANA_PY] if short else list(PEERS)
-    options.parts = options.parts or list(PARTS if options.full else SHORT_PARTS)
+    options.parts = options.parts or list(PARTS if options.full else USUAL_PARTS)
     return options
 
 

@@ -69,9 +69,20 @@ class Stage:
             users: how many pay one another.
             rpc_url: where it finds the chain, if not directly.
         """
+        module = "scripts.bench.payment_engine"
+        return await self._start_deal(f"{ENGINE} {store}", module, store, users, rpc_url)
+
+    async def start_payouts(self, store: str, *, recipients: int) -> Contestant:
+        """Start an engine with a funded reward wallet and recipients whose token accounts exist."""
+        module = "scripts.bench.payout_engine"
+        return await self._start_deal(f"payouts {store}", module, store, recipients, None)
+
+    async def _start_deal(
+        self, name: str, module: str, store: str, users: int, rpc_url: str | None
+    ) -> Contestant:
         database, _, limits = store.partition("+")
         return await self._start(
-            Contestant(f"{ENGINE} {store}", python_module("scripts.bench.payment_engine")),
+            Contestant(name, python_module(module)),
             rpc_url=rpc_url or self.endpoint.rpc_url,
             database_url=self._database_url(database),
             redis_url=self._redis_url(limits),

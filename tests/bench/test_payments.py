@@ -16,6 +16,7 @@ RATIOS = {
     "embedded_engine_sqlite_memory_to_bare_batches",
     "embedded_engine_sqlite_memory_to_solana_py",
     "embedded_lone_transfer_adds_milliseconds",
+    "embedded_payouts_batch_to_single",
     "embedded_status_calls_per_256_pending_per_sweep",
 }
 

@@ -130,3 +130,11 @@ def test_an_approval_is_never_overdrawn(delegated: int, held: int, amount: int) 
     wanted = order(amount, plan=one.plan, sender=ALICE)
     refusal = refuse_delegate(wanted, funds, delegated - held)
     assert (refusal is None) == (held + amount <= delegated)
+
+
+async def test_a_refusal_that_a_landing_may_explain_is_provisional(store: IntentStore) -> None:
+    """The approval that was read may be less by the live payment already, which then counts twice."""
+    await create_together(store, by_delegate(60))
+    (perhaps, surely) = await create_together(store, by_delegate(40, delegated=40), by_delegate(101))
+    assert (problem_of(perhaps), problem_of(surely)) == ("exhausted", "exhausted")
+    assert (perhaps.is_provisional, surely.is_provisional) == (True, False)

@@ -125,9 +125,11 @@ class DelegateInUseError(TokenError):
 
 
 class DelegationError(TokenError):
-    """A delegation that is missing, exhausted or was replaced."""
+    """A delegation that is missing, exhausted, was replaced, or is of an unproven wallet."""
 
     code = "delegation"
+    is_provisional = False
+    """Whether only payments under way stand against it, which the approval may be less of already."""
 
 
 class MintNotFoundError(TokenError):

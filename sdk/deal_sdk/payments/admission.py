@@ -16,6 +16,7 @@ from deal_sdk.amounts import BaseUnits
 from deal_sdk.clock import Clock
 from deal_sdk.errors import (
     DatabaseError,
+    DelegationError,
     InsufficientBalanceError,
     Outcome,
     StoreUnavailableError,
@@ -310,10 +311,10 @@ class Admission:
         for _ in range(MAX_PROVISIONAL_REFUSALS):
             try:
                 return await record(await self._funds(order))
-            except InsufficientBalanceError as error:
+            except (InsufficientBalanceError, DelegationError) as error:
                 if not error.is_provisional:
                     raise
-                refusal = error
+                refusal: TokenError = error
             await self._clock.sleep(PROVISIONAL_REFUSAL_SECONDS)
         raise refusal
 

@@ -11,13 +11,17 @@ from deal_sdk.errors import DelegationError
 from deal_sdk.payments.orders import Funds, Order, Party
 
 
-def refuse_delegate(order: Order, funds: Funds, left_base_units: int) -> DelegationError | None:
+def refuse_delegate(
+    order: Order, funds: Funds, left_base_units: int, *, live_base_units: int = 0
+) -> DelegationError | None:
     """Return why a delegate cannot pay an order, or None.
 
     Args:
         order: one that a delegate signs.
         funds: as read from the chain.
         left_base_units: what is left of the approval once the payments under way are counted.
+        live_base_units: of these, what is not known to have landed and may be counted twice: the approval
+            that was read may be less by it already.
     """
     assert order.sender is not None
     assert order.delegate is not None
@@ -29,7 +33,7 @@ def refuse_delegate(order: Order, funds: Funds, left_base_units: int) -> Delegat
         )
     if order.amount > left_base_units:
         available = format_amount(max(left_base_units, 0))
-        return _refusal(
+        refusal = _refusal(
             f"only {available} is left of the approval",
             "exhausted",
             order.sender,
@@ -37,6 +41,8 @@ def refuse_delegate(order: Order, funds: Funds, left_base_units: int) -> Delegat
             required=format_amount(order.amount),
             available=available,
         )
+        refusal.is_provisional = order.amount <= left_base_units + live_base_units
+        return refusal
     return None
 
 

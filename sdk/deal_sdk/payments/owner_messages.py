@@ -9,6 +9,7 @@ from uuid import UUID
 
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
+from solders.signature import Signature
 
 from deal_sdk.chain import (
     SignedTransaction,
@@ -65,6 +66,19 @@ class OwnerMessages:
             steps = (await self._signer.fees.price(built)).instructions
         return prepare_transaction(steps, payer=payer, blockhash=await self._signer.blockhashes.get())
 
+    def check(self, transaction: UnsignedTransaction, plan: Plan, returned: bytes) -> list[Signature]:
+        """Return the signatures of what a wallet returned, once it is proven to be what was prepared.
+
+        Args:
+            transaction: what was prepared.
+            plan: says whether the backend's signature may be missing.
+            returned: the whole transaction as the wallet gave it.
+
+        Raises:
+            PreparedTransactionChangedError, InvalidSignatureError, InvalidInputError: naming what is wrong.
+        """
+        return check_signed(transaction.message_bytes, returned, may_lack=_backend_in(transaction, plan))
+
     async def complete(
         self, transaction: UnsignedTransaction, plan: Plan, returned: bytes
     ) -> SignedTransaction:
@@ -80,8 +94,8 @@ class OwnerMessages:
             KeystoreError: when the fee payer's key cannot be used now.
         """
         message_bytes = transaction.message_bytes
-        backend = None if plan.signed_by == "owner_alone" else transaction.signers[0]
-        signatures = check_signed(message_bytes, returned, may_lack=backend)
+        signatures = self.check(transaction, plan, returned)
+        backend = _backend_in(transaction, plan)
         if backend is not None:
             signer = await self._signer.keystore.signer(str(backend))
             signatures[0] = await signer.sign(message_bytes)
@@ -91,6 +105,10 @@ class OwnerMessages:
             last_valid_block_height=transaction.last_valid_block_height,
             context_slot=transaction.context_slot,
         )
+
+
+def _backend_in(transaction: UnsignedTransaction, plan: Plan) -> Pubkey | None:
+    return None if plan.signed_by == "owner_alone" else transaction.signers[0]
 
 
 def _naming(movement: Instruction, reference: Pubkey) -> Instruction:

@@ -107,8 +107,9 @@ class OwnerSigning:
         prepared = await self._store.get(prepared_id)
         payment = await self._store.payment(prepared.payment_id)
         plan = Plan.from_json(payment.instruction or {})
-        signed = await self._messages.complete(prepared.transaction, plan, returned)
+        self._messages.check(prepared.transaction, plan, returned)
         if prepared.status == "open":
+            signed = await self._messages.complete(prepared.transaction, plan, returned)
             await self._pipeline.admit(lambda _: self._commit(prepared, signed))
             prepared = await self._store.get(prepared_id)
         if prepared.status == "expired":

@@ -108,7 +108,7 @@ class PreparedExpiry:
         plan = Plan.from_json(payment.instruction or {})
         if plan.signed_by == "owner_alone":
             return await self._end_by_search(prepared, finalized)
-        reason = "the backend's signature was never made"
+        reason = "the backend, which signs last, never committed a signature"
         if prepared.status == "signed":
             reason = "every transaction that the backend signed for it is proven dead"
         return await self._expire(prepared, finalized, {"reason": reason})

@@ -127,6 +127,10 @@ def _hold(reserved: Reserved, account: str, delegate: str | None, held: Held) ->
         reserved.setdefault((account, whose), []).append(held)
 
 
+def _live(held: Sequence[Held]) -> int:
+    return sum(amount for slot, amount in held if slot is None)
+
+
 def spendable(funds: Funds, reservations: Sequence[tuple[int | None, int]]) -> int:
     """Return what a balance read at a slot leaves to spend.
 
@@ -159,8 +163,9 @@ def admit(
     available = spendable(funds, held) + owed
     if delegate is not None:
         approved = Funds(funds.delegated_base_units, funds.slot)
-        left = spendable(approved, reserved.get((account, delegate), ()))
-        refusal = refuse_delegate(order, funds, left)
+        drawn = reserved.get((account, delegate), ())
+        left = spendable(approved, drawn)
+        refusal = refuse_delegate(order, funds, left, live_base_units=_live(drawn))
         if refusal is not None:
             return refusal
     if order.amount > available:
@@ -198,8 +203,9 @@ def admit_accrual(
     if delegate is not None:
         approved = Funds(funds.delegated_base_units, funds.slot)
         # Whatever is owed will be taken by the approval as well.
-        held = [*reserved.get((account, delegate), ()), *reserved.get((account, _ACCRUED), ())]
-        refusal = refuse_delegate(order, funds, spendable(approved, held))
+        drawn = reserved.get((account, delegate), ())
+        left = spendable(approved, [*drawn, *reserved.get((account, _ACCRUED), ())])
+        refusal = refuse_delegate(order, funds, left, live_base_units=_live(drawn))
         if refusal is not None:
             return refusal
     if order.amount > available:
@@ -210,7 +216,7 @@ def admit_accrual(
 
 def _short(order: Order, available: int, account: str, reserved: Reserved) -> InsufficientBalanceError:
     """Refuse, provisionally where payments under way would explain what is missing; fees owed never do."""
-    live = sum(amount for slot, amount in reserved.get((account, None), ()) if slot is None)
+    live = _live(reserved.get((account, None), ()))
     live -= sum(amount for _, amount in reserved.get((account, _ACCRUED), ()))
     return insufficient(order.amount, available, is_provisional=order.amount <= available + live)
 

@@ -170,6 +170,7 @@ def test_separate_commands_share_the_chain_and_the_records(ctl: CommandLine) -> 
     assert len(page["transactions"]) == 2
     assert ctl("transactions", "--limit", "1", "--cursor", page["next_cursor"])["transactions"]
 
+    check_micro_fees(ctl, alice["id"])
     report = ctl("verify")
     assert report["ok"] is True
     ctl("reconcile")
@@ -183,6 +184,18 @@ def test_separate_commands_share_the_chain_and_the_records(ctl: CommandLine) -> 
     assert ctl.refused("history", "--export", "bob.xlsx")["code"] == "invalid_input"
     assert ctl.refused("history", "--export", "no/such/folder.csv")["code"] == "invalid_input"
     assert key_file.read_text().strip() not in json.dumps([token, alice, paid, report, history])
+
+
+def check_micro_fees(ctl: CommandLine, user_id: str) -> None:
+    """Accrue two fees in commands of their own, and settle them together in another."""
+    for key in ("q1", "q2"):
+        fee = ctl("fees", "accrue", user_id, "search", "--key", key)
+        assert (fee["amount"], fee["payment_id"]) == ("0.1", None)
+    [owed] = ctl("fees", "due")["owed"]
+    assert (owed["fees"], owed["amount"]) == (2, "0.2")
+    settled = ctl("fees", "settle", user_id)
+    [payment] = settled["payments"]
+    assert (payment["type"], payment["amount"], settled["unsettled"]) == ("service_fee", "0.2", [])
 
 
 def test_wallets_and_users_are_managed_from_the_command_line(ctl: CommandLine) -> None:

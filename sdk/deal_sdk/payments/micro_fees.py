@@ -243,7 +243,7 @@ class MicroFeePayments(DelegatedPayments):
 class SettlementJob:
     """Settles the fees that are due, whenever it is run."""
 
-    name: Final = "settle-service-fees"
+    name: Final = "settle_service_fees"
 
     def __init__(self, payments: MicroFeePayments, *, interval_seconds: float) -> None:
         """Settle through a service, at intervals that others keep."""

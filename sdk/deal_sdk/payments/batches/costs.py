@@ -32,7 +32,6 @@ class BatchCost:
     fee_lamports: int
     accounts_to_create: int
     rent_lamports: int
-    lookup_table: bool
 
     @property
     def lamports(self) -> int:
@@ -77,7 +76,6 @@ class CostEstimator:
             fee_lamports=len(groups) * await self._fee_lamports(frame, groups, rent),
             accounts_to_create=len(created),
             rent_lamports=len(created) * rent,
-            lookup_table=False,
         )
 
     async def _fee_lamports(self, frame: Frame, groups: Sequence[Sequence[Share]], rent: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -17,6 +18,7 @@ from uuid import UUID
 
 from deal_sdk.errors import ConfigurationError, InvalidInputError
 
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 MAX_ID_LENGTH: Final = 255
 MAX_LIMIT: Final = 10_000_000
 MAX_PERIOD_SECONDS: Final = 366 * 86_400
@@ -237,7 +239,7 @@ def check_id(name: str, value: str) -> None:
         raise InvalidInputError(f"{name} must be a str, not {type(value).__name__}")
     if not value or len(value) > MAX_ID_LENGTH:
         raise InvalidInputError(f"{name} must have 1 to {MAX_ID_LENGTH} characters")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if _UNSTORABLE.search(value):
         raise InvalidInputError(f"{name} holds a character that cannot be stored")
 
 

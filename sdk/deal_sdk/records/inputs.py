@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -13,6 +14,8 @@ UserId: TypeAlias = UUID | str
 """A user's id as callers may write it."""
 
 MAX_PAGE_ROWS: Final = 1_000
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def parse_user_id(user_id: UserId) -> UUID:
@@ -61,7 +64,7 @@ def check_text(name: str, value: str, *, max_length: int) -> str:
     """
     if not isinstance(value, str) or not 1 <= len(value) <= max_length:
         raise InvalidInputError(f"{name} must be a text of 1 to {max_length} characters", field=name)
-    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if _UNSTORABLE.search(value):
         raise InvalidInputError(f"{name} holds characters that cannot be stored", field=name)
     return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -105,12 +104,13 @@ async def reconcile(session: Session) -> Reply:
             steps.step("Reading the chain")
             report = await deal.reconcile()
         holders = [_holder_document(holder, deal.leases.owner) for holder in await deal.leases.holders()]
-    document: dict[str, Any] = {**asdict(report), "holders": holders}
+    found = {"resumed_payments": report.resumed_payments}
+    document: dict[str, Any] = {**found, "history": report.history.to_dict(), "holders": holders}
     rows = [[shown(value) for value in holder.values()] for holder in holders]
     return Reply(
         document,
         [
-            fields("Reconciled", {"resumed_payments": report.resumed_payments, **asdict(report.history)}),
+            fields("Reconciled", {**found, **report.history.to_dict()}),
             table(
                 "Open payments", ["worker", "this one", "process", "alive", "open>", "oldest", "until"], rows
             ),

@@ -384,7 +384,7 @@ class Deal:
     async def _note_landing(self, landing: Landing) -> None:
         await self._invalidation.moved(landing.accounts, landing.slot)
         if landing.is_final:
-            self._reconciler.mark(landing.accounts, landing.signature)
+            self._reconciler.mark(landing.accounts, landing.signature, landing.slot)
 
     async def _track(
         self, owner_address: str, user_id: UUID | None, *, connection: AsyncConnection | None = None

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from solders.pubkey import Pubkey
@@ -40,21 +40,35 @@ SIGNATURES_PER_QUERY: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """What a sync read of a token account, and the slot that its history reaches."""
+
+    signatures: frozenset[str]
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncReport:
     """What a sync found and appended."""
 
     accounts: int
     history_rows: int
     external_transfers: int
-    signatures: frozenset[str]
-    """Of the transactions that were recorded, those that succeeded."""
+    transactions: int
+    progress: Mapping[str, Progress]
+    """By token account, how far its history is now."""
     incomplete: tuple[str, ...]
     """Token accounts whose newest transactions the endpoint does not show whole yet."""
 
-    @property
-    def transactions(self) -> int:
-        """Return how many transactions were read."""
-        return len(self.signatures)
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was found as plain data, without each account's progress."""
+        return {
+            "accounts": self.accounts,
+            "transactions": self.transactions,
+            "history_rows": self.history_rows,
+            "external_transfers": self.external_transfers,
+            "incomplete": list(self.incomplete),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +205,11 @@ class HistorySync:
         external: list[ExternalTransfer] = []
         cursors: dict[str, tuple[str, int]] = {}
         incomplete: list[str] = []
+        progress: dict[str, Progress] = {}
         for account, entries in zip(tracked, listed, strict=True):
             usable = _usable(entries, landed)
+            read = frozenset(entry.signature for entry in usable)
+            progress[account.address] = Progress(read, usable[-1].slot if usable else account.history_slot)
             if len(usable) < len(entries):
                 incomplete.append(account.address)
             if not usable:
@@ -211,7 +228,7 @@ class HistorySync:
             return len(found), len(rows)
 
         external_count, row_count = await self._database.run(append)
-        return SyncReport(len(tracked), row_count, external_count, frozenset(landed), tuple(incomplete))
+        return SyncReport(len(tracked), row_count, external_count, len(landed), progress, tuple(incomplete))
 
     def _add_change(
         self,

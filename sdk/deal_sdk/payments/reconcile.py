@@ -10,7 +10,7 @@ from typing import Final
 
 from deal_sdk.clock import Clock
 from deal_sdk.errors import TokenError
-from deal_sdk.payments.history_sync import HistorySync, SyncReport
+from deal_sdk.payments.history_sync import HistorySync, Progress, SyncReport
 from deal_sdk.payments.lease_keeper import LeaseKeeper
 from deal_sdk.payments.orders import Plan
 from deal_sdk.payments.prepared_expiry import PreparedExpiry
@@ -34,8 +34,17 @@ class ReconcileReport:
 class _Mark:
     """A token account whose history lacks these transactions; the full pass finds what is given up."""
 
-    signatures: set[str] = field(default_factory=set)
+    slots: dict[str, int] = field(default_factory=dict)
+    """By signature, where it landed."""
     tries_left: int = MAX_TRIES_PER_MARK
+
+    def take_in(self, progress: Progress) -> bool:
+        """Forget what is in the history by now, and return whether anything is still to be looked for."""
+        for signature, slot in tuple(self.slots.items()):
+            if signature in progress.signatures or slot < progress.slot:
+                del self.slots[signature]
+        self.tries_left -= 1
+        return bool(self.slots) and self.tries_left > 0
 
 
 class Reconciler:
@@ -78,13 +87,13 @@ class Reconciler:
                 continue
             plan = Plan.from_json(payment.instruction)
             moved = (account for account in (plan.source, plan.destination) if account is not None)
-            self.mark(moved, payment.signature)
+            self.mark(moved, payment.signature, payment.slot or 0)
 
-    def mark(self, token_accounts: Iterable[str], signature: str) -> None:
+    def mark(self, token_accounts: Iterable[str], signature: str, slot: int) -> None:
         """Note token accounts that a finalized transaction moved, whose history is then read soon."""
         for account in token_accounts:
             mark = self._marked.setdefault(account, _Mark())
-            mark.signatures.add(signature)
+            mark.slots[signature] = slot
             mark.tries_left = MAX_TRIES_PER_MARK
 
     async def reconcile(self) -> ReconcileReport:
@@ -101,13 +110,13 @@ class Reconciler:
         """Read the history of the accounts that recent payments moved."""
         if not self._marked:
             return
-        report = await self._history.sync(self._marked.keys())
-        for account, mark in list(self._marked.items()):
-            # An endpoint may list a finalized transaction a little late.
-            if account not in report.incomplete:
-                mark.signatures -= report.signatures
-            mark.tries_left -= 1
-            if not mark.signatures or mark.tries_left <= 0:
+        accounts = tuple(self._marked)
+        report = await self._history.sync(accounts)
+        for account in accounts:
+            # An endpoint may list a finalized transaction a little late; an account that nobody tracks
+            # has no history to wait for.
+            progress = report.progress.get(account)
+            if progress is None or not self._marked[account].take_in(progress):
                 del self._marked[account]
 
     async def _run(self) -> None:

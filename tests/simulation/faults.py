@@ -27,6 +27,7 @@ DROP: Final = "drop"
 # For a while.
 LAG: Final = "lag"
 OUTAGE: Final = "outage"
+FORGET: Final = "forget"
 BLACKOUT: Final = "blackout"
 # Of one transaction, through its whole life.
 CENSOR: Final = "censor"
@@ -60,6 +61,7 @@ _WEIGHTS: Final = {
     LAG: 4,
     OUTAGE: 2,
     BLACKOUT: 1,
+    FORGET: 2,
     CENSOR: 3,
     FORK: 3,
     COMMIT_LOST: 1,
@@ -70,12 +72,15 @@ _WEIGHTS: Final = {
     CRASH: 5,
 }
 KINDS: Final = frozenset(_WEIGHTS)
-_ONLY_FOR: Final = {NULL_STATUS: STATUSES, FAIL: SEND, DROP: SEND, CENSOR: SEND}
-_FOR_A_WHILE: Final = {LAG, OUTAGE, BLACKOUT, SLOW_DISK}
+_ONLY_FOR: Final = {NULL_STATUS: STATUSES, FORGET: STATUSES, FAIL: SEND, DROP: SEND, CENSOR: SEND}
+_FOR_A_WHILE: Final = {LAG, OUTAGE, FORGET, BLACKOUT, SLOW_DISK}
 _OF_NO_REQUEST: Final = {FORK, COMMIT_LOST, DISK_REFUSES, SLOW_DISK, STORE_DOWN, STORE_REPLY_LOST, CRASH}
 LIMIT_DISTURBING: Final = {COMMIT_LOST, DISK_REFUSES, STORE_DOWN, STORE_REPLY_LOST, CRASH}
 """After these a limit may stay used by a payment that was never recorded; it is never given back unproven."""
 
+ENDPOINTS: Final = 2
+FORGETFUL: Final = 1
+"""Only ever this endpoint: when all of them forget, nobody can tell."""
 MIN_FAULTS: Final = 9
 MAX_FAULTS: Final = 16
 FAULTY_SECONDS: Final = 10.0
@@ -91,6 +96,8 @@ class Fault:
     lasts_seconds: float = 0.0
     method: str = ANY
     depth: int = 0
+    endpoint: int = 0
+    """Which endpoint it strikes where there are several; where there is one, that one."""
     has_struck: bool = False
 
     def applies_to(self, methods: set[str], now_seconds: float) -> bool:
@@ -119,9 +126,21 @@ class Misfortune:
         """End every fault."""
         self._waiting.clear()
 
-    def of_request(self, methods: set[str]) -> Fault | None:
-        """Return the fault that strikes a request now."""
-        return self._take(lambda fault: fault.kind not in _OF_NO_REQUEST, methods)
+    def of_request(self, methods: set[str], endpoint: int | None = None) -> Fault | None:
+        """Return the fault that strikes a request now.
+
+        Args:
+            methods: what is asked.
+            endpoint: of whom, where there are several.
+        """
+
+        def is_meant(fault: Fault) -> bool:
+            if fault.kind in _OF_NO_REQUEST:
+                return False
+            # A node that lost its ledger can only be found out by another.
+            return fault.kind != FORGET if endpoint is None else fault.endpoint == endpoint
+
+        return self._take(is_meant, methods)
 
     def of(self, *kinds: str, methods: AbstractSet[str] = frozenset()) -> Fault | None:
         """Return the fault of some kinds that strikes now."""
@@ -157,4 +176,5 @@ def _draw(random: Random, kind: str) -> Fault:
         lasts_seconds=round(random.uniform(20.0, 110.0) if kind == BLACKOUT else random.uniform(1.0, 9.0), 1),
         method=method,
         depth=random.choice((1, 1, 1, random.randint(2, 6))) if kind == FORK else random.randint(1, 6),
+        endpoint=FORGETFUL if kind == FORGET else random.randrange(ENDPOINTS),
     )

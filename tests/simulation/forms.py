@@ -16,6 +16,7 @@ class Form:
 
     name: str
     processes: int = 1
+    has_pool: bool = False
     token_program: TokenProgram = "classic"
     is_railed: bool = False
     delivers_webhooks: bool = False
@@ -40,12 +41,14 @@ TOLD: Final = Form(
     delivers_webhooks=True,
     settings={
         "webhook_delivery": True,
+        "webhook_poll_interval_seconds": 1.0,
         "webhook_timeout_seconds": 1.0,
         "webhook_first_retry_seconds": 0.5,
         "webhook_max_attempts": 100,
     },
 )
-FORMS: Final = (ALONE, SHARED, ALONE, NEWER, ALONE, RAILED, ALONE, TOLD, ALONE, ALONE)
+POOLED: Final = Form("two endpoints", has_pool=True, settings={"rpc_expiry_opinions": 2})
+FORMS: Final = (ALONE, SHARED, ALONE, NEWER, POOLED, RAILED, ALONE, TOLD, ALONE, POOLED)
 
 
 def form_of(seed: int) -> Form:

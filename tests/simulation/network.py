@@ -93,12 +93,14 @@ class Network:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def carry(self, body: bytes, reply: asyncio.Future[bytes], life: Life) -> None:
-        """Take a body to the chain and its answer back, or fail on the way."""
+    async def carry(
+        self, body: bytes, reply: asyncio.Future[bytes], life: Life, endpoint: int | None = None
+    ) -> None:
+        """Take a body to the chain by an endpoint, and its answer back, or fail on the way."""
         parsed = orjson.loads(body)
         calls: list[Call] = parsed if isinstance(parsed, list) else [parsed]
         methods = {call["method"] for call in calls}
-        fault = self.misfortune.of_request(methods)
+        fault = self.misfortune.of_request(methods, endpoint)
         kind = "" if fault is None else fault.kind
         self.trace.append((round(self.clock.monotonic(), 3), f"{kind}:{','.join(sorted(methods))}"))
         await self._latency()
@@ -208,6 +210,7 @@ class Network:
         context_slot = answer["result"]["context"]["slot"]
         for index, status in enumerate(answer["result"]["value"]):
             is_hidden = kind == faults.NULL_STATUS and not searches and self.random.random() < 0.7
+            is_hidden = is_hidden or kind == faults.FORGET
             if status is not None and (status["slot"] > context_slot or is_hidden):
                 answer["result"]["value"][index] = None
         return answer
@@ -272,11 +275,11 @@ def _holds_tokens(data: bytes) -> bool:
 class SimulatedTransport:
     """One process's end of the network."""
 
-    endpoint = ENDPOINT
-
-    def __init__(self, network: Network, life: Life) -> None:
+    def __init__(self, network: Network, life: Life, number: int | None = None) -> None:
         self._network = network
         self._life = life
+        self._number = number
+        self.endpoint = ENDPOINT if number is None else f"{ENDPOINT}-{number}"
 
     async def post(self, body: bytes) -> bytes:
         """Send a body; once it left, it travels on whatever becomes of the sender."""
@@ -284,7 +287,7 @@ class SimulatedTransport:
         if SEND.encode() in body and self._network.misfortune.of(faults.CRASH, methods={SEND}):
             self._life.end_within(self._network.random, MAX_PASSAGES_AFTER_SEND)
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._network.start(self._network.carry(body, reply, self._life))
+        self._network.start(self._network.carry(body, reply, self._life, self._number))
         try:
             return await reply
         finally:

@@ -23,6 +23,8 @@ class Played:
     kinds: set[str]
     payments: int
     deaths: list[str]
+    opened_at: int
+    """After how many passages the first process was open."""
     passages: list[str] = field(repr=False)
     trace: list[tuple[float, str]] = field(repr=False)
 
@@ -63,8 +65,9 @@ def play(
         broken=broken,
         faults=len(world.misfortune.struck),
         kinds=world.misfortune.kinds,
-        payments=len(world.wishes),
+        payments=sum(wish.payments for wish in world.wishes),
         deaths=world.deaths,
+        opened_at=world.opened_at,
         passages=world.story_passages,
         trace=world.network.trace,
     )

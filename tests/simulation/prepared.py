@@ -60,8 +60,9 @@ SETTINGS: Final[dict[str, Any]] = {
     "status_poll_interval_seconds": 0.5,
     "history_poll_interval_seconds": 2.0,
     "confirm_timeout_seconds": 15.0,
-    "lease_seconds": 6.0,
+    "lease_seconds": 12.0,
     "webhook_delivery": False,
+    "webhook_poll_interval_seconds": 10.0,
 }
 APPROVED_TOKENS: Final = "5"
 WEBHOOK_URL: Final = "https://receiver.example/deal"

@@ -16,7 +16,7 @@ from solders.transaction import VersionedTransaction
 
 from deal_localnet.slots import Commitment
 from deal_sdk.amounts import parse_amount
-from deal_sdk.records.tables import token_purchases, token_transactions
+from deal_sdk.records.tables import payment_attempts, token_purchases, token_transactions
 from deal_sdk.records.webhook_tables import webhook_deliveries, webhook_events
 from tests.simulation.faults import LIMIT_DISTURBING
 from tests.simulation.forms import DAILY_CAP
@@ -25,6 +25,7 @@ from tests.simulation.story import MAX_PURCHASES, PURCHASED_MINT, WISH_PREFIX, W
 from tests.simulation.world import World
 
 MEMO_PREFIX: Final = b"deal:"
+BATCH_MEMO_PREFIX: Final = b"deal:batch:"
 AMOUNT: Final = slice(64, 72)
 WEBHOOK_WAIT_SECONDS: Final = 10.0
 MAX_WEBHOOK_WAITS: Final = 40
@@ -190,9 +191,19 @@ async def _look(world: World) -> Seen:
         events = (await connection.execute(sa.select(webhook_events))).mappings().all()
         is_open = sa.select(sa.func.count()).where(webhook_deliveries.c.state == "pending")
         undelivered = await connection.scalar(is_open)
+        carried = await connection.execute(
+            sa.select(payment_attempts.c.carrier_id, payment_attempts.c.payment_id).where(
+                payment_attempts.c.carrier_id.is_not(None)
+            )
+        )
+        members: dict[str, list[str]] = defaultdict(list)
+        for carrier_id, payment_id in carried:
+            members[str(carrier_id)].append(str(payment_id))
     rows = {str(row["id"]): dict(row) for row in payments if (_name_of(row) or "").startswith(WISH_PREFIX)}
     before_the_story = {str(row["id"]) for row in payments} - set(rows)
-    landed = Counter(payment_id for payment_id in _paid_by(world) if payment_id not in before_the_story)
+    landed = Counter(
+        payment_id for payment_id in _paid_by(world, members) if payment_id not in before_the_story
+    )
     record = await deal.purchases.get_purchase_record(world.prepared.users[0], PURCHASED_MINT)
     before = {
         str(deal.token_account_of(keypair_of(name).pubkey())): amount
@@ -228,15 +239,22 @@ def _name_of(row: Mapping[Any, Any]) -> str | None:
     return name
 
 
-def _paid_by(world: World) -> Iterator[str]:
-    """Iterate over the payments named by the memos of the transactions that landed without an error."""
+def _paid_by(world: World, members: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Iterate over the payments named by the memos of the transactions that landed without an error.
+
+    Args:
+        world: whose blocks are read.
+        members: the payments of each transaction that carries several.
+    """
     for block in world.localnet.bank.chain.last_blocks(world.localnet.bank.chain.open.height + 1):
         for record in block.records:
             if record.execution.error is not None:
                 continue
             for instruction in VersionedTransaction.from_bytes(record.wire).message.instructions:
                 data = bytes(instruction.data)
-                if data.startswith(MEMO_PREFIX):
+                if data.startswith(BATCH_MEMO_PREFIX):
+                    yield from members[data.removeprefix(BATCH_MEMO_PREFIX).decode()]
+                elif data.startswith(MEMO_PREFIX):
                     yield data.removeprefix(MEMO_PREFIX).decode()
 
 

@@ -24,6 +24,7 @@ from deal_sdk.errors import (
     TransactionFailedError,
 )
 from deal_sdk.payments import PurchaseLimit
+from deal_sdk.payments.batches import BatchReport, RewardLine
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
 from tests.simulation.prepared import DELEGATING_USER, Prepared, keypair_of, user_id
@@ -36,9 +37,11 @@ PURCHASED_MINT: Final = "purchased"
 WISH_PREFIX: Final = "wish-"
 KINDS: Final = (
     *("transfer", "transfer", "purchase", "purchase", "fee", "reward", "mint", "burn", "pay_in"),
-    *("refund", "delegated"),
+    *("refund", "delegated", "batch"),
 )
-ALWAYS_KEYED: Final = frozenset({"fee", "refund"})
+ALWAYS_KEYED: Final = frozenset({"fee", "refund", "batch"})
+BATCH_LINES: Final = 3
+BATCH_SECONDS: Final = 15.0
 REFUSALS: Final = (
     InsufficientBalanceError,
     LimitExceededError,
@@ -83,6 +86,11 @@ class Wish:
         return f"{WISH_PREFIX}{self.index}"
 
     @property
+    def payments(self) -> int:
+        """Return how many payments it takes."""
+        return {"refund": 2, "batch": BATCH_LINES}.get(self.kind, 1)
+
+    @property
     def key(self) -> str | None:
         return self.name if self.has_key else None
 
@@ -95,9 +103,12 @@ class Wish:
         )
 
 
-def draw_wishes(random: Random, prepared: Prepared, count: int) -> list[Wish]:
-    """Draw what is wanted in a run."""
-    return [_draw(random, prepared, index) for index in range(count)]
+def draw_wishes(random: Random, prepared: Prepared, payments: int) -> list[Wish]:
+    """Draw what is wanted in a run: wishes that take so many payments or a few more."""
+    wishes: list[Wish] = []
+    while sum(wish.payments for wish in wishes) < payments:
+        wishes.append(_draw(random, prepared, len(wishes)))
+    return wishes
 
 
 def _draw(random: Random, prepared: Prepared, index: int) -> Wish:
@@ -163,10 +174,20 @@ async def _insist(deal: Deal, clock: Clock, wish: Wish, *, impatient: bool) -> N
             pause_seconds = min(pause_seconds * 2, 20.0)
 
 
-def _heard(payment: Transaction) -> Told:
+def _heard(payment: Transaction | BatchReport) -> Told:
+    if isinstance(payment, BatchReport):
+        return _heard_report(payment)
     # "recorded" was asked for: a payment that is pending was promised, not made.
     answer: Answer = "paid" if payment.status in ("confirmed", "finalized") else "pending"
     return Told(answer, payment.status, str(payment.id))
+
+
+def _heard_report(report: BatchReport) -> Told:
+    # One line speaks for the batch: one that was not paid, or one that is behind, or any.
+    order = ("failed", "expired", "pending", "confirmed", "finalized")
+    line = min(report.recipients, key=lambda found: order.index(found.status))
+    answers: dict[str, Answer] = {"confirmed": "paid", "finalized": "paid", "pending": "pending"}
+    return Told(answers.get(line.status, "not_paid"), line.status, str(line.payment_id))
 
 
 def _heard_error(error: TokenError) -> Told:
@@ -182,7 +203,11 @@ def _heard_error(error: TokenError) -> Told:
     return Told(answer, error.code, None if payment_id is None else str(payment_id))
 
 
-async def _call(deal: Deal, wish: Wish) -> Transaction:
+def _payee_of_line(wish: Wish, line: int) -> UUID | str:
+    return wish.payee if line == 0 else str(keypair_of(f"stranger {wish.index}-{line}").pubkey())
+
+
+async def _call(deal: Deal, wish: Wish) -> Transaction | BatchReport:
     amount = format_amount(wish.amount_base_units)
     key, wait_for, name = wish.key, wish.wait_for, wish.name
     tokens = deal.tokens
@@ -191,6 +216,19 @@ async def _call(deal: Deal, wish: Wish) -> Transaction:
     if wish.kind == "reward":
         return await deal.rewards.distribute_reward(
             wish.payee, name, amount, idempotency_key=key, wait_for=wait_for
+        )
+    if wish.kind == "batch":
+        lines = [
+            RewardLine(
+                _payee_of_line(wish, line),
+                format_amount(wish.amount_base_units + line),
+                "batch",
+                key=f"{name}-line-{line}",
+            )
+            for line in range(BATCH_LINES)
+        ]
+        return await deal.rewards.distribute_batch(
+            lines, batch_key=name, wait_for=wait_for, timeout_seconds=BATCH_SECONDS
         )
     if wish.kind == "mint":
         return await tokens.mint(wish.payee, amount, name, idempotency_key=key, wait_for=wait_for)

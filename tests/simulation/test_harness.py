@@ -13,10 +13,12 @@ import pytest
 from deal_sdk.clock import ManualClock
 from tests.simulation import faults
 from tests.simulation.faults import Fault, Misfortune, draw_faults
+from tests.simulation.forms import FORMS, POOLED, form_of
 from tests.simulation.life import Life
 from tests.simulation.playing import play, replay_command
 from tests.simulation.prepared import Prepared
 from tests.simulation.rest import SimulationLoop
+from tests.simulation.world import World
 
 REPOSITORY = Path(__file__).parents[2]
 PLAY_A_SEED = """
@@ -64,12 +66,22 @@ def test_faults_follow_from_the_seed() -> None:
 
 
 def test_every_kind_of_fault_strikes(prepared: Prepared, directory: Path) -> None:
+    def make(folder: Path, world: Prepared, seed: int, clock: ManualClock) -> World:
+        # An endpoint that forgets can only be told from the others where there are others.
+        return World(folder, world, seed=seed, clock=clock, form=POOLED)
+
     struck: set[str] = set()
     for seed in range(40):
-        struck |= play(prepared, directory, seed).kinds
+        struck |= play(prepared, directory, seed, make).kinds
         if struck == faults.KINDS:
             return
     assert struck == faults.KINDS
+
+
+def test_the_seeds_are_shared_among_every_form_of_a_world() -> None:
+    played = {form_of(seed).name for seed in range(300)}
+    assert played == {"alone", "two processes", "two endpoints", "Token-2022", "safety rails", "webhooks"}
+    assert len(FORMS) <= 10
 
 
 def test_a_fault_strikes_its_method_as_often_as_it_may() -> None:

@@ -24,6 +24,7 @@ from deal_sdk import Deal
 from deal_sdk.client import GivenBackends
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import TokenError
+from deal_sdk.payments.batches import distributor, driver
 from tests.simulation import faults
 from tests.simulation.faults import Fault, Misfortune, draw_faults
 from tests.simulation.forms import Form, form_of
@@ -118,6 +119,7 @@ class World:
         self.store_server = fakeredis.FakeServer()
         self.deaths: list[str] = []
         self.story_passages: list[str] = []
+        self.opened_at = 0
         self.processes: list[Process] = []
         self._steps = 0
         self._ids = Random(seed + 2)
@@ -222,7 +224,11 @@ class World:
         process.client = StoreClient(self.store_server, process.life, self.misfortune)
         while process.deal is None:
             given = GivenBackends(
-                transport=SimulatedTransport(self.network, process.life),
+                transport=None if self.form.has_pool else SimulatedTransport(self.network, process.life),
+                transports=[
+                    SimulatedTransport(self.network, process.life, number)
+                    for number in (range(faults.ENDPOINTS) if self.form.has_pool else ())
+                ],
                 store=open_store_client(process.client, self.clock),
                 webhook_sender=SimulatedSender(self.receiver, process.life),
             )
@@ -235,6 +241,8 @@ class World:
                 )
             except TokenError:
                 await self.clock.sleep(REOPEN_PAUSE_SECONDS)
+        if self.opened_at == 0:
+            self.opened_at = process.life.passages
         lanes = self.form.processes
         wishes = [wish for wish in self.wishes if wish.callers > 1 or wish.index % lanes == process.number]
         await pursue(process.deal, self.clock, wishes, lanes=lanes)
@@ -278,6 +286,7 @@ def simulate(
 
     with ExitStack() as stack:
         stack.enter_context(world.connections.installed())
-        stack.enter_context(mock.patch.object(deal_sdk.payments.admission, "uuid4", world.new_id))
+        for module in (deal_sdk.payments.admission, driver, distributor):
+            stack.enter_context(mock.patch.object(module, "uuid4", world.new_id))
         runner = stack.enter_context(asyncio.Runner(loop_factory=lambda: SimulationLoop(clock)))
         return runner.run(run())

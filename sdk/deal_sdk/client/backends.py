@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,7 @@ from deal_sdk.chain import (
     create_deal_mint,
     ensure_lamports,
     load_mint,
+    open_pool,
     open_rpc,
     parse_address,
 )
@@ -59,6 +61,8 @@ class GivenBackends:
     """
 
     transport: Transport | None = None
+    transports: Sequence[Transport] = ()
+    """Several endpoints, used as one; in place of `transport`."""
     store: Store | None = None
     webhook_sender: WebhookSender | None = None
 
@@ -143,6 +147,8 @@ async def operator_wallets(keystore: Keystore) -> dict[str, str]:
 
 
 async def _open_rpc(settings: Settings, clock: Clock, metrics: Metrics, given: GivenBackends) -> Rpc:
+    if given.transports:
+        return await open_pool(given.transports, settings, clock=clock, metrics=metrics)
     if given.transport is not None:
         return Rpc(given.transport, clock=clock, metrics=metrics)
     return await open_rpc(settings, clock=clock, metrics=metrics)

@@ -144,11 +144,14 @@ class Outbox:
         version = sa.select(deal_meta.c.value).where(deal_meta.c.key == ENDPOINTS_VERSION)
         column = webhook_endpoints.c
         query = sa.select(column.id, column.patterns).where(column.state == "enabled").order_by(column.id)
-        async with self._database.reading() as connection:
+
+        async def unit(connection: AsyncConnection) -> tuple[str | None, Sequence[Any]]:
             found = await connection.scalar(version)
-            if found == self._version:
-                return False
-            rows = (await connection.execute(query)).all()
+            return found, () if found == self._version else (await connection.execute(query)).all()
+
+        found, rows = await self._database.read(unit)
+        if found == self._version:
+            return False
         self._version = found
         self._listeners = tuple(_Listener(row.id, tuple(row.patterns)) for row in rows)
         self._matching = {}

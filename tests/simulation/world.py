@@ -196,7 +196,7 @@ class World:
 
     async def _come_to_rest(self) -> None:
         if not await self.pass_time(self._is_settled, MAX_SETTLING_SECONDS):
-            open_payments = [process.opened()._pipeline._progress for process in self.processes]
+            open_payments = [process.deal and process.deal._pipeline._progress for process in self.processes]
             raise StuckError(f"payments stay open: {open_payments}")
 
     def _tick(self) -> None:
@@ -212,8 +212,9 @@ class World:
         return all(process.has_ended for process in self.processes)
 
     def _is_settled(self) -> bool:
-        is_idle = all(not process.opened()._pipeline._progress for process in self.processes)
-        return self._is_told() and is_idle and not self.network.tasks
+        if not self._is_told() or self.network.tasks:
+            return False
+        return all(not process.opened()._pipeline._progress for process in self.processes)
 
     def _begin(self, number: int, life: Life) -> None:
         process = Process(number, life)
@@ -231,6 +232,7 @@ class World:
                 ],
                 store=open_store_client(process.client, self.clock),
                 webhook_sender=SimulatedSender(self.receiver, process.life),
+                random=Random(self.seed + 4),
             )
             try:
                 process.deal = await Deal.open(

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 from pydantic import SecretStr
@@ -51,6 +52,7 @@ class Backends:
     store: Store
     keystore: Keystore
     webhook_sender: WebhookSender | None = None
+    random: Random | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class GivenBackends:
     """Several endpoints, used as one; in place of `transport`."""
     store: Store | None = None
     webhook_sender: WebhookSender | None = None
+    random: Random | None = None
+    """Where the jitter of retries comes from, so that a simulation repeats exactly."""
 
 
 async def open_backends(
@@ -100,7 +104,7 @@ async def open_backends(
     stack.push_async_callback(store.close)
     keystore = _keystore(settings, database, clock)
     attach_remote_signers(stack, keystore, settings, clock)
-    return Backends(rpc, database, store, keystore, given.webhook_sender)
+    return Backends(rpc, database, store, keystore, given.webhook_sender, given.random)
 
 
 async def open_mint(backends: Backends, settings: Settings, *, create_mint: bool | None) -> MintFacts:

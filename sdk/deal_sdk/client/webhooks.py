@@ -88,6 +88,7 @@ async def open_webhooks(
         clock=clock,
         metrics=surroundings.metrics,
         bounds=_bounds(settings),
+        random=backends.random,
     )
     stack.push_async_callback(deliverer.close)
     await deliverer.start(delivers=settings.webhook_delivery)

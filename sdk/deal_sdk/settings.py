@@ -138,6 +138,7 @@ class Settings(BaseSettings):
     confirm_timeout_seconds: Seconds = 60.0
     max_payment_attempts: Count = 3
     max_payments_in_flight: Count = 4096
+    lookup_tables: bool = True
     lease_seconds: LeaseSeconds = 15.0
     background_jobs: bool = True
     max_payment_amount: str | None = None

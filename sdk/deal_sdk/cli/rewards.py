@@ -16,7 +16,7 @@ from deal_sdk.cli.payments import AmountArgument, KeyOption, PartyArgument, Wait
 from deal_sdk.cli.session import Session, find_party
 from deal_sdk.client import Deal
 from deal_sdk.errors import BatchInvalidError, InvalidInputError, TransactionFailedError
-from deal_sdk.payments import BatchCost, BatchProgress, BatchReport
+from deal_sdk.payments import BatchCost, BatchProgress, BatchReport, TableReport
 from deal_sdk.payments.batches.reports import RECIPIENT_COLUMNS
 from deal_sdk.records.export import export_rows
 from deal_sdk.settings import WaitFor
@@ -60,6 +60,8 @@ def register(application: typer.Typer) -> None:
     application.add_typer(group, name="reward")
     command(group, PAY)(pay)
     command(group, "batch")(batch)
+    command(group, "tables")(tables)
+    command(group, "close-tables")(close_tables)
 
 
 async def pay(
@@ -104,6 +106,28 @@ async def batch(
             rows = _rows(paid, deal.mint.decimals)
             await export_rows(rows, report, report_format, RECIPIENT_COLUMNS)
         return _report_reply(deal, paid)
+
+
+async def tables(session: Session) -> Reply:
+    """List the address lookup tables of payouts and the rent that they lock."""
+    async with session.deal() as deal:
+        return _tables_reply(await deal.rewards.lookup_tables())
+
+
+async def close_tables(session: Session) -> Reply:
+    """Close the lookup tables and get their rent back; run it again after the cooldown, some four minutes."""
+    async with session.deal() as deal:
+        return _tables_reply(await deal.rewards.close_lookup_tables())
+
+
+def _tables_reply(reports: Sequence[TableReport]) -> Reply:
+    document = {
+        "tables": [report.to_dict() for report in reports],
+        "locked_lamports": sum(report.locked_lamports for report in reports),
+    }
+    rows = [[shown(value) for value in report.to_dict().values()] for report in reports]
+    columns = ("address", "state", "addresses>", "lamports>", "slots to close>")
+    return Reply(document, [table("Lookup tables", columns, rows)])
 
 
 async def _pay(

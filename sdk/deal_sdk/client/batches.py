@@ -20,6 +20,7 @@ from deal_sdk.payments import (
     CarrierStore,
     CostEstimator,
     GroupSigner,
+    LookupTables,
     PartyResolver,
     PaymentOutbox,
     PaymentSigner,
@@ -27,6 +28,7 @@ from deal_sdk.payments import (
     Recipients,
     RewardDistributor,
     SafetyRails,
+    TableStore,
     TransactionFees,
 )
 from deal_sdk.payments.batches.driver import LandingObserver
@@ -95,11 +97,20 @@ class Batches:
         leased: dict[str, Any] = {"lease_owner": records.lease_owner, "outbox": records.outbox}
         recorder = BatchRecorder(database, clock, payers.rails, **leased)
         accounts = RecipientAccounts(backends.rpc, deal.mint)
+        self._tables = LookupTables(
+            store=TableStore(database, clock, signing.fees.payer),
+            rpc=backends.rpc,
+            signer=signing.signer,
+            follower=signing.follower,
+            clock=clock,
+            enabled=settings.lookup_tables,
+        )
         self.driver = BatchDriver(
             batches=recorder,
             carriers=CarrierStore(database, clock, max_attempts=settings.max_payment_attempts, **leased),
             accounts=accounts,
             signer=GroupSigner(signing.signer),
+            tables=self._tables,
             follower=signing.follower,
             mint=deal.mint,
             fee_payer=signing.fees.payer,
@@ -116,7 +127,7 @@ class Batches:
             parties=payers.parties,
             recipients=Recipients(database, payers.parties, payers.rails),
             accounts=accounts,
-            costs=CostEstimator(backends.rpc, deal.mint, signing.fees),
+            costs=CostEstimator(backends.rpc, deal.mint, signing.fees, self._tables),
             recorder=recorder,
             driver=self.driver,
             signer=signing.signer,
@@ -127,7 +138,11 @@ class Batches:
     def rewards(self, admission: Admission) -> RewardDistributor:
         """Make the service that pays rewards, singly by an admission and in batches by these parts."""
         return RewardDistributor(
-            mint=self._mint, admission=admission, parties=self._parties, batches=self.distributor
+            mint=self._mint,
+            admission=admission,
+            parties=self._parties,
+            batches=self.distributor,
+            tables=self._tables,
         )
 
     async def close(self) -> None:

@@ -18,7 +18,9 @@ from deal_sdk.payments.batches import (
     BatchOptions,
     BatchProgress,
     BatchReport,
+    LookupTables,
     RewardLine,
+    TableReport,
     check_reward_type,
     read_batch_file,
 )
@@ -34,13 +36,20 @@ class RewardDistributor:
     """Pays rewards out of the reward wallet; users' limits do not bind them."""
 
     def __init__(
-        self, *, mint: MintFacts, admission: Admission, parties: PartyResolver, batches: BatchDistributor
+        self,
+        *,
+        mint: MintFacts,
+        admission: Admission,
+        parties: PartyResolver,
+        batches: BatchDistributor,
+        tables: LookupTables,
     ) -> None:
         """Wire the parts; nothing runs yet."""
         self._mint = mint
         self._admission = admission
         self._parties = parties
         self._batches = batches
+        self._tables = tables
 
     async def distribute_reward(
         self,
@@ -145,6 +154,25 @@ class RewardDistributor:
             PaymentNotFoundError: when no batch has the key.
         """
         return await self._batches.report(batch_key)
+
+    async def lookup_tables(self) -> list[TableReport]:
+        """List the address lookup tables that batches made, with the rent that each one locks.
+
+        Raises:
+            ChainError: when they could not be read.
+        """
+        return await self._tables.report()
+
+    async def close_lookup_tables(self) -> list[TableReport]:
+        """Begin to close every lookup table, and finish those whose cooldown is over; the rent comes back.
+
+        Returns:
+            Those that are left; call again when their cooldown of some four minutes is over.
+
+        Raises:
+            PaymentsPausedError, FeePayerError, ChainError: what was not done is done by the next call.
+        """
+        return await self._tables.close()
 
 
 async def _read(lines: Sequence[RewardLine] | str | Path, reward_type: str | None) -> Sequence[RewardLine]:

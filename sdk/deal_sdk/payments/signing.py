@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
@@ -136,18 +137,35 @@ class PaymentSigner:
             logger.info("payment %s is signed later: %s", payment_id, error.message)
             return None
 
-    async def sign_instructions(self, built: Sequence[Instruction], authority: Pubkey) -> SignedTransaction:
+    async def sign_instructions(
+        self,
+        built: Sequence[Instruction],
+        authority: Pubkey,
+        *,
+        lookup_tables: Sequence[AddressLookupTableAccount] = (),
+    ) -> SignedTransaction:
         """Sign instructions, their compute budget before them, for the fee payer and an authority.
+
+        Args:
+            built: without a compute budget.
+            authority: who signs beside the fee payer; it may be the same.
+            lookup_tables: tables whose addresses need one byte each.
 
         Raises:
             FeePayerError: when the fee payer cannot pay for it; nothing was signed.
         """
         payer: Signer = await self.keystore.signer(str(self.fees.payer))
         signer = await self.keystore.signer(str(authority))
-        priced = await self.fees.price(built)
+        priced = await self.fees.price(built, lookup_tables=lookup_tables)
         await self.fees.take(priced)
         blockhash = await self.blockhashes.get()
-        return await build_and_sign(priced.instructions, payer=payer, signers=[signer], blockhash=blockhash)
+        return await build_and_sign(
+            priced.instructions,
+            payer=payer,
+            signers=[signer],
+            blockhash=blockhash,
+            lookup_tables=lookup_tables,
+        )
 
     def _exists(self, plan: Plan) -> bool:
         return plan.destination is None or Pubkey.from_string(plan.destination) in self._known_accounts

@@ -18,6 +18,8 @@ from deal_sdk.payments.batches.recipients import Recipients
 from deal_sdk.payments.batches.recording import BatchRecorder
 from deal_sdk.payments.batches.reports import BatchReport, RecipientReport
 from deal_sdk.payments.batches.runs import BatchProgress
+from deal_sdk.payments.batches.table_store import TableStore
+from deal_sdk.payments.batches.tables import LookupTables, TableReport
 
 __all__ = [
     "BatchCost",
@@ -31,10 +33,13 @@ __all__ = [
     "CostEstimator",
     "GroupSigner",
     "Landing",
+    "LookupTables",
     "RecipientAccounts",
     "RecipientReport",
     "Recipients",
     "RewardLine",
+    "TableReport",
+    "TableStore",
     "check_reward_type",
     "read_batch_file",
 ]

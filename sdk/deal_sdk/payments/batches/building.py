@@ -10,7 +10,7 @@ from uuid import UUID
 from solders.instruction import Instruction
 
 from deal_sdk.chain import SignedTransaction, instructions
-from deal_sdk.payments.batches.packing import Frame
+from deal_sdk.payments.batches.packing import Frame, used_tables
 from deal_sdk.payments.batches.shares import Share
 from deal_sdk.payments.signing import PaymentSigner, payment_memo
 
@@ -80,8 +80,9 @@ class GroupSigner:
         """
         built = await asyncio.to_thread(lambda: [build(frame, group) for group in groups])
         signed = []
-        for instructions_of_group in built:
-            signed.append(await self._signer.sign_instructions(instructions_of_group, frame.authority))
+        for group, steps in zip(groups, built, strict=True):
+            tables = used_tables(frame, group.shares)
+            signed.append(await self._signer.sign_instructions(steps, frame.authority, lookup_tables=tables))
             # Nothing above waits when all is known, and the loop has others to serve.
             await asyncio.sleep(0)
         return signed

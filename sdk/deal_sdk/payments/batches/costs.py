@@ -12,8 +12,9 @@ from deal_sdk.amounts import DEAL_DECIMALS, format_amount
 from deal_sdk.chain import MintFacts, Rpc, token_account_size_bytes
 from deal_sdk.errors import FeePayerError
 from deal_sdk.payments.batches.building import Group, build
-from deal_sdk.payments.batches.packing import Frame, pack
+from deal_sdk.payments.batches.packing import Frame, pack, used_tables
 from deal_sdk.payments.batches.shares import Share
+from deal_sdk.payments.batches.tables import LookupTables
 from deal_sdk.payments.fees import TransactionFees
 
 MIN_LEFT_LAMPORTS: Final = 5_000_000
@@ -32,10 +33,14 @@ class BatchCost:
     fee_lamports: int
     accounts_to_create: int
     rent_lamports: int
+    lookup_tables: int
+    """That are made for it, because they save more fees than they take."""
+    locked_lamports: int
+    """Their rent, which comes back when they are closed."""
 
     @property
     def lamports(self) -> int:
-        """Return what the fee payer will have spent."""
+        """Return what the fee payer will have spent, without what is only locked."""
         return self.fee_lamports + self.rent_lamports
 
     def to_dict(self, *, decimals: int = DEAL_DECIMALS) -> dict[str, Any]:
@@ -48,10 +53,11 @@ class BatchCost:
 class CostEstimator:
     """Counts what shares will take, as they would be packed."""
 
-    def __init__(self, rpc: Rpc, mint: MintFacts, fees: TransactionFees) -> None:
+    def __init__(self, rpc: Rpc, mint: MintFacts, fees: TransactionFees, tables: LookupTables) -> None:
         """Wire the parts; nothing is read yet."""
         self._rpc = rpc
         self._fees = fees
+        self._tables = tables
         self._size_bytes = token_account_size_bytes(mint)
 
     async def estimate(self, frame: Frame, shares: Sequence[Share], *, replayed: int) -> BatchCost:
@@ -65,6 +71,7 @@ class CostEstimator:
         Raises:
             ChainError: when the rent could not be read.
         """
+        frame, plan = await self._tables.plan(frame, shares)
         groups = await asyncio.to_thread(pack, frame, shares)
         created = {share.account for share in shares if share.creates_account}
         rent = await self._rpc.get_minimum_balance_for_rent_exemption(self._size_bytes) if created else 0
@@ -72,10 +79,12 @@ class CostEstimator:
             recipients=len(shares),
             replayed=replayed,
             tokens_base_units=sum(share.amount for share in shares),
-            transactions=len(groups),
-            fee_lamports=len(groups) * await self._fee_lamports(frame, groups, rent),
+            transactions=len(groups) - plan.spared + plan.extensions,
+            fee_lamports=len(groups) * await self._fee_lamports(frame, groups, rent) - plan.saved_lamports,
             accounts_to_create=len(created),
             rent_lamports=len(created) * rent,
+            lookup_tables=len(plan.tables),
+            locked_lamports=plan.locked_lamports,
         )
 
     async def _fee_lamports(self, frame: Frame, groups: Sequence[Sequence[Share]], rent: int) -> int:
@@ -83,7 +92,8 @@ class CostEstimator:
         if not groups:
             return 0
         group = Group(uuid4(), tuple(groups[0]))
-        priced = await self._fees.price(build(frame, group))
+        tables = used_tables(frame, group.shares)
+        priced = await self._fees.price(build(frame, group), lookup_tables=tables)
         return priced.lamports - rent * sum(share.creates_account for share in group.shares)
 
     async def check_fee_payer(self, frame: Frame, cost: BatchCost) -> None:
@@ -94,7 +104,7 @@ class CostEstimator:
             ChainError: when its lamports could not be read.
         """
         held = await self._rpc.get_balance(frame.fee_payer)
-        required = cost.lamports + MIN_LEFT_LAMPORTS
+        required = cost.lamports + cost.locked_lamports + MIN_LEFT_LAMPORTS
         if held < required:
             raise FeePayerError(
                 f"the fee payer {frame.fee_payer} holds {held} lamports; this batch needs {required}",

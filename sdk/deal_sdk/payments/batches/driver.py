@@ -61,6 +61,14 @@ class SharesReader(Protocol):
         ...
 
 
+class TableSource(Protocol):
+    """Provides lookup tables, where they pay off."""
+
+    async def equip(self, frame: Frame, shares: Sequence[Share]) -> Frame:
+        """Return the frame with tables that can be used; whatever goes wrong, without."""
+        ...
+
+
 class GroupSigning(Protocol):
     """Turns groups into signed bytes."""
 
@@ -79,6 +87,7 @@ class BatchDriver:
         carriers: CarrierStore,
         accounts: SharesReader,
         signer: GroupSigning,
+        tables: TableSource,
         follower: TransactionFollower,
         mint: MintFacts,
         fee_payer: Pubkey,
@@ -94,6 +103,7 @@ class BatchDriver:
         self._carriers = carriers
         self._accounts = accounts
         self._signer = signer
+        self._tables = tables
         self._follower = follower
         self._mint = mint
         self._fee_payer = fee_payer
@@ -247,7 +257,7 @@ class BatchDriver:
         await self._pack(run, await self._until_done(run, lambda: self._accounts.look(shares)))
 
     async def _pack(self, run: BatchRun, looked: Sequence[Share]) -> None:
-        frame = self.frame(run.batch)
+        frame = await self._tables.equip(self.frame(run.batch), looked)
         groups = await asyncio.to_thread(pack, frame, looked)
         for start in range(0, len(groups), self._max_together):
             await self._send(run, frame, groups[start : start + self._max_together])

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.pubkey import Pubkey
 
 from deal_sdk.chain import MintFacts
@@ -52,7 +53,8 @@ _CREATION_DATA_BYTES: Final = 1
 class Frame:
     """What every transaction of a batch has, whoever it pays.
 
-    `tables` says which lookup table holds an address; addresses in none are written out.
+    `tables` says which lookup table holds an address; addresses in none are written out. `held` is what
+    those tables hold; where one address is in several, the first of them.
     """
 
     fee_payer: Pubkey
@@ -60,6 +62,7 @@ class Frame:
     source: Pubkey
     mint: MintFacts
     tables: Mapping[Pubkey, Pubkey] = field(default_factory=dict)
+    held: tuple[AddressLookupTableAccount, ...] = ()
 
 
 class _Load:
@@ -154,6 +157,15 @@ def pack(frame: Frame, shares: Sequence[Share]) -> list[list[Share]]:
 def size_bytes(frame: Frame, shares: Sequence[Share]) -> int:
     """Return how many bytes the signed transaction of a group has at most, with a price for its compute."""
     return _loaded(frame, shares).size_bytes()
+
+
+def used_tables(frame: Frame, shares: Sequence[Share]) -> list[AddressLookupTableAccount]:
+    """Return the tables that a group's transaction is compiled with, in the frame's order."""
+    addresses = {frame.source, frame.mint.address}
+    for share in shares:
+        addresses |= {share.account, share.owner}
+    used = {frame.tables.get(address) for address in addresses}
+    return [table for table in frame.held if table.key in used]
 
 
 def _fitting(frame: Frame, shares: Sequence[Share], start: int) -> int:

@@ -29,11 +29,11 @@ MAX_TABLE_ADDRESSES: Final = 256
 MAX_EXTENSION_ADDRESSES: Final = 28
 """What fits into a transaction that also creates the table and sets its compute budget."""
 COOLDOWN_SLOTS: Final = 513
-"""A table closes once the slot in which it was deactivated is none of the last 512 in `SlotHashes`."""
+"""The shortest that a table cools down: until the slot in which it was deactivated is none of the 512 in
+`SlotHashes`. Slots without a block are not among those, so it may last longer."""
 
 _SLOT_HASHES: Final = Pubkey.from_string("SysvarS1otHashes111111111111111111111111111")
 _SLOT_HASH_BYTES: Final = 8 + 32
-_SETTLED_SLOTS: Final = 32
 _META_BYTES: Final = 56
 _ADDRESS_BYTES: Final = 32
 _CREATE: Final = 0
@@ -128,7 +128,9 @@ def decode_table(found: AccountSnapshot | None) -> LookupTable | None:
 
 
 async def recent_slots(rpc: Rpc) -> list[int]:
-    """Return slots with which tables can be created now, the newest of those that are settled first.
+    """Return the slots that the table program takes for recent, the newest first.
+
+    A table can be created with one of them, and closed once none is the slot of its deactivation.
 
     Raises:
         ChainError: when they could not be read.
@@ -140,8 +142,7 @@ async def recent_slots(rpc: Rpc) -> list[int]:
     if not 0 < count <= (len(data) - 8) // _SLOT_HASH_BYTES:
         raise RpcMalformedReplyError("the node shows no recent slots")
     starts = range(8, 8 + count * _SLOT_HASH_BYTES, _SLOT_HASH_BYTES)
-    slots = [int.from_bytes(data[start : start + 8], "little") for start in starts]
-    return slots[_SETTLED_SLOTS : count // 2] or slots
+    return [int.from_bytes(data[start : start + 8], "little") for start in starts]
 
 
 def _funded(table: Pubkey, authority: Pubkey, payer: Pubkey) -> list[AccountMeta]:

@@ -160,3 +160,24 @@ async def test_tables_are_switched_off_by_a_setting() -> None:
         assert len({line.signature for line in second.recipients}) == 3
         assert await rows(deal) == []
         await assert_books_agree(deal)
+
+
+async def test_a_table_whose_slot_is_no_longer_recent_is_given_up_and_another_is_made(
+    known: Deal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a long outage leaves behind was never created, and costs nothing."""
+
+    async def interrupted(self: TableStore, *arguments: Any) -> bool:
+        raise PaymentsPausedError("the process ends here")
+
+    monkeypatch.setattr(TableStore, "begin", interrupted)
+    await known.rewards.distribute_batch(lines(WALLETS), batch_key="second")
+    monkeypatch.undo()
+    transport = known.rpc.transport
+    assert isinstance(transport, LocalnetTransport)
+    transport.localnet.advance_slots(600)
+    await known.rewards.distribute_batch(lines(WALLETS), batch_key="third")
+    assert [row.state for row in await rows(known)] == ["closed"]
+    fourth = await known.rewards.distribute_batch(lines(WALLETS), batch_key="fourth")
+    assert len({line.signature for line in fourth.recipients}) == 1
+    assert sorted(row.state for row in await rows(known)) == ["closed", "ready"]

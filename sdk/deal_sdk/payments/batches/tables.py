@@ -51,6 +51,9 @@ POLL_SECONDS: Final = 0.2
 MAX_READS: Final = 150
 """How often a table is read until a node shows what landed; then payments go on without it."""
 MAX_STEPS: Final = 64
+SETTLED_SLOTS: Final = 32
+MAX_CREATION_AGE_SLOTS: Final = 350
+"""How old the slot may be with which a table is created: its transaction lives for 150 of the 512."""
 KEPT_LAMPORTS: Final = 5_000_000
 """What locking rent leaves the fee payer, beside what the batch itself takes."""
 
@@ -64,7 +67,7 @@ class TableReport:
     addresses: int
     locked_lamports: int
     slots_to_close: int | None
-    """How long its cooldown lasts yet; None before it was deactivated."""
+    """How long its cooldown lasts yet, at the least; None before it was deactivated."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data."""
@@ -163,7 +166,9 @@ class LookupTables:
                 usable, plan = await self.plan(frame, shares)
                 if not plan.tables:
                     return usable
-                begun = await self._store.plan(plan.tables, await recent_slots(self._rpc))
+                slots = await recent_slots(self._rpc)
+                settled = slots[SETTLED_SLOTS : MAX_CREATION_AGE_SLOTS - SETTLED_SLOTS]
+                begun = await self._store.plan(plan.tables, settled or slots)
             # Inside the lock, so that what comes meanwhile finds these tables instead of making its own.
             results = await asyncio.gather(*map(self._fill, begun), return_exceptions=True)
         for result in results:
@@ -224,7 +229,8 @@ class LookupTables:
                 await self._usable(table)
                 await self._store.move(address, "filling", "ready")
                 return
-            if table is None and recorded.recent_slot not in await recent_slots(self._rpc):
+            slots = await recent_slots(self._rpc) if table is None else []
+            if table is None and recorded.recent_slot not in slots[:MAX_CREATION_AGE_SLOTS]:
                 # It was never made and can no longer be; another takes its place when that pays off.
                 await self._store.move(address, "filling", "closed")
                 return
@@ -287,7 +293,11 @@ class LookupTables:
             if recorded.state == "closed":
                 return
             if recorded.pending is not None:
-                await self._ended(recorded, await self._follow(recorded))
+                verdict = await self._follow(recorded)
+                await self._ended(recorded, verdict)
+                if verdict.state == "failed":
+                    # Each try costs a fee; the caller decides when the next one is.
+                    return
                 continue
             if recorded.state != "closing":
                 # From here on no batch uses it; what is signed already expires long before the cooldown.
@@ -299,7 +309,7 @@ class LookupTables:
                 return
             if table.deactivation_slot is None:
                 step = deactivate_table(table=address, authority=self._payer)
-            elif table.slot > table.deactivation_slot + COOLDOWN_SLOTS:
+            elif table.deactivation_slot < (await recent_slots(self._rpc))[-1]:
                 step = close_table(table=address, authority=self._payer, recipient=self._payer)
             else:
                 return

@@ -15,6 +15,7 @@ from uuid import uuid4
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
+from deal_sdk.amounts import MAX_U64
 from deal_sdk.chain import Rpc, Verdict
 from deal_sdk.chain.lookup_tables import (
     COOLDOWN_SLOTS,
@@ -193,8 +194,7 @@ class LookupTables:
 
     async def _decide(self, frame: Frame, shares: Sequence[Share]) -> TablePlan:
         carrier = LAMPORTS_PER_SIGNATURE * len({frame.fee_payer, frame.authority})
-        held = await self._rpc.get_balance(self._payer)
-        least = TablePrices(carrier, LAMPORTS_PER_SIGNATURE, held, 0, 0)
+        least = TablePrices(carrier, LAMPORTS_PER_SIGNATURE, MAX_U64, 0, 0)
         # Whatever does not pay off at the least price needs no question about the real one.
         plan = await asyncio.to_thread(plan_tables, frame, shares, least)
         if not plan.tables:
@@ -205,6 +205,7 @@ class LookupTables:
         groups = await asyncio.to_thread(pack, frame, shares)
         first = build(frame, Group(uuid4(), tuple(groups[0])))
         priced = await self._signer.fees.price(first, lookup_tables=frame.held)
+        held = await self._rpc.get_balance(self._payer)
         spendable = held - KEPT_LAMPORTS - len(groups) * priced.lamports
         empty, full = await asyncio.gather(*map(self._rent, (0, MAX_TABLE_ADDRESSES)))
         each = -(-(full - empty) // MAX_TABLE_ADDRESSES)

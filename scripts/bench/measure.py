@@ -100,6 +100,8 @@ class Goal:
 
     comparison: Literal[">=", "<="]
     bound: float
+    floor: float | None = None
+    """Of a goal that is not even half reached yet: what was reached must at least not be lost."""
 
     def __str__(self) -> str:
         """Write it as the report shows it."""
@@ -110,7 +112,9 @@ class Goal:
         return value >= self.bound if self.comparison == ">=" else value <= self.bound
 
     def is_half_met(self, value: float) -> bool:
-        """Return whether a value reaches at least half of the goal."""
+        """Return whether a value reaches at least half of the goal, or the floor of one that is far off."""
+        if self.floor is not None:
+            return value >= self.floor
         return value >= self.bound / HALF if self.comparison == ">=" else value <= self.bound * HALF
 
 

@@ -115,7 +115,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     short = options.short
     options.chains = options.chains or (["embedded"] if short or options.profile else list(CHAINS))
-    options.stores = options.stores or (["sqlite+memory"] if short else ["sqlite+memory", "postgresql+redis"])
+    options.stores = options.stores or (["sqlite+redis"] if short else ["sqlite+redis", "postgresql+redis"])
     if options.peers is None:
         options.peers = [BARE, SOLANA_PY] if short else list(PEERS)
     options.parts = options.parts or list(PARTS if options.full else USUAL_PARTS)

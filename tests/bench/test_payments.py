@@ -1,4 +1,4 @@
-"""The payments benchmark in its short form: no ratio may be under half its goal."""
+"""The payments benchmark in its short form: no ratio may be under half its goal, or under its floor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BENCHMARK = REPOSITORY / "scripts" / "bench" / "payments.py"
-BENCHMARK_SECONDS = 270
+BENCHMARK_SECONDS = 420
 RATIOS = {
-    "embedded_engine_sqlite_memory_to_bare_batches",
-    "embedded_engine_sqlite_memory_to_solana_py",
+    "embedded_engine_sqlite_redis_to_bare_batches",
+    "embedded_engine_sqlite_redis_to_solana_py",
     "embedded_lone_transfer_adds_milliseconds",
     "embedded_payouts_batch_to_single",
     "embedded_status_calls_per_256_pending_per_sweep",
@@ -30,5 +30,5 @@ def test_no_ratio_is_under_half_its_goal() -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     found = json.loads(done.stdout)
     assert set(found["ratios"]) == RATIOS
-    assert found["figures"]["embedded_engine_sqlite_memory_payments_per_second"] > 0
+    assert found["figures"]["embedded_engine_sqlite_redis_payments_per_second"] > 0
     assert found["machine"]["cores"] > 0

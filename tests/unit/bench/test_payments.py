@@ -64,7 +64,7 @@ def test_samples_are_counted_by_frame_and_by_function() -> None:
 
 def test_the_short_form_is_small_and_embedded() -> None:
     short = parse_arguments(["--short"])
-    assert (short.chains, short.stores) == (["embedded"], ["sqlite+memory"])
+    assert (short.chains, short.stores) == (["embedded"], ["sqlite+redis"])
     whole = parse_arguments([])
     assert whole.chains == ["embedded", "validator"]
     assert "memory" not in whole.parts

@@ -59,6 +59,7 @@ async def broken_properties(world: World) -> list[str]:
         _told_the_truth(seen, world),
         _balances_agree(seen),
         _limits_agree(seen, world),
+        _refunds_follow(seen),
         _webhooks_agree(seen, world),
         _rails_kept(seen, world),
     ):
@@ -142,6 +143,15 @@ def _limits_agree(seen: Seen, world: World) -> Iterator[str]:
     is_disturbed = world.deaths or LIMIT_DISTURBING & world.misfortune.kinds
     if not is_disturbed and seen.counted_in_store != len(counted):
         yield f"undisturbed, the store counts {seen.counted_in_store}, the records {len(counted)}"
+
+
+def _refunds_follow(seen: Seen) -> Iterator[str]:
+    """Nothing is given back that was not paid, nor more than was."""
+    for payment_id, row in seen.rows.items():
+        refunds = [other for other in seen.rows.values() if str(other["refund_of"]) == payment_id]
+        given = sum(int(other["amount"]) for other in refunds if seen.landed.get(str(other["id"])))
+        if given > (row["amount"] if seen.landed.get(payment_id) else 0):
+            yield f"payment {payment_id} is {row['status']}, and {given} of it was given back"
 
 
 def _webhooks_agree(seen: Seen, world: World) -> Iterator[str]:

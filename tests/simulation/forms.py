@@ -41,7 +41,7 @@ TOLD: Final = Form(
     delivers_webhooks=True,
     settings={
         "webhook_delivery": True,
-        "webhook_poll_interval_seconds": 1.0,
+        "webhook_poll_interval_seconds": 3.0,
         "webhook_timeout_seconds": 1.0,
         "webhook_first_retry_seconds": 0.5,
         "webhook_max_attempts": 100,

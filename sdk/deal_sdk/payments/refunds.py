@@ -15,7 +15,8 @@ from deal_sdk.payments.orders import Order
 from deal_sdk.records.tables import token_transactions
 
 REFUNDABLE_TYPES: Final = ("transfer", "service_fee", "reward", "purchase")
-_PAID: Final = ("confirmed", "finalized")
+_PAID: Final = "finalized"
+"""A confirmed payment may still be taken back by a fork, and what was given back for it is gone."""
 _GIVEN_UP: Final = ("failed", "expired")
 
 
@@ -37,7 +38,7 @@ async def refundable(connection: AsyncConnection, payment_ids: Collection[UUID])
     column = token_transactions.c
     paid = (
         sa.select(column.id, column.amount)
-        .where(column.id.in_(payment_ids), column.status.in_(_PAID), column.type.in_(REFUNDABLE_TYPES))
+        .where(column.id.in_(payment_ids), column.status == _PAID, column.type.in_(REFUNDABLE_TYPES))
         .where(column.instruction.is_not(None), column.refund_of.is_(None))
         .order_by(column.id)
         .with_for_update()

@@ -10,7 +10,13 @@ from solders.pubkey import Pubkey
 
 from deal_sdk.amounts import Amount
 from deal_sdk.chain import MintFacts, Rpc
-from deal_sdk.errors import ConfigurationError, RefundError
+from deal_sdk.errors import (
+    ConfigurationError,
+    PaymentPendingError,
+    RefundError,
+    TransactionExpiredError,
+    TransactionFailedError,
+)
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
 from deal_sdk.payments.delegated import signature_required_without_approval
 from deal_sdk.payments.delegation import Delegations
@@ -206,7 +212,8 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
         once. The row of the refund names the payment in `refund_of`.
 
         Args:
-            payment_id: a confirmed or finalized transfer, service fee, reward or purchase.
+            payment_id: a finalized transfer, service fee, reward or purchase; one that is confirmed is
+                waited for, because a fork could still take it back.
             amount: whole DEAL; the whole payment by default.
             reason: up to 1,000 characters.
             idempotency_key: the same key again returns the same refund.
@@ -214,7 +221,7 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
 
         Raises:
             PaymentNotFoundError: when there is no such payment.
-            RefundError: when it was not paid, or less than the amount is left to refund.
+            RefundError: when it was not paid, is not final in time, or less than the amount is left of it.
             SignatureRequiredError: when the backend cannot sign for who received it.
         """
         identity = parse_payment_id(payment_id)
@@ -228,11 +235,26 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
             recipient = await self._parties.resolve(original.from_address)
             plan = transfer_plan(sender, recipient, authority=sender.address)
             given = original.amount if units is None else units
+            await self._wait_until_final(original)
             return Draft(given, plan, sender, recipient, debits=True, refund_of=identity)
 
         options = PaymentOptions(reason or f"refund of {identity}", idempotency_key, wait_for)
         inputs = {"refund_of": identity, "amount": units}
         return await self._admission.pay("transfer", inputs, options, draft)
+
+    async def _wait_until_final(self, payment: Transaction) -> None:
+        """Wait for a confirmed payment; that it ended otherwise is seen when the refund is recorded."""
+        if payment.status != "confirmed":
+            return
+        try:
+            await self._admission.wait(payment, "finalized")
+        except PaymentPendingError:
+            raise RefundError(
+                "the payment is not final yet, and a fork could still take it back: try again",
+                payment_id=str(payment.id),
+            ) from None
+        except (TransactionFailedError, TransactionExpiredError):
+            raise RefundError("the payment was not paid in the end", payment_id=str(payment.id)) from None
 
     async def mint(
         self,

@@ -24,6 +24,17 @@ async def test_a_fee_is_given_back_whole(deal: Deal, make_person: MakePerson) ->
     assert await deal.tokens.balance_of(alice.user.id) == 10
 
 
+async def test_a_confirmed_one_is_given_back_once_it_is_final(deal: Deal, make_person: MakePerson) -> None:
+    alice = await make_person("10")
+    fee = await deal.tokens.deduct_service_fee(alice.user.id, "goal")
+    assert fee.status == "confirmed"
+    refund = await deal.tokens.refund(fee.id, wait_for="recorded")
+    paid = await deal.transactions.get(fee.id)
+    assert paid.status == "finalized"
+    assert paid.finalized_at is not None
+    assert refund.created_at >= paid.finalized_at
+
+
 async def test_parts_add_up_to_the_payment_and_no_further(deal: Deal, make_person: MakePerson) -> None:
     alice, bob = await make_person("10"), await make_person("10")
     payment = await deal.tokens.transfer(alice.user.id, bob.user.id, "3")

@@ -41,6 +41,8 @@ from tests.contract.payment_orders import (
     rows_of,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class World:
     """Stores on one database, and a user who owes."""

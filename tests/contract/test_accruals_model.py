@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -42,6 +43,8 @@ from tests.contract.payment_orders import (
     party,
     rows_of,
 )
+
+pytestmark = pytest.mark.slow
 
 T = TypeVar("T")
 START = 100

@@ -31,6 +31,8 @@ from tests.contract.payment_orders import (
     rows_of,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def database_url(lasting_database_url: str) -> str:

@@ -27,6 +27,8 @@ from deal_sdk.records import Database
 from deal_sdk.records.tables import balance_reservations, payment_attempts, token_rewards, token_transactions
 from tests.contract.payment_orders import broken_rules, rows_of
 
+pytestmark = pytest.mark.slow
+
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE = Party("reward-wallet", "reward-tokens")
 EVIDENCE = {"error": {"InstructionError": [2, {"Custom": 17}]}, "endpoint": "test"}

@@ -13,6 +13,8 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.payments.batches.table_store import TableStore
 from deal_sdk.records import Database
 
+pytestmark = pytest.mark.slow
+
 AUTHORITY = Pubkey.new_unique()
 HELD = [[Pubkey.new_unique() for _ in range(3)] for _ in range(3)]
 FIRST, SECOND = (SignedTransaction(name, name.encode(), 250, 100) for name in ("first", "second"))

@@ -22,6 +22,8 @@ from deal_sdk.records import Database
 from deal_sdk.records.tables import balance_reservations, payment_attempts, token_purchases
 from tests.contract.payment_orders import broken_rules, change, order, purchase, rows_of
 
+pytestmark = pytest.mark.slow
+
 PROOF = {"finalized_height": 251}
 OURS, THEIRS = uuid4(), uuid4()
 

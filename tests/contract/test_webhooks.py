@@ -26,6 +26,8 @@ from deal_sdk.webhooks import WebhookReply, verify_webhook
 from tests.contract.payment_orders import attempt, change, intent, rows_of
 from tests.contract.webhook_world import BOUNDS, Process, no_reply
 
+pytestmark = pytest.mark.slow
+
 URL = "https://hooks.example.com/deal"
 OTHER = "https://other.example.com/deal"
 SECRET = "a secret of the receiver's"

@@ -25,6 +25,8 @@ from deal_sdk.payments import BatchProgress, RewardLine
 from deal_sdk.payments.batches import recording
 from tests.integration.conftest import FAST_CHAIN, MakePerson, assert_books_agree, token_account
 
+pytestmark = pytest.mark.slow
+
 FROZEN = 2
 _STATE_BYTE = 108
 

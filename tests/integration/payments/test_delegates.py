@@ -16,6 +16,8 @@ from deal_sdk.payments.orders import Funds, PurchaseLimit
 from deal_sdk.records.tables import token_wallets
 from tests.integration.conftest import FAST_CHAIN, MakePerson, Person, assert_books_agree
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def deal() -> AsyncIterator[Deal]:

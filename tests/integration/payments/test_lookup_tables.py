@@ -20,6 +20,8 @@ from deal_sdk.records import payment_carriers
 from deal_sdk.records.lookup_tables import lookup_tables
 from tests.integration.conftest import FAST_CHAIN, assert_books_agree, token_account
 
+pytestmark = pytest.mark.slow
+
 WALLETS = [str(Keypair().pubkey()) for _ in range(40)]
 
 

@@ -34,6 +34,8 @@ from deal_sdk.payments.orders import Plan
 from tests.integration.conftest import FAST_CHAIN, assert_books_agree
 from tests.integration.payments.wallet_application import WalletApplication, own_wallet
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 30
 INDEX_SLOTS = 50
 """More than what nodes are given to write their indexes, and the slots to finality."""

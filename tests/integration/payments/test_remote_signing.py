@@ -16,6 +16,8 @@ from tests.integration.conftest import FAST_CHAIN, assert_books_agree
 from tests.unit.chain.signing_server import HMAC_SECRET, TOKEN, SigningHost
 from tests.unit.chain.test_remote_signer import wrong_signature
 
+pytestmark = pytest.mark.slow
+
 RECIPIENTS = [str(Keypair.from_seed(bytes([9, number]) * 16).pubkey()) for number in range(40)]
 
 

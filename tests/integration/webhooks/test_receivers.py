@@ -14,6 +14,8 @@ from aiohttp.test_utils import TestServer
 from deal_sdk.clock import SystemClock
 from deal_sdk.webhooks import HttpSender, NoReplyError, WebhookReply
 
+pytestmark = pytest.mark.slow
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Serve = Callable[[Handler], Awaitable[str]]
 BODY = b'{"id":"1"}'

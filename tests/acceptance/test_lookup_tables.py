@@ -13,6 +13,7 @@ from deal_sdk.chain.lookup_tables import decode_table
 from deal_sdk.payments import RewardLine
 from tests.integration.conftest import assert_books_agree
 
+FINALITY_SECONDS = 120
 WALLETS = [str(Keypair().pubkey()) for _ in range(40)]
 
 
@@ -47,4 +48,6 @@ async def test_a_batch_is_paid_by_a_table_that_is_then_used_again_and_deactivate
         assert found.deactivation_slot is not None
         # The cooldown is minutes long; until it is over nothing more is sent.
         assert [one.state for one in await deal.rewards.close_lookup_tables()] == ["closing"]
+        # Finality takes a validator 15 seconds when it has a core to itself, and longer beside others.
+        assert await deal.settled(timeout_seconds=FINALITY_SECONDS)
         await assert_books_agree(deal)

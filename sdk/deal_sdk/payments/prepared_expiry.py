@@ -26,7 +26,7 @@ from deal_sdk.payments.orders import Plan
 from deal_sdk.payments.owner_messages import reference_of
 from deal_sdk.payments.pipeline import PaymentPipeline
 from deal_sdk.payments.prepared import Prepared
-from deal_sdk.payments.prepared_store import PreparedStore
+from deal_sdk.payments.prepared_store import PreparedStore, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +89,7 @@ class PreparedExpiry:
         Raises:
             ChainError, DatabaseError: what was proven so far stays so.
         """
-        waiting = await self.store.waiting(payment_id)
-        if payment_id is None:
-            self._is_waiting = bool(waiting)
+        waiting = await self._read_waiting(payment_id)
         left = [found.prepared for found in waiting if not found.is_under_way]
         if not left:
             return 0
@@ -102,6 +100,19 @@ class PreparedExpiry:
             if finalized.block_height > prepared.transaction.last_valid_block_height:
                 ended += await self._end(prepared, finalized)
         return ended
+
+    async def _read_waiting(self, payment_id: UUID | None) -> Sequence[Waiting]:
+        if payment_id is not None:
+            return await self.store.waiting(payment_id)
+        # Cleared before the read, which may miss what is prepared and noted while it runs.
+        self._is_waiting = False
+        try:
+            waiting = await self.store.waiting()
+        except BaseException:
+            self._is_waiting = True
+            raise
+        self._is_waiting = self._is_waiting or bool(waiting)
+        return waiting
 
     async def _end(self, prepared: Prepared, finalized: EpochPosition) -> bool:
         payment = await self.store.payment(prepared.payment_id)

@@ -6,9 +6,9 @@ before the next. Rows are only ever added.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypedDict, Unpack
 
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.amounts import DEAL_DECIMALS, BaseUnits
 from deal_sdk.records.database import Database
-from deal_sdk.records.export import ExportFormat, ExportTarget, export_rows, to_dataframe
+from deal_sdk.records.export import ExportFormat, ExportTarget
 from deal_sdk.records.history_append import Cursors, append_changes, check_changes
 from deal_sdk.records.history_check import violations_of
 from deal_sdk.records.history_rows import (
@@ -32,14 +32,20 @@ from deal_sdk.records.history_rows import (
     history_from_row,
 )
 from deal_sdk.records.inputs import UserId, check_limit, check_text, check_time, optional_user_id
-from deal_sdk.records.paging import Keyset, Page, each_page, parse_row_id
+from deal_sdk.records.listing import Listed, Listing
+from deal_sdk.records.paging import Keyset, Page, parse_row_id
 from deal_sdk.records.tables import ADDRESS_LENGTH, token_accounts, token_balance_history
 
-_EXPORT_PAGE_ROWS: Final = 1_000
-
 _table = token_balance_history
-_OLDEST_FIRST: Final = Keyset("history", (_table.c.id,), (parse_row_id,))
-_NEWEST_FIRST: Final = replace(_OLDEST_FIRST, descending=True)
+_LISTED: Final[Listed[HistoryRow]] = Listed(
+    table=_table,
+    oldest_first=Keyset("history", (_table.c.id,), (parse_row_id,)),
+    item=history_from_row,
+    key=lambda row: (row.id,),
+    columns=HISTORY_COLUMNS,
+    amounts=HISTORY_AMOUNTS,
+    times=HISTORY_TIMES,
+)
 _TRACKED: Final = (
     token_accounts.c.address,
     token_accounts.c.owner_address,
@@ -102,7 +108,7 @@ class BalanceHistoryRecorder:
             decimals: the mint's, for exported amounts.
         """
         self._database = database
-        self._decimals = decimals
+        self._listing = Listing(database, _LISTED, lambda row: row.to_dict(decimals=decimals))
 
     async def append(
         self,
@@ -223,7 +229,9 @@ class BalanceHistoryRecorder:
             InvalidInputError: for a filter or a cursor that cannot be one.
         """
         filters = _Filters(user_id, wallet, token_account, type, since, until)
-        return await self._page(filters, _NEWEST_FIRST if newest_first else _OLDEST_FIRST, limit, cursor)
+        return await self._listing.page(
+            filters.conditions(), newest_first=newest_first, limit=limit, cursor=cursor
+        )
 
     async def balance_at(self, token_account: str, when: datetime) -> BaseUnits | None:
         """Return an account's balance at a time, or None when its history begins later.
@@ -257,10 +265,9 @@ class BalanceHistoryRecorder:
 
     async def iterate(self, **filters: Unpack[HistoryFilters]) -> AsyncIterator[HistoryRow]:
         """Yield every matching change, oldest first, holding one page in memory."""
-        async with aclosing(self._pages(_Filters(**filters))) as pages:
-            async for page in pages:
-                for row in page:
-                    yield row
+        async with aclosing(self._listing.iterate(_Filters(**filters).conditions())) as rows:
+            async for row in rows:
+                yield row
 
     async def export(
         self, target: ExportTarget, format: ExportFormat = "csv", **filters: Unpack[HistoryFilters]
@@ -275,7 +282,7 @@ class BalanceHistoryRecorder:
         Returns:
             The number of changes written.
         """
-        return await export_rows(self._dictionaries(_Filters(**filters)), target, format, HISTORY_COLUMNS)
+        return await self._listing.export(_Filters(**filters).conditions(), target, format)
 
     async def to_dataframe(self, **filters: Unpack[HistoryFilters]) -> Any:
         """Return every matching change as a pandas DataFrame.
@@ -283,34 +290,13 @@ class BalanceHistoryRecorder:
         Raises:
             ConfigurationError: when pandas is not installed.
         """
-        rows = self._dictionaries(_Filters(**filters))
-        return await to_dataframe(rows, HISTORY_COLUMNS, amounts=HISTORY_AMOUNTS, times=HISTORY_TIMES)
+        return await self._listing.to_dataframe(_Filters(**filters).conditions())
 
     async def _newest(self, *conditions: sa.ColumnElement[bool]) -> HistoryRow | None:
         statement = sa.select(_table).where(*conditions).order_by(_table.c.sequence.desc()).limit(1)
         async with self._database.reading() as connection:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else history_from_row(row)
-
-    async def _page(
-        self, filters: _Filters, order: Keyset, limit: int, cursor: str | None
-    ) -> Page[HistoryRow]:
-        conditions = filters.conditions()
-        if cursor is not None:
-            conditions.append(order.after(cursor))
-        statement = (
-            sa.select(_table).where(*conditions).order_by(*order.order_by()).limit(check_limit(limit) + 1)
-        )
-        async with self._database.reading() as connection:
-            rows = [history_from_row(row) for row in await connection.execute(statement)]
-        return order.page(rows, limit, lambda row: (row.id,))
-
-    def _pages(self, filters: _Filters) -> AsyncGenerator[Sequence[HistoryRow], None]:
-        return each_page(lambda cursor: self._page(filters, _OLDEST_FIRST, _EXPORT_PAGE_ROWS, cursor))
-
-    async def _dictionaries(self, filters: _Filters) -> AsyncIterator[list[dict[str, Any]]]:
-        async for page in self._pages(filters):
-            yield [row.to_dict(decimals=self._decimals) for row in page]
 
 
 def _address(token_account: str) -> str:

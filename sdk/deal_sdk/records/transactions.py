@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
@@ -16,17 +16,17 @@ from deal_sdk.amounts import DEAL_DECIMALS
 from deal_sdk.errors import PaymentNotFoundError
 from deal_sdk.records.attempts import Attempt, attempts_of
 from deal_sdk.records.database import Database
-from deal_sdk.records.export import ExportFormat, ExportTarget, export_rows, to_dataframe
+from deal_sdk.records.export import ExportFormat, ExportTarget
 from deal_sdk.records.inputs import (
     UserId,
     check_choice,
-    check_limit,
     check_text,
     check_time,
     optional_user_id,
     parse_payment_id,
 )
-from deal_sdk.records.paging import Keyset, Page, each_page, parse_time
+from deal_sdk.records.listing import Listed, Listing
+from deal_sdk.records.paging import Keyset, Page, parse_time
 from deal_sdk.records.tables import (
     ADDRESS_LENGTH,
     PAYMENT_STATUSES,
@@ -45,12 +45,18 @@ from deal_sdk.records.transaction_rows import (
 )
 
 MAX_IDEMPOTENCY_KEY_LENGTH: Final = 255
-_EXPORT_PAGE_ROWS: Final = 1_000
 _INSERT_ROWS: Final = 500
 
 _table = token_transactions
-_OLDEST_FIRST: Final = Keyset("transactions", (_table.c.created_at, _table.c.id), (parse_time, UUID))
-_NEWEST_FIRST: Final = replace(_OLDEST_FIRST, descending=True)
+_LISTED: Final[Listed[Transaction]] = Listed(
+    table=_table,
+    oldest_first=Keyset("transactions", (_table.c.created_at, _table.c.id), (parse_time, UUID)),
+    item=lambda row: row_to_transaction(row._mapping),
+    key=lambda transaction: (transaction.created_at, transaction.id),
+    columns=TRANSACTION_COLUMNS,
+    amounts=TRANSACTION_AMOUNTS,
+    times=TRANSACTION_TIMES,
+)
 
 
 class TransactionFilters(TypedDict, total=False):
@@ -105,7 +111,7 @@ class TransactionRecorder:
             decimals: the mint's, for exported amounts.
         """
         self._database = database
-        self._decimals = decimals
+        self._listing = Listing(database, _LISTED, lambda payment: payment.to_dict(decimals=decimals))
 
     async def get(self, payment_id: UUID | str) -> Transaction:
         """Return a payment.
@@ -115,7 +121,7 @@ class TransactionRecorder:
             InvalidInputError: the id is no UUID.
         """
         parsed = parse_payment_id(payment_id)
-        found = await self._all(_table.c.id == parsed)
+        found = await self._listing.all(_table.c.id == parsed)
         if not found:
             raise PaymentNotFoundError("no such payment", payment_id=str(parsed))
         return found[0]
@@ -127,7 +133,7 @@ class TransactionRecorder:
             PaymentNotFoundError: the key was never used.
         """
         key = check_text("idempotency_key", idempotency_key, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
-        found = await self._all(_table.c.idempotency_key == key)
+        found = await self._listing.all(_table.c.idempotency_key == key)
         if not found:
             raise PaymentNotFoundError("no payment has this idempotency key", idempotency_key=key)
         return found[0]
@@ -144,7 +150,7 @@ class TransactionRecorder:
     async def get_by_signature(self, signature: str) -> list[Transaction]:
         """Return the payments that a transaction carried: none, one or, in a batch, several."""
         text = check_text("signature", signature, max_length=SIGNATURE_LENGTH)
-        return await self._all(_table.c.signature == text)
+        return await self._listing.all(_table.c.signature == text)
 
     async def query(
         self,
@@ -176,7 +182,9 @@ class TransactionRecorder:
             InvalidInputError: for a filter or a cursor that cannot be one.
         """
         filters = _Filters(user_id, wallet, type, status, since, until)
-        return await self._page(filters, _NEWEST_FIRST if newest_first else _OLDEST_FIRST, limit, cursor)
+        return await self._listing.page(
+            filters.conditions(), newest_first=newest_first, limit=limit, cursor=cursor
+        )
 
     async def count(self, **filters: Unpack[TransactionFilters]) -> int:
         """Return how many payments match; the filters are those of `query`."""
@@ -190,10 +198,9 @@ class TransactionRecorder:
         Args:
             filters: those of `query`: user_id, wallet, type, status, since, until.
         """
-        async with aclosing(self._pages(_Filters(**filters))) as pages:
-            async for page in pages:
-                for transaction in page:
-                    yield transaction
+        async with aclosing(self._listing.iterate(_Filters(**filters).conditions())) as payments:
+            async for payment in payments:
+                yield payment
 
     async def export(
         self, target: ExportTarget, format: ExportFormat = "csv", **filters: Unpack[TransactionFilters]
@@ -208,8 +215,7 @@ class TransactionRecorder:
         Returns:
             The number of payments written.
         """
-        rows = self._dictionaries(_Filters(**filters))
-        return await export_rows(rows, target, format, TRANSACTION_COLUMNS)
+        return await self._listing.export(_Filters(**filters).conditions(), target, format)
 
     async def to_dataframe(self, **filters: Unpack[TransactionFilters]) -> Any:
         """Return every matching payment as a pandas DataFrame.
@@ -217,12 +223,7 @@ class TransactionRecorder:
         Raises:
             ConfigurationError: when pandas is not installed.
         """
-        return await to_dataframe(
-            self._dictionaries(_Filters(**filters)),
-            TRANSACTION_COLUMNS,
-            amounts=TRANSACTION_AMOUNTS,
-            times=TRANSACTION_TIMES,
-        )
+        return await self._listing.to_dataframe(_Filters(**filters).conditions())
 
     async def record_external(
         self, transfers: Sequence[ExternalTransfer], *, connection: AsyncConnection | None = None
@@ -254,28 +255,3 @@ class TransactionRecorder:
             result = await connection.execute(statement.on_conflict_do_nothing().returning(_table))
             inserted += [row_to_transaction(row._mapping) for row in result]
         return inserted
-
-    async def _all(self, condition: sa.ColumnElement[bool]) -> list[Transaction]:
-        statement = sa.select(_table).where(condition).order_by(*_OLDEST_FIRST.order_by())
-        async with self._database.reading() as connection:
-            return [row_to_transaction(row._mapping) for row in await connection.execute(statement)]
-
-    async def _page(
-        self, filters: _Filters, order: Keyset, limit: int, cursor: str | None
-    ) -> Page[Transaction]:
-        conditions = filters.conditions()
-        if cursor is not None:
-            conditions.append(order.after(cursor))
-        statement = (
-            sa.select(_table).where(*conditions).order_by(*order.order_by()).limit(check_limit(limit) + 1)
-        )
-        async with self._database.reading() as connection:
-            rows = [row_to_transaction(row._mapping) for row in await connection.execute(statement)]
-        return order.page(rows, limit, lambda transaction: (transaction.created_at, transaction.id))
-
-    def _pages(self, filters: _Filters) -> AsyncGenerator[Sequence[Transaction], None]:
-        return each_page(lambda cursor: self._page(filters, _OLDEST_FIRST, _EXPORT_PAGE_ROWS, cursor))
-
-    async def _dictionaries(self, filters: _Filters) -> AsyncIterator[list[dict[str, Any]]]:
-        async for page in self._pages(filters):
-            yield [transaction.to_dict(decimals=self._decimals) for transaction in page]

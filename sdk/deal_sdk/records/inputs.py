@@ -18,32 +18,30 @@ MAX_PAGE_ROWS: Final = 1_000
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
-def parse_user_id(user_id: UserId) -> UUID:
-    """Accept a user's id as a UUID or as its text.
+def parse_uuid(what: str, value: UUID | str) -> UUID:
+    """Accept an id that was handed out, as a UUID or as its text.
+
+    Args:
+        what: whose id it is, for the error's text.
+        value: the id.
 
     Raises:
         InvalidInputError: for anything else.
     """
-    if isinstance(user_id, UUID):
-        return user_id
-    if isinstance(user_id, str):
-        try:
-            return UUID(user_id)
-        except ValueError:
-            pass
-    raise InvalidInputError("a user id must be a UUID", value=repr(user_id)[:64])
+    try:
+        return value if isinstance(value, UUID) else UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidInputError(f"a {what} id must be a UUID", value=repr(value)[:64]) from None
+
+
+def parse_user_id(user_id: UserId) -> UUID:
+    """Accept a user's id; see `parse_uuid`."""
+    return parse_uuid("user", user_id)
 
 
 def parse_payment_id(payment_id: UUID | str) -> UUID:
-    """Read a payment's id as it was handed out.
-
-    Raises:
-        InvalidInputError: when it is no UUID.
-    """
-    try:
-        return payment_id if isinstance(payment_id, UUID) else UUID(payment_id)
-    except (ValueError, TypeError, AttributeError):
-        raise InvalidInputError("a payment id must be a UUID", value=repr(payment_id)[:64]) from None
+    """Accept a payment's id; see `parse_uuid`."""
+    return parse_uuid("payment", payment_id)
 
 
 def optional_user_id(user_id: UserId | None) -> UUID | None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deal_sdk.clock import Clock
 from deal_sdk.errors import InvalidInputError, WebhookNotFoundError
 from deal_sdk.records import Database, Page
-from deal_sdk.records.inputs import check_choice, check_limit, check_text, optional_text
+from deal_sdk.records.inputs import check_choice, check_limit, check_text, optional_text, parse_uuid
 from deal_sdk.records.paging import Keyset, parse_row_id
 from deal_sdk.records.webhook_tables import (
     DELIVERY_STATES,
@@ -339,10 +339,7 @@ def _not_found(endpoint_id: UUID) -> WebhookNotFoundError:
 
 
 def _parse_id(endpoint_id: UUID | str) -> UUID:
-    try:
-        return endpoint_id if isinstance(endpoint_id, UUID) else UUID(endpoint_id)
-    except (ValueError, TypeError, AttributeError):
-        raise InvalidInputError("an endpoint's id is a UUID", value=repr(endpoint_id)[:64]) from None
+    return parse_uuid("webhook endpoint", endpoint_id)
 
 
 def _parse_delivery_id(delivery_id: int) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,12 @@ from solders.keypair import Keypair
 from deal_localnet import Localnet, LocalnetConfig, LocalnetServer
 from deal_sdk import Deal
 from tests.integration.conftest import assert_books_agree
+from tests.integration.killing import run_until_killed
 
 pytestmark = pytest.mark.slow
 
 PAYER = Path(__file__).with_name("payer.py")
 BATCH_PAYER = Path(__file__).with_name("batch_payer.py")
-PACKAGES = [str(Path(sys.modules[name].__file__ or "").parents[1]) for name in ("deal_sdk", "deal_localnet")]
 ADDRESSES = [str(Keypair.from_seed(bytes([number + 1]) * 32).pubkey()) for number in range(24)]
 MAX_RUNS = 12
 
@@ -33,31 +31,6 @@ async def server() -> AsyncIterator[LocalnetServer]:
         yield running
 
 
-async def run_payer(
-    arguments: Sequence[str], kill_after_lines: int, delay_seconds: float, *, payer: Path = PAYER
-) -> bool:
-    """Run the payer until it is done, or kill it some time after so many lines; return whether it is done."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(payer),
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        env={"PYTHONPATH": ":".join(PACKAGES)},
-    )
-    assert process.stdout is not None
-    seen = 0
-    async for line in process.stdout:
-        seen += 1
-        if line == b"done\n":
-            await process.wait()
-            return True
-        if seen == kill_after_lines:
-            await asyncio.sleep(delay_seconds)
-            process.kill()
-    await process.wait()
-    return False
-
-
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_kill_9_pays_everybody_once(server: LocalnetServer, tmp_path: Path, seed: int) -> None:
     moments = random.Random(seed)
@@ -65,10 +38,12 @@ async def test_kill_9_pays_everybody_once(server: LocalnetServer, tmp_path: Path
     for run in range(MAX_RUNS):
         # Ever later, so that every phase from the first intent to the last settlement is cut somewhere.
         lines = moments.randint(1, 2 + run)
-        if await run_payer([server.rpc_url, database_url, *ADDRESSES], lines, moments.uniform(0.0, 0.15)):
+        if await run_until_killed(
+            PAYER, [server.rpc_url, database_url, *ADDRESSES], lines, moments.uniform(0.0, 0.15)
+        ):
             break
     else:
-        assert await run_payer([server.rpc_url, database_url, *ADDRESSES], -1, 0.0)
+        assert await run_until_killed(PAYER, [server.rpc_url, database_url, *ADDRESSES], -1, 0.0)
     async with Deal.open(
         rpc_url=server.rpc_url,
         database_url=database_url,
@@ -90,10 +65,10 @@ async def test_kill_9_pays_everybody_in_a_batch_once(server: LocalnetServer, tmp
     for run in range(MAX_RUNS):
         # Ever later, so that it is cut while it records, signs, sends and settles.
         lines, delay_seconds = moments.randint(1, 2 + 2 * run), moments.uniform(0.0, 0.1)
-        if await run_payer(arguments, lines, delay_seconds, payer=BATCH_PAYER):
+        if await run_until_killed(BATCH_PAYER, arguments, lines, delay_seconds):
             break
     else:
-        assert await run_payer(arguments, -1, 0.0, payer=BATCH_PAYER)
+        assert await run_until_killed(BATCH_PAYER, arguments, -1, 0.0)
     async with Deal.open(
         rpc_url=server.rpc_url,
         database_url=database_url,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,10 +18,10 @@ from deal_localnet import Localnet, LocalnetConfig, LocalnetServer
 from deal_sdk import Deal
 from deal_sdk.webhooks import SIGNATURE_HEADER, verify_webhook
 from tests.integration.conftest import FAST_CHAIN
+from tests.integration.killing import run_until_killed
 from tests.integration.webhooks.teller import SECRET
 
 TELLER = Path(__file__).with_name("teller.py")
-PACKAGES = [str(Path(sys.modules[name].__file__ or "").parents[1]) for name in ("deal_sdk", "deal_localnet")]
 ADDRESSES = [str(Keypair.from_seed(bytes([number + 1]) * 32).pubkey()) for number in range(12)]
 MAX_RUNS = 8
 OPTIONS: dict[str, Any] = {
@@ -120,7 +119,8 @@ async def test_kill_9_loses_no_event(serve: Any, tmp_path: Path, seed: int) -> N
         url = await serve(receiver)
         for run in range(MAX_RUNS):
             lines = moments.randint(1, 2 + 2 * run)
-            if await run_teller([chain.rpc_url, database_url, url], lines, moments.uniform(0.0, 0.3)):
+            arguments = [chain.rpc_url, database_url, url, *ADDRESSES]
+            if await run_until_killed(TELLER, arguments, lines, moments.uniform(0.0, 0.3)):
                 break
         async with Deal.open(
             rpc_url=chain.rpc_url,
@@ -148,27 +148,3 @@ async def _end_leases(connection: Any) -> None:
     await connection.exec_driver_sql(
         "UPDATE webhook_deliveries SET next_attempt_at = created_at WHERE state = 'pending'"
     )
-
-
-async def run_teller(arguments: list[str], kill_after_lines: int, delay_seconds: float) -> bool:
-    """Run the teller to its end, or kill it some time after so many lines; return whether it is done."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(TELLER),
-        *arguments,
-        *ADDRESSES,
-        stdout=asyncio.subprocess.PIPE,
-        env={"PYTHONPATH": ":".join(PACKAGES)},
-    )
-    assert process.stdout is not None
-    seen = 0
-    async for line in process.stdout:
-        seen += 1
-        if line == b"done\n":
-            await process.wait()
-            return True
-        if seen == kill_after_lines:
-            await asyncio.sleep(delay_seconds)
-            process.kill()
-    await process.wait()
-    return False

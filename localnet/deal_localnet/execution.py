@@ -4,15 +4,13 @@ That is: the priority fee, the rent check on every changed account, the fee of a
 cannot be loaded, and the balances before and after.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 import orjson
 from solders.account import Account
 from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
-from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import (
     FailedTransactionMetadata,
     SimulatedTransactionInfo,
@@ -21,6 +19,7 @@ from solders.transaction_metadata import (
 
 from .accounts import AccountStore, empty_account
 from .fees import message_fee
+from .programs import program_runner
 from .records import (
     MINT_DECIMALS_OFFSET,
     Execution,
@@ -42,7 +41,6 @@ FEE_ONLY_ERRORS: Final = frozenset(
 )
 
 States = list[Account | None]
-ResultT = TypeVar("ResultT")
 
 
 def rent_exempt_minimum(data_bytes: int) -> int:
@@ -68,7 +66,7 @@ class Executor:
     def __init__(self, svm: LiteSVM, accounts: AccountStore) -> None:
         self._svm = svm
         self._accounts = accounts
-        self._programs = ThreadPoolExecutor(1, thread_name_prefix="localnet-programs")
+        self._programs = program_runner()
 
     def land(self, transaction: WireTransaction, slot: int) -> Execution | None:
         """Execute for good; None when it may not even pay its fee and so leaves no trace."""
@@ -80,7 +78,7 @@ class Executor:
             return None
         if priority_fee:
             self._charge(keys[0], before[0], priority_fee)
-        result = self._run(self._svm.send_transaction, transaction)
+        result = self._programs.run(self._svm.send_transaction, transaction.transaction)
         after = self._after(transaction, before)
         error = self._settle(transaction, before, after, fee, result)
         if error is not None:
@@ -92,13 +90,6 @@ class Executor:
         for index in changed:
             self._accounts.record(slot, keys[index], before[index], after[index])
         return self._execution(transaction, before, after, result, error, fee, changed)
-
-    def _run(
-        self, method: Callable[[VersionedTransaction], ResultT], transaction: WireTransaction
-    ) -> ResultT:
-        # A program that LiteSVM compiled leaves its thread's x87 registers full, and the next extended
-        # precision figures there, in a plot say, are NaN. On a thread of its own it spoils nobody's.
-        return self._programs.submit(method, transaction.transaction).result()
 
     def _settle(
         self,
@@ -131,7 +122,7 @@ class Executor:
             return refused_execution(refusal, before), {}
         if priority_fee:
             self._charge(keys[0], before[0], priority_fee)
-        result = self._run(self._svm.simulate_transaction, transaction)
+        result = self._programs.run(self._svm.simulate_transaction, transaction.transaction)
         if priority_fee:
             self._put(keys[0], before[0])
         return self._simulated(transaction, before, result, fee)

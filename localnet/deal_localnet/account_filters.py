@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from solders.account import Account
 
+from .addresses import TOKEN_PROGRAMS
 from .base58 import b58decode, bad_character
 from .errors import invalid_params
 from .params import Config, sequence, struct, unsigned, wrong_type
-from .records import token_head
+from .records import holds_tokens
 
 MAX_FILTERS: Final = 4
 MAX_MEMCMP_BYTES: Final = 128
@@ -40,7 +41,7 @@ def _parse(value: Any) -> Accepts:
     if name == "memcmp":
         return _memcmp(struct(argument, "Memcmp"))
     if name == "tokenAccountState":
-        return lambda account: token_head(account) is not None
+        return lambda account: account.owner in TOKEN_PROGRAMS and holds_tokens(account.data)
     raise invalid_params(f"Invalid params: unknown variant `{name}`, expected one of {FILTER_NAMES}.")
 
 

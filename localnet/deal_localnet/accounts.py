@@ -10,36 +10,13 @@ from typing import Final
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from .addresses import SYSTEM_PROGRAM, TOKEN_PROGRAMS
 from .engine import AccountSource
-from .records import MINT_TYPE_BYTE, TOKEN_ACCOUNT_BYTES
+from .live_accounts import AccountState, Identity, empty_account
 
 BASE_SLOT: Final = -1
-MAX_U64: Final = 2**64 - 1
-DELEGATE_TAG: Final = slice(72, 76)
-NO_DELEGATE: Final = b"\0\0\0\0"
 
-Identity = tuple[Pubkey, bytes, bytes, bytes]
 Keys = dict[Pubkey, None]
-
-
-def identity_of(account: Account) -> Identity:
-    """Return what an account is found by: program, mint, token owner and delegate (empty when none)."""
-    owner = account.owner
-    if owner not in TOKEN_PROGRAMS:
-        return (owner, b"", b"", b"")
-    data = account.data
-    if len(data) < TOKEN_ACCOUNT_BYTES or data[108] == 0:
-        return (owner, b"", b"", b"")
-    if len(data) > TOKEN_ACCOUNT_BYTES and data[TOKEN_ACCOUNT_BYTES] == MINT_TYPE_BYTE:
-        return (owner, b"", b"", b"")
-    delegate = b"" if data[DELEGATE_TAG] == NO_DELEGATE else data[76:108]
-    return (owner, data[:32], data[32:64], delegate)
-
-
-def empty_account() -> Account:
-    """Return what stands in LiteSVM for an account that does not exist."""
-    return Account(0, b"", SYSTEM_PROGRAM, False, MAX_U64)
+Version = tuple[int, AccountState | None]
 
 
 class AccountIndex:
@@ -93,7 +70,7 @@ class AccountStore:
 
     def __init__(self, source: AccountSource) -> None:
         self._source = source
-        self._versions: dict[Pubkey, list[tuple[int, Account | None]]] = {}
+        self._versions: dict[Pubkey, list[Version]] = {}
         self._touched: dict[int, Keys] = {}
         # Addresses whose identity changed: only these can leave stale entries in the index.
         self._restless: set[Pubkey] = set()
@@ -109,24 +86,24 @@ class AccountStore:
         versions = self._versions.get(key)
         if versions is None:
             return self.current(key)
-        for version_slot, account in reversed(versions):
+        for version_slot, state in reversed(versions):
             if version_slot <= slot:
-                return account
-        return versions[0][1]
+                return _account(state)
+        return _account(versions[0][1])
 
     def differs(self, key: Pubkey, slot: int) -> bool:
         """Tell whether an account changed after a slot."""
         versions = self._versions.get(key)
         return versions is not None and versions[-1][0] > slot
 
-    def record(self, slot: int, key: Pubkey, before: Account | None, after: Account | None) -> None:
+    def record(self, slot: int, key: Pubkey, before: AccountState | None, after: AccountState | None) -> None:
         """Enter a change that LiteSVM already holds."""
         versions = self._versions.setdefault(key, [(BASE_SLOT, before)])
         replaced = [versions.pop()] if versions[-1][0] == slot else []
         versions.append((slot, after))
         self._touched.setdefault(slot, {})[key] = None
-        old = identity_of(before) if before is not None else None
-        new = identity_of(after) if after is not None else None
+        old = before.identity if before is not None else None
+        new = after.identity if after is not None else None
         if old != new:
             self._restless.add(key)
             if new is not None:
@@ -147,17 +124,15 @@ class AccountStore:
             if key in self._restless:
                 self._reindex(key, dropped, kept)
 
-    def _settle(self, key: Pubkey, kept: list[tuple[int, Account | None]]) -> None:
+    def _settle(self, key: Pubkey, kept: list[Version]) -> None:
         if len(kept) > 1:
             self._versions[key] = kept
         else:
             del self._versions[key]
 
-    def _reindex(
-        self, key: Pubkey, dropped: list[tuple[int, Account | None]], kept: list[tuple[int, Account | None]]
-    ) -> None:
-        living = [identity_of(account) for _, account in kept if account is not None]
-        for identity in {identity_of(account) for _, account in dropped if account is not None}:
+    def _reindex(self, key: Pubkey, dropped: list[Version], kept: list[Version]) -> None:
+        living = [state.identity for _, state in kept if state is not None]
+        for identity in {state.identity for _, state in dropped if state is not None}:
             self.index.discard(key, identity, living)
         if len(kept) == 1:
             self._restless.discard(key)
@@ -174,7 +149,11 @@ class AccountStore:
         versions = self._versions[key]
         kept = [version for version in versions if version[0] <= slot]
         dropped = versions[len(kept) :]
-        self._source.set_account(key, kept[-1][1] or empty_account())
+        self._source.set_account(key, _account(kept[-1][1]) or empty_account())
         self._settle(key, kept)
         if key in self._restless:
             self._reindex(key, dropped, kept)
+
+
+def _account(state: AccountState | None) -> Account | None:
+    return None if state is None else state.account

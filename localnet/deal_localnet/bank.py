@@ -13,13 +13,14 @@ from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
-from .accounts import AccountStore, empty_account, identity_of
+from .accounts import AccountStore
 from .addresses import GENESIS_ADDRESSES, LOOKUP_TABLE_PROGRAM, SYSVAR_CLOCK, SYSVAR_SLOT_HASHES
 from .config import LocalnetConfig
 from .execution import Executor, refused_execution
 from .fees import compute_budget
 from .genesis import next_block
 from .history import History
+from .live_accounts import AccountState, LiveAccounts, empty_account
 from .records import Execution, TransactionRecord, WireTransaction
 from .slots import MAX_SLOT_HASHES, Block, Chain, Commitment
 
@@ -56,7 +57,8 @@ class Bank:
     def __init__(self, svm: LiteSVM, config: LocalnetConfig, blocks: list[Block], genesis_hash: Hash) -> None:
         self.svm = svm
         self.genesis_hash = genesis_hash
-        self.accounts = AccountStore(svm)
+        self._live = LiveAccounts(svm)
+        self.accounts = AccountStore(self._live)
         self.history = History()
         self.observers: list[Observer] = []
         self.journal: Journal | None = None
@@ -67,7 +69,7 @@ class Bank:
             lifetime=config.blockhash_lifetime_blocks,
         )
         self._config = config
-        self._executor = Executor(svm, self.accounts)
+        self._executor = Executor(svm, self._live, self.accounts)
         self._slot_hashes = [(b.slot, b.blockhash) for b in self.chain.last_blocks(MAX_SLOT_HASHES + 1)[1:]]
         self._stale_sysvars = True
         self._index_genesis()
@@ -85,7 +87,7 @@ class Bank:
                 self.history.add(record)
         for key, account in accounts:
             if account.lamports:
-                self.accounts.index.add(key, identity_of(account))
+                self.accounts.index.add(key, AccountState(account).identity)
 
     def lookup_table(self, table: Pubkey) -> bytes | None:
         """Return the addresses of a lookup table as one run of bytes; None when there is no such table."""
@@ -157,13 +159,13 @@ class Bank:
 
     def _put(self, accounts: Iterable[tuple[Pubkey, Account | None]]) -> None:
         for key, account in accounts:
-            self.svm.set_account(key, account or empty_account())
+            self._live.set_account(key, account or empty_account())
 
     def set_account(self, key: Pubkey, account: Account | None) -> None:
         """Overwrite an account in the open slot, outside of any transaction."""
-        before = self.accounts.current(key)
+        before = self._live.state(key)
         self._put([(key, account)])
-        self.accounts.record(self.chain.open.slot, key, before, self.accounts.current(key))
+        self.accounts.record(self.chain.open.slot, key, before, self._live.state(key))
 
     def advance(self) -> Block:
         """Close the open slot and open the next one."""

@@ -17,16 +17,15 @@ from solders.transaction_metadata import (
     TransactionMetadata,
 )
 
-from .accounts import AccountStore, empty_account
+from .accounts import AccountStore
 from .fees import message_fee
+from .live_accounts import AccountState, LiveAccounts, empty_account
 from .programs import program_runner
 from .records import (
-    MINT_DECIMALS_OFFSET,
     Execution,
     InnerInstruction,
     TokenHolding,
     WireTransaction,
-    token_head,
 )
 
 ACCOUNT_OVERHEAD_BYTES: Final = 128
@@ -40,7 +39,7 @@ FEE_ONLY_ERRORS: Final = frozenset(
     }
 )
 
-States = list[Account | None]
+States = list[AccountState | None]
 
 
 def rent_exempt_minimum(data_bytes: int) -> int:
@@ -48,30 +47,28 @@ def rent_exempt_minimum(data_bytes: int) -> int:
     return (ACCOUNT_OVERHEAD_BYTES + data_bytes) * RENT_LAMPORTS_PER_BYTE
 
 
-def breaks_rent(before: Account | None, after: Account | None) -> bool:
+def breaks_rent(before: AccountState | None, after: AccountState | None) -> bool:
     """Tell whether a change leaves an account below the rent-exempt minimum by Agave's transition rules."""
-    if after is None:
+    if after is None or after.lamports >= rent_exempt_minimum(after.data_bytes):
         return False
-    size = len(after.data)
-    if after.lamports >= rent_exempt_minimum(size):
-        return False
-    if before is None or before.lamports >= rent_exempt_minimum(len(before.data)):
+    if before is None or before.lamports >= rent_exempt_minimum(before.data_bytes):
         return True
-    return len(before.data) != size or after.lamports > before.lamports
+    return before.data_bytes != after.data_bytes or after.lamports > before.lamports
 
 
 class Executor:
     """Runs one transaction at a time against LiteSVM's newest state."""
 
-    def __init__(self, svm: LiteSVM, accounts: AccountStore) -> None:
+    def __init__(self, svm: LiteSVM, live: LiveAccounts, accounts: AccountStore) -> None:
         self._svm = svm
+        self._live = live
         self._accounts = accounts
         self._programs = program_runner()
 
     def land(self, transaction: WireTransaction, slot: int) -> Execution | None:
         """Execute for good; None when it may not even pay its fee and so leaves no trace."""
         keys = transaction.keys
-        before = [self._accounts.current(key) for key in keys]
+        before = [self._live.state(key) for key in keys]
         signature_fee, priority_fee = message_fee(transaction.message)
         fee = signature_fee + priority_fee
         if self._payer_error(before[0], fee) is not None:
@@ -86,7 +83,7 @@ class Executor:
                 self._put(keys[0], before[0])
                 return None
             after = self._after(transaction, before)
-        changed = tuple([index for index in transaction.writable if after[index] != before[index]])
+        changed = tuple([index for index in transaction.writable if after[index] is not before[index]])
         for index in changed:
             self._accounts.record(slot, keys[index], before[index], after[index])
         return self._execution(transaction, before, after, result, error, fee, changed)
@@ -114,7 +111,7 @@ class Executor:
     def simulate(self, transaction: WireTransaction) -> tuple[Execution, dict[Pubkey, Account | None]]:
         """Execute without a trace, and return the accounts as they would be."""
         keys = transaction.keys
-        before = [self._accounts.current(key) for key in keys]
+        before = [self._live.state(key) for key in keys]
         signature_fee, priority_fee = message_fee(transaction.message)
         fee = signature_fee + priority_fee
         refusal = self._payer_error(before[0], fee)
@@ -140,7 +137,10 @@ class Executor:
             posts: dict[Pubkey, Account | None] = {}
         else:
             posts = {key: account if account.lamports else None for key, account in result.post_accounts()}
-            after = [posts.get(key, state) for key, state in zip(transaction.keys, before, strict=True)]
+            after = [
+                AccountState.of(posts[key]) if key in posts else state
+                for key, state in zip(transaction.keys, before, strict=True)
+            ]
             error = self._rent_error(transaction, before, after)
             if error is not None:
                 after, posts = self._with_fee(before, fee), {}
@@ -149,14 +149,14 @@ class Executor:
 
     def _with_fee(self, before: States, fee: int) -> States:
         payer = before[0]
-        return [None if payer is None else _less(payer, fee), *before[1:]]
+        return [None if payer is None else AccountState(_less(payer.account, fee)), *before[1:]]
 
-    def _payer_error(self, payer: Account | None, fee: int) -> Any:
+    def _payer_error(self, payer: AccountState | None, fee: int) -> Any:
         if payer is None:
             return "AccountNotFound"
         if payer.lamports < fee:
             return "InsufficientFundsForFee"
-        if breaks_rent(payer, _less(payer, fee) if payer.lamports > fee else None):
+        if 0 < payer.lamports - fee < rent_exempt_minimum(payer.data_bytes) <= payer.lamports:
             return {"InsufficientFundsForRent": {"account_index": 0}}
         return None
 
@@ -178,21 +178,26 @@ class Executor:
                 return {"InsufficientFundsForRent": {"account_index": index}}
         return None
 
-    def _was_charged(self, payer: Pubkey, before: Account | None, fee: int) -> bool:
+    def _was_charged(self, payer: Pubkey, before: AccountState | None, fee: int) -> bool:
         left = self._svm.get_balance(payer) or 0
         return before is not None and left == before.lamports - fee
 
-    def _charge(self, payer: Pubkey, account: Account | None, lamports: int) -> None:
-        if account is not None:
-            self._svm.set_account(payer, _less(account, lamports))
+    def _charge(self, payer: Pubkey, state: AccountState | None, lamports: int) -> None:
+        if state is not None:
+            self._live.set_account(payer, _less(state.account, lamports))
 
-    def _put(self, key: Pubkey, account: Account | None) -> None:
-        self._svm.set_account(key, account or empty_account())
+    def _put(self, key: Pubkey, state: AccountState | None) -> None:
+        self._live.set_account(key, empty_account() if state is None else state.account)
 
     def _after(self, transaction: WireTransaction, before: States) -> States:
+        """Read what may have changed; where nothing did, the state from before stands again."""
+        keys = [transaction.keys[index] for index in transaction.writable]
+        self._live.forget(keys)
         after = before.copy()
-        for index in transaction.writable:
-            after[index] = self._accounts.current(transaction.keys[index])
+        for index, key in zip(transaction.writable, keys, strict=True):
+            old, new = before[index], self._live.state(key)
+            if old is None or new is None or new.account != old.account:
+                after[index] = new
         return after
 
     def _execution(
@@ -207,16 +212,19 @@ class Executor:
     ) -> Execution:
         meta = result if isinstance(result, TransactionMetadata) else result.meta()
         loaded = not isinstance(error, str)
-        tokens = self._holdings(before)
+        tokens = {
+            index: found for index, state in enumerate(before) if (found := self._holding(index, state))
+        }
         # The stub names this method after the Rust type; at run time it is `return_data`.
         returned = meta.return_data()  # type: ignore[attr-defined]
+        data = returned.data
         return Execution(
             error=error,
             logs=meta.logs() if loaded else None,
             inner=_inner(meta) if loaded else None,
             units=meta.compute_units_consumed(),
-            return_program=str(returned.program_id) if returned.data else "",
-            return_data=returned.data,
+            return_program=str(returned.program_id) if data else "",
+            return_data=data,
             lamports_before=_lamports(before),
             lamports_after=_lamports(after),
             tokens_before=tuple(tokens.values()),
@@ -226,34 +234,28 @@ class Executor:
             changed=changed,
         )
 
-    def _holding(self, index: int, account: Account | None) -> TokenHolding | None:
-        head = token_head(account)
-        if account is None or head is None:
+    def _holding(self, index: int, state: AccountState | None) -> TokenHolding | None:
+        if state is None or state.head is None:
             return None
-        return TokenHolding(index, head, account.owner, self._decimals(head))
+        mint = self._live.state(Pubkey.from_bytes(state.head[:32]))
+        return TokenHolding(index, state.head, state.owner, 0 if mint is None else mint.decimals)
 
     def _holdings(self, states: States) -> dict[int, TokenHolding]:
-        found = ((index, self._holding(index, account)) for index, account in enumerate(states))
-        return {index: holding for index, holding in found if holding is not None}
+        found = [self._holding(index, state) for index, state in enumerate(states)]
+        return {holding.account_index: holding for holding in found if holding is not None}
 
     def _holdings_after(
         self, tokens: dict[int, TokenHolding], before: States, after: States
     ) -> Iterator[TokenHolding]:
-        for index, account in enumerate(after):
-            unchanged = account is before[index]
-            holding = tokens.get(index) if unchanged else self._holding(index, account)
+        for index, state in enumerate(after):
+            holding = tokens.get(index) if state is before[index] else self._holding(index, state)
             if holding is not None:
                 yield holding
 
-    def _decimals(self, head: bytes) -> int:
-        mint = self._svm.get_account(Pubkey.from_bytes(head[:32]))
-        data = mint.data if mint is not None else b""
-        return data[MINT_DECIMALS_OFFSET] if len(data) > MINT_DECIMALS_OFFSET else 0
 
-
-def refused_execution(error: Any, before: States | None) -> Execution:
+def refused_execution(error: Any, before: Iterable[AccountState | Account | None]) -> Execution:
     """Build the outcome of a transaction that was refused before it ran."""
-    lamports = _lamports(before or [])
+    lamports = _lamports(before)
     return Execution(error, [], None, 0, "", b"", lamports, lamports, (), (), 0, None)
 
 
@@ -263,12 +265,12 @@ def _less(account: Account, lamports: int) -> Account:
     )
 
 
-def _lamports(states: Iterable[Account | None]) -> tuple[int, ...]:
-    return tuple([0 if account is None else account.lamports for account in states])
+def _lamports(states: Iterable[AccountState | Account | None]) -> tuple[int, ...]:
+    return tuple([0 if state is None else state.lamports for state in states])
 
 
-def _loaded_bytes(states: Iterable[Account | None]) -> int:
-    sizes = [len(account.data) for account in states if account is not None]
+def _loaded_bytes(states: States) -> int:
+    sizes = [state.data_bytes for state in states if state is not None]
     return sum(sizes) + LOADED_ACCOUNT_OVERHEAD_BYTES * len(sizes)
 
 

@@ -9,10 +9,10 @@ from solders.keypair import Keypair
 from solders.litesvm import LiteSVM
 from solders.rent import Rent
 
-from .accounts import MAX_U64
 from .addresses import NATIVE_MINT, SYSTEM_PROGRAM, TOKEN_PROGRAM
 from .config import LocalnetConfig
 from .execution import RENT_LAMPORTS_PER_BYTE
+from .live_accounts import MAX_U64
 from .slots import Block
 
 SEED_BYTES: Final = 32

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from solders.account import Account
 from solders.hash import Hash
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
-
-from .addresses import TOKEN_PROGRAMS
 
 TOKEN_ACCOUNT_BYTES: Final = 165
 TOKEN_IDENTITY_BYTES: Final = 72
@@ -115,14 +112,9 @@ class WireTransaction:
         )
 
 
-def token_head(account: Account | None) -> bytes | None:
-    """Return mint, owner and amount of a token account as its first 72 bytes; None for anything else."""
-    if account is None or account.owner not in TOKEN_PROGRAMS:
-        return None
-    data = account.data
+def holds_tokens(data: bytes) -> bool:
+    """Tell whether the data of a token program's account is that of a token account."""
     # An extended mint is longer than a token account; the type byte after the padding tells them apart.
     if len(data) < TOKEN_ACCOUNT_BYTES or data[108] == 0:
-        return None
-    if len(data) > TOKEN_ACCOUNT_BYTES and data[TOKEN_ACCOUNT_BYTES] == MINT_TYPE_BYTE:
-        return None
-    return data[:TOKEN_IDENTITY_BYTES]
+        return False
+    return len(data) == TOKEN_ACCOUNT_BYTES or data[TOKEN_ACCOUNT_BYTES] != MINT_TYPE_BYTE

@@ -7,10 +7,10 @@ from typing import Any, Final
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from .accounts import MAX_U64
 from .addresses import NATIVE_LOADER, SYSVAR_OWNER
 from .base58 import b58encode
 from .errors import INVALID_REQUEST, RpcError
+from .live_accounts import MAX_U64
 from .params import ACCOUNT_ENCODINGS, Config, DataSlice, data_slice, encoding
 from .token_state import parsed_account
 

@@ -9,6 +9,7 @@ from solders.token.state import TokenAccount, TokenAccountState
 
 from deal_localnet.accounts import AccountStore
 from deal_localnet.addresses import SYSTEM_PROGRAM, TOKEN_PROGRAM
+from deal_localnet.live_accounts import LiveAccounts
 
 KEYS = [Pubkey.from_bytes(bytes([number]) * 32) for number in range(1, 6)]
 OWNERS = [Pubkey.from_bytes(bytes([number]) * 32) for number in range(101, 104)]
@@ -41,16 +42,17 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.source = FakeSource()
-        self.store = AccountStore(self.source)
+        self.live = LiveAccounts(self.source)
+        self.store = AccountStore(self.live)
         self.slot = 1
         self.final = 0
         self.worlds: dict[int, dict[Pubkey, Account]] = {0: {}, 1: {}}
 
     @rule(key=st.sampled_from(KEYS), account=ACCOUNTS)
     def write(self, key: Pubkey, account: Account | None) -> None:
-        before = self.store.current(key)
-        self.source.set_account(key, account or Account(0, b"", SYSTEM_PROGRAM))
-        self.store.record(self.slot, key, before, account)
+        before = self.live.state(key)
+        self.live.set_account(key, account or Account(0, b"", SYSTEM_PROGRAM))
+        self.store.record(self.slot, key, before, self.live.state(key))
         self.worlds[self.slot].pop(key, None)
         if account is not None:
             self.worlds[self.slot][key] = account
@@ -80,6 +82,15 @@ class StoreMachine(RuleBasedStateMachine):
         for slot in range(self.final, self.slot + 1):
             for key in KEYS:
                 assert self.store.at(key, slot) == self.worlds[slot].get(key)
+
+    @invariant()
+    def the_newest_state_is_what_the_source_holds(self) -> None:
+        for key in KEYS:
+            state = self.live.state(key)
+            held = self.source.accounts.get(key)
+            assert (state.account if state is not None else None) == (
+                held if held and held.lamports else None
+            )
 
     @invariant()
     def the_index_finds_all_that_any_live_slot_holds(self) -> None:

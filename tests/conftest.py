@@ -17,11 +17,20 @@ from typing import Final, Protocol, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import MissingServerError, PostgresServer, RedisServer, ValidatorServer
+from tests.servers import (
+    MissingServerError,
+    PostgresServer,
+    RedisCluster,
+    RedisSentinels,
+    RedisServer,
+    ValidatorServer,
+)
 
 MARK_OF_FIXTURE: Final = {
     "redis_server": "redis",
+    "redis_cluster": "redis",
     "redis_factory": "redis",
+    "redis_sentinels": "redis",
     "postgres_server": "postgres",
     "validator_server": "validator",
     "node_program": "node",
@@ -131,6 +140,25 @@ def redis_server(request: pytest.FixtureRequest, _redis_of_session: RedisServer)
 def redis_url(redis_server: RedisServer) -> str:
     """The URL of a flushed redis-server."""
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def _cluster_of_session() -> Iterator[RedisCluster]:
+    yield from _run(RedisCluster)
+
+
+@pytest.fixture
+def redis_cluster(request: pytest.FixtureRequest, _cluster_of_session: RedisCluster) -> RedisCluster:
+    """A flushed Redis Cluster of three masters, which the test leaves as it is."""
+    _check_mark(request, "redis")
+    _cluster_of_session.flush()
+    return _cluster_of_session
+
+
+@pytest.fixture
+def redis_sentinels() -> Iterator[RedisSentinels]:
+    """A master with a replica and three sentinels, for one test that fails over."""
+    yield from _run(RedisSentinels)
 
 
 @pytest.fixture

@@ -27,6 +27,16 @@ from deal_sdk.errors import ConfigurationError
 
 EMBEDDED_CHAIN_URL: Final = "localnet://"
 EMBEDDED_STORE_URL: Final = "memory://"
+_REDIS_SCHEMES: Final = (
+    "memory://",
+    "redis://",
+    "rediss://",
+    "unix://",
+    "redis+sentinel://",
+    "rediss+sentinel://",
+    "redis+cluster://",
+    "rediss+cluster://",
+)
 EMBEDDED_DATABASE_URL: Final = "sqlite+aiosqlite://"
 
 Commitment = Literal["processed", "confirmed", "finalized"]
@@ -105,6 +115,15 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(
         SecretStr(EMBEDDED_STORE_URL), validation_alias=_alias("DEAL_REDIS_URL", "REDIS_URL")
     )
+    redis_username: str | None = None
+    redis_password: SecretStr | None = None
+    redis_sentinel_username: str | None = None
+    redis_sentinel_password: SecretStr | None = None
+    redis_tls_ca_file: str | None = None
+    redis_tls_certificate_file: str | None = None
+    redis_tls_key_file: str | None = None
+    redis_tls_key_password: SecretStr | None = None
+    redis_tls_check_hostname: bool = True
     database_busy_timeout_seconds: Seconds = 5.0
 
     mint: str | None = None
@@ -234,10 +253,8 @@ class Settings(BaseSettings):
             raise ValueError("rpc_url must begin with localnet://, http:// or https://")
         if self.ws_url is not None and not self.ws_url.startswith(("ws://", "wss://")):
             raise ValueError("ws_url must begin with ws:// or wss://")
-        if not self.redis_url.get_secret_value().startswith(
-            ("memory://", "redis://", "rediss://", "unix://")
-        ):
-            raise ValueError("redis_url must begin with memory://, redis://, rediss:// or unix://")
+        if not self.redis_url.get_secret_value().startswith(_REDIS_SCHEMES):
+            raise ValueError(f"redis_url must begin with one of {', '.join(_REDIS_SCHEMES)}")
         return self
 
 

@@ -13,7 +13,7 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.limits import Store
 from deal_sdk.metrics import Metrics
-from tests.contract.store_backends import BACKENDS, opened
+from tests.contract.store_backends import BACKENDS, keys_of, opened
 
 
 class Source:
@@ -86,7 +86,7 @@ class TestValues:
         await cache.set("key", 1, ttl_seconds=0.0001)
         await cache.set("key", 1)
         await cache.delete("other")
-        for key in await store.command("KEYS", "*"):
+        for key in await keys_of(store):
             assert await store.command("PTTL", key) > 0
 
     async def test_go_in_and_out_in_bulk(self, cache: CacheManager) -> None:
@@ -113,7 +113,7 @@ class TestValues:
 
     async def test_of_another_program_are_a_miss(self, cache: CacheManager, store: Store) -> None:
         await cache.set("key", 1)
-        (key,) = [name for name in await store.command("KEYS", "*") if b"entry" in name]
+        (key,) = [name for name in await keys_of(store) if b"entry" in name]
         for words in (("SET", key, "not ours"), ("LPUSH", key, "a list")):
             await store.command("DEL", key)
             await store.command(*words)

@@ -20,7 +20,7 @@ from deal_sdk.errors import (
 from deal_sdk.events import EventBus
 from deal_sdk.limits import Gate, PurchaseRule, RateRule, Reservation, Settled, Store
 from deal_sdk.metrics import Metrics
-from tests.contract.store_backends import BACKENDS, opened
+from tests.contract.store_backends import BACKENDS, keys_of, opened
 
 USER = "user-123"
 COUNT_KEY = "token_purchases:token_buy_count:{user-123}:MINT"
@@ -55,10 +55,6 @@ async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIter
 @pytest.fixture
 def gate(store: Store, clock: ManualClock, metrics: Metrics) -> Gate:
     return Gate(store, clock=clock, metrics=metrics)
-
-
-async def keys_of(store: Store) -> set[bytes]:
-    return set(await store.command("KEYS", "*"))
 
 
 async def used(gate: Gate, *rules: PurchaseRule | RateRule) -> list[int]:
@@ -203,8 +199,8 @@ class TestReserve:
 
     async def test_runs_again_after_the_scripts_were_flushed(self, gate: Gate, store: Store) -> None:
         await gate.reserve("payment-1", [purchase(5)])
-        await store.command("SCRIPT", "FLUSH")
-        await store.command("FUNCTION", "FLUSH")
+        await store.command_everywhere("SCRIPT", "FLUSH")
+        await store.command_everywhere("FUNCTION", "FLUSH")
 
         second, third, settled = await asyncio.gather(
             gate.reserve("payment-2", [purchase(5)]),

@@ -40,6 +40,7 @@ def clock() -> ManualClock:
     params=[
         "memory-sqlite",
         pytest.param("redis-sqlite", marks=pytest.mark.redis),
+        pytest.param("cluster-sqlite", marks=pytest.mark.redis),
         pytest.param("memory-postgres", marks=pytest.mark.postgres),
     ]
 )
@@ -78,7 +79,7 @@ def tracker(store: Store, database: Database, clock: ManualClock) -> TokenPurcha
 
 
 async def lose_everything(store: Store) -> None:
-    await store.command("FLUSHALL")
+    await store.command_everywhere("FLUSHALL")
 
 
 class TestCheck:

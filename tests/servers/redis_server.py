@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from typing import Final
 
 import redis
@@ -17,16 +18,30 @@ _CLIENT_TIMEOUT_SECONDS: Final = 5.0
 class RedisServer:
     """One redis-server without persistence: a restart has lost everything, like a failed-over node."""
 
-    def __init__(self, *, keep_data: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        keep_data: bool = False,
+        port: int | None = None,
+        options: Sequence[str] = (),
+        sentinel_configuration: str = "",
+    ) -> None:
         """Choose a port; nothing is started yet.
 
         Args:
             keep_data: write every command to disk before it is answered, so that a restart has it all.
+            port: a free one, where it must be a certain one.
+            options: further words of its command line.
+            sentinel_configuration: what it watches, which makes it a sentinel.
         """
         self._program = find_redis_server()
         self._keep_data = keep_data
+        self._options = tuple(options)
         self._process = ServerProcess("redis")
-        self.port = free_port()
+        self.port = port or free_port()
+        self._sentinel_file = self._process.directory / "sentinel.conf"
+        if sentinel_configuration:
+            self._sentinel_file.write_text(sentinel_configuration)
 
     @property
     def url(self) -> str:
@@ -41,8 +56,11 @@ class RedisServer:
     def start(self) -> None:
         """Start it on its port, where it also was before."""
         persistence = ["--appendonly", "yes", "--appendfsync", "always"] if self._keep_data else []
-        command = [self._program, "--port", str(self.port), "--bind", LOCAL_ADDRESS, "--save", ""]
+        is_sentinel = self._sentinel_file.exists()
+        role = [str(self._sentinel_file), "--sentinel"] if is_sentinel else ["--save", ""]
+        command = [self._program, *role, "--port", str(self.port), "--bind", LOCAL_ADDRESS]
         command += ["--daemonize", "no", "--dir", str(self._process.directory), *persistence]
+        command += self._options
         self._process.start(command, self._answers)
 
     def kill(self) -> None:

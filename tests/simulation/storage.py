@@ -20,8 +20,7 @@ import redis.exceptions
 
 from deal_sdk.clock import Clock
 from deal_sdk.limits import Store
-from deal_sdk.limits.scripts import Functions
-from deal_sdk.limits.store import MEMORY_PIPELINES
+from deal_sdk.limits.store import in_process_store
 from deal_sdk.records import engines, sqlite_runner
 from deal_sdk.records._errors import translated
 from deal_sdk.records.sqlite_runner import SqliteRunner, Stage
@@ -273,12 +272,4 @@ class StoreClient:
 
 def open_store_client(client: StoreClient, clock: Clock) -> Store:
     """Make a store of a client, timed by the simulation's clock."""
-    given: Any = client
-    return Store(
-        given,
-        name="simulated",
-        timeout_seconds=None,
-        test_clock=clock,
-        form=Functions(),
-        pipelines=MEMORY_PIPELINES,
-    )
+    return in_process_store(client, name="simulated", test_clock=clock)

@@ -24,6 +24,7 @@ from deal_sdk.chain import (
     open_rpc,
     parse_address,
 )
+from deal_sdk.client.limits import store_access
 from deal_sdk.client.remote_signers import attach_remote_signers
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConfigurationError, InvalidInputError
@@ -99,7 +100,9 @@ async def open_backends(
     )
     stack.push_async_callback(database.close)
     store = given.store or open_store(
-        settings.redis_url.get_secret_value(), timeout_seconds=settings.limit_store_timeout_seconds
+        settings.redis_url.get_secret_value(),
+        access=store_access(settings),
+        timeout_seconds=settings.limit_store_timeout_seconds,
     )
     stack.push_async_callback(store.close)
     keystore = _keystore(settings, database, clock)

@@ -6,9 +6,32 @@ from dataclasses import dataclass
 
 from deal_sdk.clock import Clock
 from deal_sdk.events import EventBus
-from deal_sdk.limits import Gate, KeySpace, PurchaseRecords, RateLimiter, Store, TokenPurchaseTracker
+from deal_sdk.limits import (
+    Gate,
+    KeySpace,
+    PurchaseRecords,
+    RateLimiter,
+    Store,
+    StoreAccess,
+    TokenPurchaseTracker,
+)
 from deal_sdk.metrics import Metrics
 from deal_sdk.settings import Settings
+
+
+def store_access(settings: Settings) -> StoreAccess:
+    """Read out of the settings what the store asks for besides its URL."""
+    return StoreAccess(
+        username=settings.redis_username,
+        password=settings.redis_password,
+        sentinel_username=settings.redis_sentinel_username,
+        sentinel_password=settings.redis_sentinel_password,
+        tls_ca_file=settings.redis_tls_ca_file,
+        tls_certificate_file=settings.redis_tls_certificate_file,
+        tls_key_file=settings.redis_tls_key_file,
+        tls_key_password=settings.redis_tls_key_password,
+        tls_check_hostname=settings.redis_tls_check_hostname,
+    )
 
 
 @dataclass(frozen=True, slots=True)

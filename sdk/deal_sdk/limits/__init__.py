@@ -15,6 +15,7 @@ from deal_sdk.limits.gate import (
     Reservation,
     Settled,
 )
+from deal_sdk.limits.locations import StoreAccess
 from deal_sdk.limits.purchase_records import PurchasePolicy, PurchaseRecords, PurchaseStats
 from deal_sdk.limits.purchases import (
     PurchaseCheck,
@@ -51,6 +52,7 @@ __all__ = [
     "Rule",
     "Settled",
     "Store",
+    "StoreAccess",
     "TokenPurchaseTracker",
     "open_store",
 ]

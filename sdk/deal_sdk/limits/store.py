@@ -1,7 +1,8 @@
-"""The connection to Redis, or to the same commands and Lua in this process.
+"""The store of limits and cache: Redis in any of its forms, or the same commands and Lua in this process.
 
-Owns connections, time bounds, script loading and the pipeline in which concurrent calls leave together.
-It never retries a command that may have been carried out, and knows nothing of limits or cache entries.
+Owns what a caller sees of it: one command or script at a time, answered in bounded time or failed with a
+typed error. A command is sent again only after a server proved that it did not run. Knows nothing of limits
+or cache entries.
 """
 
 from __future__ import annotations
@@ -9,79 +10,55 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
-from deal_sdk.batching import Collector
 from deal_sdk.clock import Clock
-from deal_sdk.errors import ConfigurationError, StoreUnavailableError
-from deal_sdk.limits._errors import STORE_FAILURES, is_script_missing, timed_out, translate
-from deal_sdk.limits.scripts import Argument, Digests, Functions, Script, ScriptForm, Words
+from deal_sdk.errors import StoreUnavailableError
+from deal_sdk.limits._errors import NotRunError, Reason, timed_out
+from deal_sdk.limits.lanes import MEMORY_PIPELINES, Command, InProcess, Lane
+from deal_sdk.limits.locations import StoreAccess, locate
+from deal_sdk.limits.scripts import Argument, Digests, Functions, Script, ScriptForm
+from deal_sdk.limits.servers import OneServer, Servers
 
 if TYPE_CHECKING:
     import fakeredis
 
 MEMORY_SCHEME: Final = "memory://"
 DEFAULT_TIMEOUT_SECONDS: Final = 2.0
-CLOSE_TIMEOUT_SECONDS: Final = 5.0
+RETRY_PAUSES_SECONDS: Final = (0.005, 0.02, 0.08, 0.16)
+"""Before each further try of a command that did not run; a redirection is followed without a pause."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Command:
-    words: Words
-    deadline: float
-    script: Script | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pipelines:
-    """How concurrent commands are gathered."""
-
-    max_commands: int
-    max_in_flight: int
-
-
-# In process a pipeline runs on the event loop without a pause, so it is kept short.
-MEMORY_PIPELINES: Final = Pipelines(max_commands=8, max_in_flight=1)
-SERVER_PIPELINES: Final = Pipelines(max_commands=256, max_in_flight=4)
+_REDIRECTIONS: Final = (Reason.MOVED, Reason.ASK)
+_KEYLESS: Final = frozenset({"PING", "TIME"})
+_KEY_AFTER_SUBCOMMAND: Final = frozenset({"MEMORY", "OBJECT"})
 
 
 class Store:
-    """One Redis, or one in-process stand-in, shared by limits and cache."""
+    """One Redis, cluster of them, or in-process stand-in, shared by limits and cache."""
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        servers: Servers,
         *,
         name: str,
         timeout_seconds: float | None,
         test_clock: Clock | None,
         form: ScriptForm,
-        pipelines: Pipelines,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        """Keep the client; nothing connects before the first command. Callers use `open_store`."""
-        self._client = client
+        """Keep the servers; nothing connects before the first command. Callers use `open_store`."""
+        self._servers = servers
         self._form = form
         self._timeout_seconds = timeout_seconds
         self._test_clock = test_clock
         self._closed = False
         self._on_close = on_close
         self.name = name
-        self._commands: Collector[_Command, Any] = Collector(
-            self._send, max_items=pipelines.max_commands, max_in_flight=pipelines.max_in_flight
-        )
 
     def __repr__(self) -> str:
         """Name the server without its password."""
@@ -106,42 +83,59 @@ class Store:
     async def command(self, *words: Argument) -> Any:
         """Run one Redis command and return its reply, in bytes.
 
+        Args:
+            words: the command and its arguments. On a cluster all its keys share a hash tag; the first is
+                the argument after the command.
+
         Raises:
             StoreUnavailableError: when the store cannot be reached, refuses, or does not answer in time.
         """
-        return await self._submit(_Command(words, self._deadline()))
+        return await self._submit(Command(words, self._deadline(), key=_key_of(words)))
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script by its digest, loading it where the server does not know it.
 
+        It runs once or not at all. After an error it is known not to have run only where the script itself
+        can tell, for example by a reservation id.
+
         Args:
             script: from `load_script`.
-            keys: every key it touches; they share a hash tag.
+            keys: every key it touches, at least one; they share a hash tag.
             arguments: its ARGV.
 
         Raises:
             StoreUnavailableError: when the store cannot be reached, refuses, or does not answer in time.
         """
         words = self._form.call(script, keys, arguments)
-        return await self._submit(_Command(words, self._deadline(), script))
+        return await self._submit(Command(words, self._deadline(), script, keys[0]))
 
-    async def ping(self) -> None:
-        """Ask for a sign of life.
+    async def command_everywhere(self, *words: Argument) -> list[Any]:
+        """Run a command that names no key on every server that holds keys, and return their replies.
 
         Raises:
-            StoreUnavailableError: when none comes.
+            StoreUnavailableError: when one of them cannot be reached, refuses, or does not answer in time.
         """
-        await self.command("PING")
+        command = Command(words, self._deadline())
+        try:
+            async with self._until(command.deadline):
+                return await self._everywhere(command)
+        except TimeoutError:
+            raise timed_out(self.name) from None
+
+    async def ping(self) -> None:
+        """Ask for a sign of life of every server that holds keys.
+
+        Raises:
+            StoreUnavailableError: when one of them gives none.
+        """
+        await self.command_everywhere("PING")
 
     async def close(self) -> None:
         """Finish what is under way, then close the connections; safe to call twice."""
         if self._closed:
             return
         self._closed = True
-        await self._commands.close()
-        with suppress(*STORE_FAILURES):
-            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                await self._client.aclose()
+        await self._servers.close()
         if self._on_close is not None:
             self._on_close()
 
@@ -150,15 +144,72 @@ class Store:
             return math.inf
         return asyncio.get_running_loop().time() + self._timeout_seconds
 
-    async def _submit(self, command: _Command) -> Any:
-        if self._closed:
-            raise StoreUnavailableError(f"the store {self.name} is closed", store=self.name, reason="closed")
-        reply = self._commands.put(command)
+    async def _submit(self, command: Command) -> Any:
+        self._check_open()
+        lane = self._servers.lane_for(command.key)
+        if lane is not None:
+            try:
+                return await self._answer(lane, command)
+            except NotRunError as error:
+                refusal = error
+        else:
+            refusal = NotRunError(self._nobody(), Reason.UNREACHABLE)
+        try:
+            async with self._until(command.deadline):
+                return await self._again(command, lane, refusal)
+        except TimeoutError:
+            raise timed_out(self.name) from None
+
+    async def _everywhere(self, command: Command) -> list[Any]:
+        for is_last in (False, True):
+            self._check_open()
+            if not self._servers.lanes() or is_last:
+                await self._servers.look_up()
+            lanes = self._servers.lanes()
+            try:
+                if lanes:
+                    return await asyncio.gather(*(self._answer(lane, command) for lane in lanes))
+            except NotRunError as refusal:
+                if is_last:
+                    raise refusal.error from None
+        raise self._nobody()
+
+    @staticmethod
+    def _until(deadline: float) -> asyncio.Timeout:
+        return asyncio.timeout_at(None if deadline == math.inf else deadline)
+
+    async def _again(self, command: Command, lane: Lane | None, refusal: NotRunError) -> Any:
+        for pause_seconds in RETRY_PAUSES_SECONDS:
+            if lane is None:
+                await self._servers.look_up()
+                sent_to = None
+            else:
+                if refusal.reason not in _REDIRECTIONS:
+                    await asyncio.sleep(pause_seconds)
+                sent_to = await self._servers.follow(refusal, lane)
+            self._check_open()
+            lane = sent_to or self._servers.lane_for(command.key)
+            if lane is None:
+                refusal = NotRunError(self._nobody(), Reason.UNREACHABLE)
+                await asyncio.sleep(pause_seconds)
+                continue
+            try:
+                return await self._answer(lane, replace(command, asking=sent_to is not None))
+            except NotRunError as error:
+                refusal = error
+        raise refusal.error from None
+
+    async def _answer(self, lane: Lane, command: Command) -> Any:
+        reply = lane.put(command)
         if command.deadline == math.inf:
             return await reply
         timer = reply.get_loop().call_at(command.deadline, self._give_up, reply)
         try:
             return await reply
+        except StoreUnavailableError as error:
+            if error.facts["reason"] in ("timeout", "connection") and not self._closed:
+                self._servers.suspect(lane)
+            raise
         finally:
             timer.cancel()
 
@@ -166,38 +217,13 @@ class Store:
         if not reply.done():
             reply.set_exception(timed_out(self.name))
 
-    async def _send(self, commands: Sequence[_Command]) -> list[Any]:
-        # A command whose caller was already told "no answer" must not act later, so it is not sent.
-        now = asyncio.get_running_loop().time()
-        live = [command for command in commands if command.deadline > now]
-        replies = iter(await self._exchange(live))
-        return [next(replies) if command.deadline > now else timed_out(self.name) for command in commands]
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError(f"the store {self.name} is closed", store=self.name, reason="closed")
 
-    async def _exchange(self, commands: list[_Command]) -> list[Any]:
-        replies = await self._pipeline([command.words for command in commands])
-        missing = [index for index, reply in enumerate(replies) if is_script_missing(reply)]
-        if missing:
-            # Nothing of these ran: the server was restarted, failed over or flushed, or is new.
-            scripts = {script for index in missing if (script := commands[index].script) is not None}
-            loads = [self._form.load(script) for script in scripts]
-            again = await self._pipeline([*loads, *(commands[index].words for index in missing)])
-            for index, reply in zip(missing, again[len(loads) :], strict=True):
-                replies[index] = reply
-        return [
-            translate(reply, self.name) if isinstance(reply, STORE_FAILURES) else reply for reply in replies
-        ]
-
-    async def _pipeline(self, commands: Sequence[Words]) -> list[Any]:
-        if not commands:
-            return []
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                pipeline = self._client.pipeline(transaction=False)
-                for words in commands:
-                    pipeline.execute_command(*words)
-                return list(await pipeline.execute(raise_on_error=False))
-        except STORE_FAILURES as error:
-            raise translate(error, self.name) from None
+    def _nobody(self) -> StoreUnavailableError:
+        text = f"no server of the store {self.name} is known to hold the key"
+        return StoreUnavailableError(text, store=self.name, reason="connection")
 
 
 @dataclass(slots=True)
@@ -210,42 +236,58 @@ _named_memory: dict[str, _MemoryServer] = {}
 
 
 def open_store(
-    redis_url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, test_clock: Clock | None = None
+    redis_url: str,
+    *,
+    access: StoreAccess | None = None,
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    test_clock: Clock | None = None,
 ) -> Store:
     """Prepare a store; it connects with its first command.
 
     Args:
-        redis_url: redis://, rediss:// or unix://; or memory:// for a private store in this process,
-            memory://name for one shared by that name while anyone holds it open.
+        redis_url: redis://, rediss:// (TLS) or unix:// for one server;
+            redis+sentinel://host:port,host:port/master_name for the master that sentinels watch;
+            redis+cluster://host:port,host:port for a cluster, of which some servers are enough;
+            rediss+sentinel:// and rediss+cluster:// for both by TLS; or memory:// for a private store in
+            this process, memory://name for one shared by that name while anyone holds it open.
+        access: users, passwords and TLS files, where the URL does not name them.
         timeout_seconds: the longest that one command may take, waiting and connecting included; memory://
             needs none.
         test_clock: gives scripts their time in place of the server's clock. For tests and simulations
             alone: in production the time must be one that all clients share.
 
     Raises:
-        ConfigurationError: for a URL of another form; it is not repeated, because it may hold a password.
+        ConfigurationError: for a URL of another form, which is not repeated, because it may hold a password,
+            or for TLS files that cannot be used.
     """
     if redis_url.startswith(MEMORY_SCHEME):
         return _open_memory(redis_url.removeprefix(MEMORY_SCHEME), test_clock)
-    try:
-        client = redis.asyncio.Redis.from_url(
-            redis_url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            # A command that may have been carried out is not sent twice.
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
-        name = _name_without_password(redis_url)
-    except ValueError:
-        raise ConfigurationError("the Redis URL cannot be used") from None
+    location = locate(redis_url, access or StoreAccess(), timeout_seconds=timeout_seconds)
     return Store(
-        client,
-        name=name,
+        location.servers,
+        name=location.name,
         timeout_seconds=timeout_seconds,
         test_clock=test_clock,
         form=Digests(),
-        pipelines=SERVER_PIPELINES,
+    )
+
+
+def in_process_store(
+    client: Any, *, name: str, test_clock: Clock | None = None, on_close: Callable[[], None] | None = None
+) -> Store:
+    """Make a store of a client that speaks redis-py's pipeline and runs in this process.
+
+    Args:
+        client: for example of fakeredis.
+        name: what errors call it.
+        test_clock: gives scripts their time.
+        on_close: called once, when the store is closed.
+    """
+    form = Functions()
+    lane = Lane(InProcess(client), name=name, form=form, pipelines=MEMORY_PIPELINES)
+    # In this process there is nobody who might not answer, only work that waits its turn.
+    return Store(
+        OneServer(lane), name=name, timeout_seconds=None, test_clock=test_clock, form=form, on_close=on_close
     )
 
 
@@ -257,14 +299,10 @@ def _open_memory(name: str, test_clock: Clock | None) -> Store:
     server = fakeredis.FakeServer() if held is None else held.server
     if held is not None:
         held.holders += 1
-    return Store(
+    return in_process_store(
         fakeredis.FakeAsyncRedis(server=server),
         name=f"{MEMORY_SCHEME}{name}",
-        # In this process there is nobody who might not answer, only work that waits its turn.
-        timeout_seconds=None,
         test_clock=test_clock,
-        form=Functions(),
-        pipelines=MEMORY_PIPELINES,
         on_close=partial(_release_memory, name),
     )
 
@@ -278,11 +316,10 @@ def _release_memory(name: str) -> None:
         del _named_memory[name]
 
 
-def _name_without_password(redis_url: str) -> str:
-    parts = urlsplit(redis_url)
-    if parts.scheme == "unix":
-        return f"unix://{parts.path}"
-    host = (
-        f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or "localhost"
-    )
-    return f"{parts.scheme}://{host}:{parts.port or 6379}{parts.path}"
+def _key_of(words: Sequence[Argument]) -> str | None:
+    name = str(words[0]).upper()
+    place = 2 if name in _KEY_AFTER_SUBCOMMAND else 1
+    if name in _KEYLESS or len(words) <= place:
+        return None
+    key = words[place]
+    return key.decode() if isinstance(key, bytes) else str(key)

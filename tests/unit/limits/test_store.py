@@ -20,18 +20,42 @@ class TestUrl:
             ("rediss://user:secret@host", "rediss://host:6379"),
             ("redis://:secret@[::1]:7000/0", "redis://[::1]:7000/0"),
             ("unix://:secret@/run/redis.sock", "unix:///run/redis.sock"),
+            ("redis+cluster://:secret@a:7000,b", "redis+cluster://a:7000,b:6379"),
+            ("rediss+cluster://u:secret@[::1]:7000", "rediss+cluster://[::1]:7000"),
+            ("redis+sentinel://u:secret@a,b:7/deal/3", "redis+sentinel://a:26379,b:7/deal"),
         ],
     )
     async def test_shows_no_password(self, url: str, name: str) -> None:
         async with open_store(url) as store:
             assert repr(store) == f"Store({name})"
 
-    @pytest.mark.parametrize("url", ["redis://:secret@host:port/0", "http://secret", "secret"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://:secret@host:port/0",
+            "http://secret",
+            "secret",
+            "redis+cluster://:secret@a,,b",
+            "redis+cluster://:secret@a:port",
+            "redis+cluster://:secret@a/1",
+            "redis+sentinel://:secret@a",
+            "redis+other://:secret@a",
+        ],
+    )
     def test_that_cannot_be_used_is_not_repeated(self, url: str) -> None:
         with pytest.raises(ConfigurationError) as raised:
             open_store(url)
         assert "secret" not in str(raised.value)
-        assert raised.value.__suppress_context__
+        assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+    @pytest.mark.parametrize("form", ["cluster", "sentinel"])
+    async def test_nobody_of_several_listens_there(self, form: str) -> None:
+        url = f"redis+{form}://:secret@127.0.0.1:1,127.0.0.1:2"
+        async with open_store(url + "/deal" * (form == "sentinel"), timeout_seconds=1) as store:
+            for call in (store.ping(), store.command("GET", "key")):
+                with pytest.raises(StoreUnavailableError) as raised:
+                    await call
+                assert raised.value.facts["reason"] == "connection"
 
     async def test_nobody_listens_there(self) -> None:
         async with open_store("redis://:secret@127.0.0.1:1/0", timeout_seconds=1) as store:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .config import DEFAULT_FINALITY_SLOTS, DEFAULT_SLOT_SECONDS, LocalnetConfig
 from .localnet import Localnet
+from .memory import collect_rarely, keep_memory
 from .server import DEFAULT_RPC_PORT, LocalnetServer
 
 
@@ -47,7 +48,9 @@ async def serve(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command."""
+    """Run the command, in a process that is the chain's alone."""
+    keep_memory()
+    collect_rarely()
     asyncio.run(serve(parse_arguments(arguments)))
 
 

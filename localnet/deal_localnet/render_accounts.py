@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 from solders.account import Account
@@ -15,12 +16,18 @@ from .params import ACCOUNT_ENCODINGS, Config, DataSlice, data_slice, encoding
 from .token_state import parsed_account
 
 MAX_BASE58_BYTES: Final = 128
+MAX_KNOWN_OWNERS: Final = 256
 # Magic number, no content size, a window of 2 MiB.
 ZSTD_HEADER: Final = bytes.fromhex("28b52ffd0058")
 ZSTD_BLOCK_BYTES: Final = 128 * 1024
 EPOCH_ZERO_OWNERS: Final = frozenset({NATIVE_LOADER, SYSVAR_OWNER})
 
 AccountReader = Callable[[Pubkey], Account | None]
+
+
+@lru_cache(maxsize=MAX_KNOWN_OWNERS)
+def _text(owner: Pubkey) -> str:
+    return str(owner)
 
 
 def rent_epoch(account: Account) -> int:
@@ -59,7 +66,7 @@ class AccountFormat:
             "data": self._data(account),
             "executable": account.executable,
             "lamports": account.lamports,
-            "owner": str(account.owner),
+            "owner": _text(account.owner),
             "rentEpoch": rent_epoch(account),
             "space": len(account.data),
         }

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
+
+from solders.pubkey import Pubkey
 
 from deal_sdk.chain import TOKEN_2022_PROGRAM, AccountSnapshot, MintFacts, Rpc
+from deal_sdk.chain.account_presence import hold_data
 from deal_sdk.chain.token_state import decode_token_account
 from deal_sdk.errors import RpcMalformedReplyError
 from deal_sdk.payments.batches.shares import Share
+
+_EXISTS: Final = (False, False)
+_MISSING: Final = (True, False)
 
 
 class RecipientAccounts:
@@ -29,25 +36,32 @@ class RecipientAccounts:
             ChainError: when they could not be read.
         """
         wanted = list(dict.fromkeys(share.account for share in shares))
-        found = dict(zip(wanted, await self._rpc.get_accounts(wanted), strict=True))
-        return [self._looked(share, found[share.account]) for share in shares]
+        if self._has_extensions:
+            found = {one: _needs(account) for one, account in await self._contents(wanted)}
+        else:
+            # Nothing in a classic token account changes how it is paid, so its contents stay there.
+            holding = await hold_data(self._rpc, wanted)
+            found = {one: _EXISTS if holds else _MISSING for one, holds in zip(wanted, holding, strict=True)}
+        return [_looked(share, found[share.account]) for share in shares]
 
-    def _looked(self, share: Share, account: AccountSnapshot | None) -> Share:
-        creates, wants_memo = _is_missing(account), self._wants_memo(account)
-        if (creates, wants_memo) == (share.creates_account, share.wants_memo):
-            return share
-        return replace(share, creates_account=creates, wants_memo=wants_memo)
-
-    def _wants_memo(self, account: AccountSnapshot | None) -> bool:
-        if not self._has_extensions or account is None or _is_missing(account):
-            return False
-        try:
-            return decode_token_account(account).requires_memo
-        except RpcMalformedReplyError:
-            # Whatever is there, a transfer to it fails with proof.
-            return False
+    async def _contents(self, wanted: Sequence[Pubkey]) -> Iterable[tuple[Pubkey, AccountSnapshot | None]]:
+        return zip(wanted, await self._rpc.get_accounts(wanted), strict=True)
 
 
-def _is_missing(account: AccountSnapshot | None) -> bool:
+def _looked(share: Share, needs: tuple[bool, bool]) -> Share:
+    if needs == (share.creates_account, share.wants_memo):
+        return share
+    creates, wants_memo = needs
+    return replace(share, creates_account=creates, wants_memo=wants_memo)
+
+
+def _needs(account: AccountSnapshot | None) -> tuple[bool, bool]:
+    """Return whether a Token-2022 account must be created, and whether it wants a memo."""
     # Lamports sent ahead to an address make a system account there, which holds no tokens.
-    return account is None or not account.data
+    if account is None or not account.data:
+        return _MISSING
+    try:
+        return False, decode_token_account(account).requires_memo
+    except RpcMalformedReplyError:
+        # Whatever is there, a transfer to it fails with proof.
+        return _EXISTS

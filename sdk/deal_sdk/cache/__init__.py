@@ -12,7 +12,10 @@ from deal_sdk.cache.balances import (
     CachedBalance,
     ReservationReader,
 )
-from deal_sdk.cache.manager import CacheManager, Hit
+from deal_sdk.cache.lookups import Hit
+from deal_sdk.cache.manager import CacheManager
+from deal_sdk.cache.policy import CachePolicy
+from deal_sdk.cache.sealing import Versioned
 
 __all__ = [
     "AccountResolver",
@@ -20,7 +23,9 @@ __all__ = [
     "BalanceManager",
     "BalanceReader",
     "CacheManager",
+    "CachePolicy",
     "CachedBalance",
     "Hit",
     "ReservationReader",
+    "Versioned",
 ]

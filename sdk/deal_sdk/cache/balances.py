@@ -7,31 +7,33 @@ a newer one. Never authorises a debit: the payment reserves its amount against a
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Protocol
 
 from deal_sdk.amounts import DEAL_DECIMALS, MAX_U64, Amount, parse_amount, to_decimal
-from deal_sdk.cache.manager import DEFAULT_PREFIX, DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
+from deal_sdk.cache.debts import Debts
+from deal_sdk.cache.entries import (
+    DEFAULT_PREFIX,
+    MAX_TTL_SECONDS,
+    Entries,
+    Grant,
+    Write,
+    Written,
+    milliseconds,
+    version_text,
+)
+from deal_sdk.cache.link import StoreLink
+from deal_sdk.cache.loading import OUTAGE, Found, Loaded, Loader, Miss, Tokens
+from deal_sdk.cache.policy import DEFAULT_TTL_SECONDS
 from deal_sdk.clock import Clock
 from deal_sdk.errors import InvalidInputError, StoreUnavailableError
-from deal_sdk.flights import Flights
-from deal_sdk.limits.outages import OutageLog
-from deal_sdk.limits.rules import UserKey, check_id, encode
-from deal_sdk.limits.scripts import load_script
+from deal_sdk.limits.rules import UserKey
 from deal_sdk.limits.store import Store
 from deal_sdk.metrics import Metrics
 
-logger = logging.getLogger(__name__)
-
 CACHE_NAME: Final = "balances"
-KEEP_SLOT_SECONDS: Final = 3_600
-"""How long the newest slot is remembered after the last write; no reading is that late."""
-MAX_KEYS_PER_COMMAND: Final = 256
 _MILLISECONDS: Final = 1000
 
 
@@ -81,8 +83,8 @@ class BalanceCheck:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     balance: CachedBalance | None
-    guard: str | None
-    """The guard of the entry; None when the store did not answer."""
+    text: bytes | None = None
+    state: str = OUTAGE
 
 
 class BalanceManager:
@@ -117,9 +119,7 @@ class BalanceManager:
         Raises:
             InvalidInputError: for a lifetime out of range.
         """
-        if not 0 < ttl_seconds <= MAX_TTL_SECONDS:
-            raise InvalidInputError(f"a lifetime must be above 0 and at most {MAX_TTL_SECONDS:.0f} s")
-        self._store = store
+        milliseconds(ttl_seconds)
         self._reader = reader
         self._resolver = resolver
         self._reservations = reservations
@@ -127,9 +127,10 @@ class BalanceManager:
         self._metrics = metrics
         self._ttl_seconds = ttl_seconds
         self._decimals = decimals
-        self._prefix = f"{prefix}balance:"
-        self._flights: Flights[CachedBalance] = Flights()
-        self._outages = OutageLog(logger, clock)
+        self._link = StoreLink(store, CACHE_NAME, clock)
+        self._entries = Entries(store, f"{prefix}balance:", tells_changes=False)
+        self._debts = Debts(self._entries, self._link, clock)
+        self._loader: Loader[CachedBalance] = Loader(self._entries, self._link, clock)
 
     async def get(self, token_account: str) -> CachedBalance | None:
         """Return the cached balance, or None where there is none or the store is down."""
@@ -141,11 +142,22 @@ class BalanceManager:
         Raises:
             ChainError: when the chain could not be read.
         """
-        seen = await self._peek(token_account)
-        return await self._load(token_account, seen.guard)
+        try:
+            if self._debts:
+                await self._debts.settle()
+            grant = await self._loader.grant(token_account, None, take=True)
+        except StoreUnavailableError:
+            grant = Grant()
+        try:
+            loaded = await self._read_chain(token_account)
+        except BaseException:
+            await self._loader.finish(token_account, grant, None)
+            raise
+        written = await self._loader.finish(token_account, grant, loaded.write)
+        return self._newer(loaded.value, written)
 
     async def get_or_load(self, token_account: str) -> CachedBalance:
-        """Return the cached balance, else read the chain once for all who wait.
+        """Return the cached balance, else read the chain once for all who wait, here and elsewhere.
 
         Raises:
             ChainError: when the chain had to be read and could not be.
@@ -153,8 +165,26 @@ class BalanceManager:
         seen = await self._look_up(token_account)
         if seen.balance is not None:
             return seen.balance
-        flight = f"{seen.guard or ''}:{token_account}"
-        return await self._flights.join(flight, lambda: self._load(token_account, seen.guard))
+        return await self._loader.load(
+            Miss(
+                token_account,
+                seen.text,
+                seen.state,
+                self._accept,
+                _no_tags,
+                lambda tokens: self._read_chain(token_account),
+            )
+        )
+
+    async def get_or_load_many(self, token_accounts: Sequence[str]) -> dict[str, CachedBalance]:
+        """Return many balances, the cached ones from one round trip to the store.
+
+        Raises:
+            ChainError: when the chain had to be read and could not be.
+        """
+        names = list(dict.fromkeys(token_accounts))
+        found = await asyncio.gather(*(self.get_or_load(name) for name in names))
+        return dict(zip(names, found, strict=True))
 
     async def current(self, token_account: str) -> int:
         """Return a balance in base units for display, from the cache or else from the chain.
@@ -178,7 +208,13 @@ class BalanceManager:
         Raises:
             InvalidInputError: for an amount or slot out of range.
         """
-        return await self._write("put", token_account, amount_base_units, slot, "")
+        write = self._write(amount_base_units, slot)
+        try:
+            written = await self._link.through(lambda: self._entries.put(token_account, write))
+        except StoreUnavailableError:
+            self._debts.owe({token_account: slot})
+            return None
+        return self._parse(written.text)
 
     async def invalidate(self, token_account: str, *, slot: int = 0) -> bool:
         """Forget a cached balance, and make readings under way not be cached.
@@ -208,17 +244,12 @@ class BalanceManager:
             InvalidInputError: for a slot out of range.
         """
         for token_account, slot in slots.items():
-            self._flights.leave(f":{token_account}")
-            _check_u64("slot", slot)
-        changes = list(slots.items())
-        parts = [
-            changes[start : start + MAX_KEYS_PER_COMMAND]
-            for start in range(0, len(changes), MAX_KEYS_PER_COMMAND)
-        ]
+            version_text(slot)
+            self._loader.forget(token_account)
         try:
-            await asyncio.gather(*(self._drop(part) for part in parts))
-        except StoreUnavailableError as error:
-            self._outages.say(error, "cached balances were not changed (drop)")
+            await self._link.through(lambda: self._entries.drop(slots))
+        except StoreUnavailableError:
+            self._debts.owe(slots)
             return False
         return True
 
@@ -278,8 +309,9 @@ class BalanceManager:
         return self._check(available, required_base_units)
 
     async def close(self) -> None:
-        """Cancel the readings under way."""
-        await self._flights.close()
+        """Cancel the readings under way, and tell the store what it missed."""
+        await self._loader.close()
+        await self._debts.close()
 
     async def _available(self, token_account: str, balance: CachedBalance) -> int:
         reserved = await self._reservations.reserved(token_account, balance.slot)
@@ -294,7 +326,8 @@ class BalanceManager:
 
     async def _look_up(self, token_account: str) -> _Seen:
         seen = await self._peek(token_account)
-        outcome = "error" if seen.guard is None else "miss" if seen.balance is None else "hit"
+        is_outage = seen.state == OUTAGE
+        outcome = "error" if is_outage else "miss" if seen.balance is None else "hit"
         self._metrics.cache_requests.labels(cache=CACHE_NAME, outcome=outcome).inc()
         if seen.balance is not None:
             self._metrics.cache_staleness_seconds.observe(seen.balance.age_seconds)
@@ -302,50 +335,44 @@ class BalanceManager:
 
     async def _peek(self, token_account: str) -> _Seen:
         try:
-            text, guard = await self._store.command("HMGET", self._key(token_account), "v", "g")
-        except StoreUnavailableError as error:
-            self._outages.say(error, "balances are read from the chain")
-            return _Seen(None, None)
-        balance = self._parse(text) if text else None
-        if balance is not None and balance.age_seconds >= self._ttl_seconds:
-            balance = None
-        return _Seen(balance, guard.decode() if guard is not None else "")
+            if self._debts:
+                await self._debts.settle()
+            read = await self._link.through(lambda: self._entries.read(token_account))
+        except StoreUnavailableError:
+            return _Seen(None)
+        return _Seen(self._fresh(read.text), read.text, read.lease)
 
-    async def _load(self, token_account: str, guard: str | None) -> CachedBalance:
+    async def _accept(self, text: bytes) -> Found[CachedBalance] | None:
+        balance = self._fresh(text)
+        return None if balance is None else Found(balance)
+
+    async def _read_chain(self, token_account: str) -> Loaded[CachedBalance]:
         amount, slot = await self._reader.read_balance(token_account)
-        loaded = CachedBalance(amount, slot, 0.0)
-        if guard is None:
-            return loaded
-        cached = await self._write("fill", token_account, amount, slot, guard)
-        return cached if cached is not None and cached.slot > slot else loaded
+        return Loaded(CachedBalance(amount, slot, 0.0), self._write(amount, slot))
 
-    async def _drop(self, changes: Sequence[tuple[str, int]]) -> None:
-        keys = [self._key(token_account) for token_account, _ in changes]
-        slots = [str(slot) for _, slot in changes]
-        script = load_script("drop", "slots", "drop", package="deal_sdk.cache")
-        await self._store.run(script, keys, [uuid.uuid4().hex, self._keep_ms(), *slots])
+    def _newer(self, loaded: CachedBalance, written: Written | None) -> CachedBalance:
+        cached = None if written is None else self._parse(written.text)
+        return cached if cached is not None and cached.slot > loaded.slot else loaded
 
-    def _keep_ms(self) -> str:
-        return str(math.ceil(max(self._ttl_seconds, KEEP_SLOT_SECONDS) * _MILLISECONDS))
-
-    async def _write(
-        self, verb: str, token_account: str, amount_base_units: int, slot: int, guard: str
-    ) -> CachedBalance | None:
+    def _write(self, amount_base_units: int, slot: int) -> Write:
         _check_u64("amount_base_units", amount_base_units)
         _check_u64("slot", slot)
         stored_at_ms = int(self._clock.now().timestamp() * _MILLISECONDS)
-        # All as text: a 64-bit integer must not become a Lua number on its way.
-        arguments = (verb, str(amount_base_units), str(slot), str(stored_at_ms), guard, self._keep_ms())
-        script = load_script("balance", "slots", "balance", package="deal_sdk.cache")
-        try:
-            text: bytes = await self._store.run(script, [self._key(token_account)], arguments)
-        except StoreUnavailableError as error:
-            self._outages.say(error, f"a cached balance was not changed ({verb})")
-            return None
-        return self._parse(text) if text else None
+        text = f"{amount_base_units} {slot} {stored_at_ms}".encode()
+        return Write(text, min(self._ttl_seconds, MAX_TTL_SECONDS), slot)
 
-    def _parse(self, text: bytes) -> CachedBalance | None:
-        amount, slot, stored_at_ms = map(int, text.split())
+    def _fresh(self, text: bytes | None) -> CachedBalance | None:
+        balance = self._parse(text)
+        return None if balance is None or balance.age_seconds >= self._ttl_seconds else balance
+
+    def _parse(self, text: bytes | None) -> CachedBalance | None:
+        if not text:
+            return None
+        try:
+            amount, slot, stored_at_ms = map(int, text.split())
+        except ValueError:
+            # Another program's value under our key is a miss, which the next reading replaces.
+            return None
         age_seconds = self._clock.now().timestamp() - stored_at_ms / _MILLISECONDS
         return CachedBalance(amount, slot, max(age_seconds, 0.0))
 
@@ -355,9 +382,9 @@ class BalanceManager:
         )
         return 0 if is_zero else parse_amount(balance, decimals=self._decimals)
 
-    def _key(self, token_account: str) -> str:
-        check_id("token_account", token_account)
-        return f"{self._prefix}{{{encode(token_account)}}}"
+
+async def _no_tags() -> Tokens:
+    return {}
 
 
 def _check_u64(name: str, value: int) -> None:

@@ -1,56 +1,39 @@
 """A cache in Redis that serves no value that was changed while it was loaded.
 
-Owns entries of one namespace: JSON values with a lifetime and a guard against stale fills. Never the source
-of truth: when the store is down it reads the source, and nothing that it serves authorises a debit.
+Owns the entries of one namespace: JSON values with a lifetime, tags, and a lease against stale fills. Never
+the source of truth: when the store is down the source is read, and nothing that it serves authorises a debit.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import math
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from random import Random
+from typing import Any, Final, TypeAlias
 
-from deal_sdk.clock import Clock
-from deal_sdk.errors import InvalidInputError, StoreUnavailableError
-from deal_sdk.flights import Flights
-from deal_sdk.limits.outages import OutageLog
+import orjson
+
+from deal_sdk.cache.changes import ChangeListener
+from deal_sdk.cache.debts import Debts
+from deal_sdk.cache.entries import DEFAULT_PREFIX, Entries, version_text
+from deal_sdk.cache.link import StoreLink
+from deal_sdk.cache.loading import Found, Loaded, Loader, Miss, Tokens
+from deal_sdk.cache.lookups import Hit, Lookup, Lookups
+from deal_sdk.cache.policy import DEFAULT_TTL_SECONDS, CachePolicy
+from deal_sdk.cache.sealing import Sealer, check_tags
+from deal_sdk.cache.tier import LocalTier
+from deal_sdk.cache.values import encode_value
+from deal_sdk.clock import Clock, SystemClock
+from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits.rules import check_id, encode
-from deal_sdk.limits.scripts import load_script
 from deal_sdk.limits.store import Store
 from deal_sdk.metrics import Metrics
 
-logger = logging.getLogger(__name__)
-
-DEFAULT_TTL_SECONDS: Final = 300.0
-MAX_TTL_SECONDS: Final = 366 * 86_400.0
-DEFAULT_PREFIX: Final = "deal:"
-LEASE_SECONDS: Final = 60.0
-"""How long a load may take for its result to be stored. A guard lives twice as long, so that it cannot
-have changed and expired meanwhile."""
 _MILLISECONDS: Final = 1000
 
 Load: TypeAlias = Callable[[], Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A cached value, which may be None, and how old it is."""
-
-    value: Any
-    age_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Lookup:
-    hit: Hit | None
-    guard: str | None
-    """The guard at a miss; None when the store did not answer."""
 
 
 class CacheManager:
@@ -58,207 +41,307 @@ class CacheManager:
 
     def __init__(
         self,
-        store: Store,
+        redis: Store,
         namespace: str,
-        *,
-        clock: Clock,
-        metrics: Metrics,
         default_ttl_seconds: float = DEFAULT_TTL_SECONDS,
+        *,
+        policy: CachePolicy | None = None,
+        clock: Clock | None = None,
+        metrics: Metrics | None = None,
         prefix: str = DEFAULT_PREFIX,
+        random: Random | None = None,
     ) -> None:
         """Keep the parts; nothing is asked yet.
 
         Args:
-            store: where entries live.
+            redis: where entries live, from `open_store`.
             namespace: keeps entries apart, and is the metrics' label.
-            clock: tells the age of entries.
-            metrics: counts hits and misses.
             default_ttl_seconds: the lifetime where none is given.
+            policy: bounds, stale values, and the tier in this process.
+            clock: tells the age of entries; the machine's by default.
+            metrics: counts hits and misses.
             prefix: begins every key.
+            random: spreads lifetimes, where the policy says so.
 
         Raises:
             InvalidInputError: for an empty namespace or a lifetime out of range.
         """
         check_id("namespace", namespace)
-        _milliseconds(default_ttl_seconds)
-        self._store = store
-        self._namespace = namespace
-        self._clock = clock
-        self._metrics = metrics
-        self._default_ttl_seconds = default_ttl_seconds
-        self._prefix = f"{prefix}cache:{encode(namespace)}:"
-        self._flights: Flights[Any] = Flights()
-        self._outages = OutageLog(logger, clock)
+        self.namespace = namespace
+        policy = policy or CachePolicy()
+        clock = clock or SystemClock()
+        self._link = StoreLink(redis, namespace, clock)
+        prefix = f"{prefix}cache:{encode(namespace)}:"
+        self._entries = Entries(redis, prefix, lease_seconds=policy.lease_seconds)
+        self._debts = Debts(self._entries, self._link, clock)
+        self._lookups = Lookups(
+            self._entries, self._link, self._debts, name=namespace, clock=clock, metrics=metrics or Metrics()
+        )
+        self._sealer = Sealer(
+            self._entries,
+            self._link,
+            policy,
+            namespace=namespace,
+            default_ttl_seconds=default_ttl_seconds,
+            now_ms=self._lookups.now_ms,
+            random=random or Random(),
+        )
+        self._loader: Loader[bytes] = Loader(
+            self._entries, self._link, clock, wait_seconds=policy.wait_seconds
+        )
+        self._tier: LocalTier | None = None
+        if policy.local_entries:
+            self._tier = LocalTier(policy.local_entries, policy.local_ttl_seconds, clock, self._report_local)
+            self._listener = ChangeListener(redis, self._entries.channel, self._tier, clock)
 
     async def get(self, key: str, default: Any = None) -> Any:
         """Return the cached value, or `default` where there is none or the store is down."""
-        hit = await self.find(key)
+        tier = self._tier
+        if tier is not None and (held := tier.find(key)) is not None:
+            return held.value if held.body is None else orjson.loads(held.body)
+        hit = (await self._look_up(key)).hit
         return default if hit is None else hit.value
 
     async def find(self, key: str) -> Hit | None:
-        """Return the cached value with its age, so that a cached None is no miss."""
+        """Return what the store holds, with its age, so that a cached None is no miss."""
         return (await self._look_up(key)).hit
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
         """Return the values that are cached, by key, in one round trip."""
-        hits = await asyncio.gather(*(self.find(key) for key in keys))
-        return {key: hit.value for key, hit in zip(keys, hits, strict=True) if hit is not None}
+        values, missing = self._held_here(keys)
+        if missing:
+            found = await self._look_up_many(dict.fromkeys(missing, ()))
+            values |= {key: lookup.hit.value for key, lookup in found.items() if lookup.hit is not None}
+        return {key: values[key] for key in keys if key in values}
 
-    async def get_or_load(self, key: str, load: Load, *, ttl_seconds: float | None = None) -> Any:
-        """Return the cached value, else load it once for all who wait, and cache it.
+    async def get_or_load(
+        self,
+        key: str,
+        load: Load,
+        *,
+        ttl_seconds: float | None = None,
+        tags: Sequence[str] = (),
+    ) -> Any:
+        """Return the cached value, else load it once for all who wait, here and in other processes.
 
-        What `load` returns is cached only if the entry was neither written nor removed meanwhile.
+        What `load` returns is cached only if the entry was neither written nor removed meanwhile, and none of
+        its tags ended. While the store is down the source is read.
 
         Args:
             key: what is cached.
-            load: reads the source; what it raises is raised here and nothing is cached.
+            load: reads the source; what it raises is raised here and nothing is cached. It may return a
+                `Versioned` value.
             ttl_seconds: the lifetime where it is not the default.
+            tags: the entry ends with each of them.
         """
-        ttl_ms = self._ttl_ms(ttl_seconds)
-        lookup = await self._look_up(key)
+        tier = self._tier
+        if tier is not None and (held := tier.find(key)) is not None:
+            return held.value if held.body is None else orjson.loads(held.body)
+        seconds = self._sealer.lifetime(ttl_seconds)
+        check_tags(tags)
+        lookup = await self._look_up(key, tags, serves_stale=True)
         if lookup.hit is not None:
             return lookup.hit.value
-        flight = _flight(key, lookup.guard)
-        return await self._flights.join(flight, lambda: self._load(key, load, lookup.guard, ttl_ms))
+        miss: Miss[bytes] = Miss(
+            key,
+            lookup.seen,
+            lookup.state,
+            partial(self._accept, key, tags),
+            partial(self._sealer.try_join, tags, seconds),
+            partial(self._load, load, seconds),
+        )
+        if lookup.outcome == "stale" and lookup.envelope is not None:
+            self._loader.refresh(miss)
+            return lookup.envelope.value
+        return orjson.loads(await self._loader.load(miss))
 
-    async def set(self, key: str, value: Any, *, ttl_seconds: float | None = None) -> bool:
+    async def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl_seconds: float | None = None,
+        tags: Sequence[str] = (),
+        version: int | None = None,
+    ) -> bool:
         """Store a value that is newer than any load under way.
 
         Args:
             key: what is cached.
-            value: JSON-serialisable.
+            value: what JSON can hold, and comes back equal: no tuples, integers of at most 64 bits.
             ttl_seconds: the lifetime where it is not the default.
+            tags: the entry ends with each of them.
+            version: of the value; one older than the newest that was ever stored here changes nothing.
 
         Returns:
-            Whether the store took it; when it is down an older entry may live on until its end.
+            Whether it is cached now. It is not when the store is down, when it is too large, and when a newer
+            version is there; an older value is removed, in the first case as soon as the store answers.
 
         Raises:
-            InvalidInputError: for a value that is no JSON, or a lifetime out of range.
+            InvalidInputError: for a value that is no JSON, or a lifetime, tag or version out of range.
         """
-        ttl_ms = self._ttl_ms(ttl_seconds)
-        text = self._envelope(value, ttl_ms)
-        self._flights.leave(_flight(key, None))
-        return await self._write("put", key, text, ttl_ms, uuid.uuid4().hex) is not None
+        return await self._store({key: value}, ttl_seconds, tags, version) == 1
 
-    async def set_many(self, values: Mapping[str, Any], *, ttl_seconds: float | None = None) -> bool:
-        """Store many values in one round trip; returns whether the store took all."""
-        return all(
-            await asyncio.gather(*(self.set(k, v, ttl_seconds=ttl_seconds) for k, v in values.items()))
-        )
+    async def set_many(
+        self, values: Mapping[str, Any], *, ttl_seconds: float | None = None, tags: Sequence[str] = ()
+    ) -> bool:
+        """Store many values in one round trip, as `set` does each; returns whether all are cached now."""
+        return await self._store(values, ttl_seconds, tags, None) == len(values)
 
     async def delete(self, *keys: str) -> bool:
-        """Remove entries, and make loads under way not store what they read before.
+        """Remove entries, and make loads under way, here and elsewhere, not store what they read before.
 
         Returns:
-            Whether the store took it; when it is down the entries may live on until their end.
+            Whether the store took it; else it is told as soon as it answers, and until then nothing of these
+            entries is served here.
         """
-        for key in keys:
-            self._flights.leave(_flight(key, None))
-        drops = (self._write("drop", key, "", 1, uuid.uuid4().hex) for key in keys)
-        return None not in await asyncio.gather(*drops)
+        versions = dict.fromkeys(keys)
+        self._forget(keys)
+        try:
+            await self._link.through(lambda: self._entries.drop(versions))
+        except StoreUnavailableError:
+            self._debts.owe(versions)
+            return False
+        finally:
+            self._forget(keys)
+        return True
+
+    async def invalidate_tags(self, *tags: str) -> bool:
+        """Make a miss of every entry that carries one of these tags, however many there are.
+
+        Returns:
+            Whether the store took it; else it is told as soon as it answers, and until then nothing is
+            served from the store here.
+        """
+        check_tags(tags)
+        try:
+            self._forget_tags(tags)
+            await self._link.through(lambda: self._end_tags(tags))
+        except StoreUnavailableError:
+            self._debts.owe({}, tags)
+            return False
+        finally:
+            self._forget_tags(tags)
+        return True
 
     async def ttl(self, key: str) -> float | None:
-        """Return the seconds that an entry has left, or None where there is none.
+        """Return the seconds for which an entry is still fresh, or None where there is none.
 
         Raises:
             StoreUnavailableError: when the store failed.
         """
-        text = await self._store.command("GET", self._entry_key(key))
-        envelope = _parse(text)
-        if envelope is None:
+        lookup = await self._lookups.judge((await self._entries.read(key)).text, key)
+        if lookup.outcome != "hit" or lookup.envelope is None:
             return None
-        stored_at_ms, ttl_ms, _ = envelope
-        left_ms = stored_at_ms + ttl_ms - _epoch_ms(self._clock.now())
-        return left_ms / _MILLISECONDS if left_ms > 0 else None
+        return (lookup.envelope.ttl_ms - lookup.age_ms) / _MILLISECONDS
 
     async def close(self) -> None:
-        """Cancel the loads under way."""
-        await self._flights.close()
+        """Cancel the loads and refreshes under way, stop listening, and tell the store what it missed."""
+        await self._loader.close()
+        if self._tier is not None:
+            await self._listener.close()
+            self._tier.report()
+        await self._debts.close()
 
-    async def _look_up(self, key: str) -> _Lookup:
+    async def _look_up(self, key: str, tags: Sequence[str] = (), *, serves_stale: bool = False) -> Lookup:
+        return (await self._look_up_many({key: tags}, serves_stale=serves_stale))[key]
+
+    async def _look_up_many(
+        self, tags_by_key: Mapping[str, Sequence[str]], *, serves_stale: bool = False
+    ) -> dict[str, Lookup]:
+        tier = self._tier
+        if tier is None:
+            return await self._lookups.find_many(tags_by_key, serves_stale=serves_stale)
+        for key in tags_by_key:
+            check_id("key", key)
+        self._listener.ensure()
+        tier.report()
+        marks = {key: tier.begin(key) for key in tags_by_key}
+        found: dict[str, Lookup] = {}
         try:
-            text, guard = await self._store.command("MGET", self._entry_key(key), self._guard_key(key))
-        except StoreUnavailableError as error:
-            self._outages.say(error, f"the cache {self._namespace} reads its source")
-            self._count("error")
-            return _Lookup(None, None)
-        hit = self._fresh(text)
-        self._count("miss" if hit is None else "hit")
-        if hit is not None:
-            self._metrics.cache_staleness_seconds.observe(hit.age_seconds)
-        return _Lookup(hit, guard.decode() if guard is not None else "")
+            found = await self._lookups.find_many(tags_by_key, serves_stale=serves_stale)
+        finally:
+            for key, mark in marks.items():
+                if tier.end(key, mark) and (lookup := found.get(key)) is not None:
+                    _keep(tier, key, lookup)
+        return found
 
-    def _fresh(self, text: bytes | None) -> Hit | None:
-        envelope = _parse(text)
-        if envelope is None:
-            return None
-        stored_at_ms, ttl_ms, value = envelope
-        age_ms = max(_epoch_ms(self._clock.now()) - stored_at_ms, 0)
-        return Hit(value, age_ms / _MILLISECONDS) if age_ms < ttl_ms else None
-
-    async def _load(self, key: str, load: Load, guard: str | None, ttl_ms: int) -> Any:
-        started = self._clock.monotonic()
-        value = await load()
-        if guard is not None and self._clock.monotonic() - started < LEASE_SECONDS:
-            await self._write("fill", key, self._envelope(value, ttl_ms), ttl_ms, guard)
-        return value
-
-    async def _write(
-        self, verb: Literal["fill", "put", "drop"], key: str, text: str, ttl_ms: int, token: str
-    ) -> int | None:
-        script = load_script("entry", "entry", package="deal_sdk.cache")
-        arguments = (verb, text, ttl_ms, token, _milliseconds(2 * LEASE_SECONDS))
-        try:
-            reply: int = await self._store.run(
-                script, [self._entry_key(key), self._guard_key(key)], arguments
-            )
-        except StoreUnavailableError as error:
-            self._outages.say(error, f"the cache {self._namespace} did not {verb} an entry")
-            return None
-        return reply
-
-    def _envelope(self, value: Any, ttl_ms: int) -> str:
-        try:
-            return json.dumps([_epoch_ms(self._clock.now()), ttl_ms, value], separators=(",", ":"))
-        except (TypeError, ValueError):
-            raise InvalidInputError("a cached value must be JSON") from None
-
-    def _ttl_ms(self, ttl_seconds: float | None) -> int:
-        return _milliseconds(self._default_ttl_seconds if ttl_seconds is None else ttl_seconds)
-
-    def _entry_key(self, key: str) -> str:
-        check_id("key", key)
-        return f"{self._prefix}entry:{{{encode(key)}}}"
-
-    def _guard_key(self, key: str) -> str:
-        return f"{self._prefix}guard:{{{encode(key)}}}"
-
-    def _count(self, outcome: str) -> None:
-        self._metrics.cache_requests.labels(cache=self._namespace, outcome=outcome).inc()
-
-
-def _flight(key: str, guard: str | None) -> str:
-    # Shared only by those who saw the same guard: a load that began before a change is not joined after it.
-    return f"{guard or ''}:{key}"
-
-
-def _milliseconds(seconds: float) -> int:
-    if not 0 < seconds <= MAX_TTL_SECONDS:
-        raise InvalidInputError(f"a lifetime must be above 0 and at most {MAX_TTL_SECONDS:.0f} s")
-    # Rounded up: a TTL of 0 would remove the entry, or be refused.
-    return math.ceil(seconds * _MILLISECONDS)
-
-
-def _epoch_ms(moment: datetime) -> int:
-    return int(moment.timestamp() * _MILLISECONDS)
-
-
-def _parse(text: bytes | None) -> tuple[int, int, Any] | None:
-    if text is None:
+    async def _accept(self, key: str, tags: Sequence[str], text: bytes) -> Found[bytes] | None:
+        with suppress(StoreUnavailableError):
+            lookup = await self._lookups.judge(text, key, tags)
+            if lookup.outcome == "hit" and lookup.envelope is not None:
+                return Found(lookup.envelope.body)
         return None
-    try:
-        stored_at_ms, ttl_ms, value = json.loads(text)
-        return int(stored_at_ms), int(ttl_ms), value
-    except (ValueError, TypeError):
-        # Another program's value under our key is a miss, which the next fill replaces.
-        return None
+
+    async def _load(self, load: Load, seconds: float, tokens: Tokens | None) -> Loaded[bytes]:
+        return self._sealer.seal(await load(), seconds, tokens)
+
+    async def _store(
+        self, values: Mapping[str, Any], ttl_seconds: float | None, tags: Sequence[str], version: int | None
+    ) -> int:
+        seconds = self._sealer.lifetime(ttl_seconds)
+        check_tags(tags)
+        version_text(version)
+        bodies = {key: encode_value(value) for key, value in values.items()}
+        try:
+            self._forget(values)
+            return await self._link.through(lambda: self._put_all(bodies, seconds, tags, version))
+        except StoreUnavailableError:
+            self._debts.owe(dict.fromkeys(values, version))
+            return 0
+        finally:
+            self._forget(values)
+
+    async def _put_all(
+        self, bodies: Mapping[str, bytes], seconds: float, tags: Sequence[str], version: int | None
+    ) -> int:
+        tokens = await self._sealer.join(tags, seconds) if tags else {}
+        writes = {
+            key: self._sealer.write(body, seconds, tokens, version)
+            for key, body in bodies.items()
+            if self._sealer.fits(body)
+        }
+        # What cannot be kept must not leave an older value behind.
+        removals = {key: version for key in bodies if key not in writes}
+        puts = asyncio.gather(*(self._entries.put(key, write) for key, write in writes.items()))
+        written, _ = await asyncio.gather(puts, self._entries.drop(removals))
+        return sum(one.done for one in written)
+
+    async def _end_tags(self, tags: Sequence[str]) -> None:
+        await asyncio.gather(*(self._entries.end_tag(tag) for tag in tags))
+
+    def _forget(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            check_id("key", key)
+            self._loader.forget(key)
+            if self._tier is not None:
+                self._tier.drop(key)
+
+    def _forget_tags(self, tags: Iterable[str]) -> None:
+        # Which of the loads under way would carry them is not known.
+        self._loader.forget_all()
+        if self._tier is not None:
+            for tag in tags:
+                self._tier.end_tag(tag)
+
+    def _held_here(self, keys: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+        values: dict[str, Any] = {}
+        missing: list[str] = []
+        for key in dict.fromkeys(keys):
+            held = None if self._tier is None else self._tier.find(key)
+            if held is None:
+                missing.append(key)
+            else:
+                values[key] = held.value if held.body is None else orjson.loads(held.body)
+        return values, missing
+
+    def _report_local(self, hits: int, age_seconds: float) -> None:
+        self._lookups.count("local", hits)
+        self._lookups.measure_age(age_seconds)
+
+
+def _keep(tier: LocalTier, key: str, lookup: Lookup) -> None:
+    envelope = lookup.envelope
+    if lookup.outcome == "hit" and envelope is not None:
+        left_ms = envelope.ttl_ms - lookup.age_ms
+        tier.keep(key, envelope, lookup.age_ms / _MILLISECONDS, left_ms / _MILLISECONDS)

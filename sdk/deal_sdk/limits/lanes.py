@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import redis.asyncio
+from redis.asyncio.client import PubSub
 
 from deal_sdk.batching import Collector
 from deal_sdk.limits._errors import (
@@ -76,6 +77,10 @@ class Connections(Protocol):
         """Close all connections."""
         ...
 
+    def subscriber(self) -> PubSub:
+        """Return a connection of its own that can subscribe; it connects with its first command."""
+        ...
+
 
 class InProcess:
     """The stand-in in this process, or whatever else speaks redis-py's pipeline."""
@@ -100,6 +105,10 @@ class InProcess:
     async def close(self) -> None:
         """Close the client."""
         await self._client.aclose()
+
+    def subscriber(self) -> PubSub:
+        """Return a connection of its own that can subscribe."""
+        return self._client.pubsub()
 
 
 class ServerConnections:
@@ -155,6 +164,10 @@ class ServerConnections:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await self._client.aclose()
 
+    def subscriber(self) -> PubSub:
+        """Return a connection of its own that can subscribe."""
+        return self._client.pubsub()
+
     async def _connect(self) -> Any:
         pool: Any = self._pool
         return await pool.get_connection()
@@ -196,6 +209,10 @@ class Lane:
         `StoreUnavailableError` where it failed or nobody knows.
         """
         return self._commands.put(command)
+
+    def subscriber(self) -> PubSub:
+        """Return a connection of its own that can subscribe; it connects with its first command."""
+        return self._connections.subscriber()
 
     async def drop(self) -> None:
         """Close the connections that are idle, so that the next exchange makes one."""

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from deal_sdk.clock import Clock
 from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits._errors import NotRunError, Reason, timed_out
+from deal_sdk.limits.clusters import ClusterServers
+from deal_sdk.limits.feeds import Feed
 from deal_sdk.limits.lanes import MEMORY_PIPELINES, Command, InProcess, Lane
 from deal_sdk.limits.locations import StoreAccess, locate
 from deal_sdk.limits.scripts import Argument, Digests, Functions, Script, ScriptForm
@@ -130,6 +132,15 @@ class Store:
         """
         await self.command_everywhere("PING")
 
+    @property
+    def has_slots(self) -> bool:
+        """Return whether keys live apart, so that a script can touch several only by one hash tag."""
+        return isinstance(self._servers, ClusterServers)
+
+    def feed(self, channel: str) -> Feed:
+        """Return a feed of what is published on a channel, on whichever server; entering it connects."""
+        return Feed(self._any_lane, self._servers.suspect, channel, timeout_seconds=self._timeout_seconds)
+
     async def close(self) -> None:
         """Finish what is under way, then close the connections; safe to call twice."""
         if self._closed:
@@ -138,6 +149,15 @@ class Store:
         await self._servers.close()
         if self._on_close is not None:
             self._on_close()
+
+    async def _any_lane(self) -> Lane:
+        self._check_open()
+        if self._servers.lane_for(None) is None:
+            await self._servers.look_up()
+        lane = self._servers.lane_for(None)
+        if lane is None:
+            raise self._nobody()
+        return lane
 
     def _deadline(self) -> float:
         if self._timeout_seconds is None:

@@ -1,13 +1,24 @@
--- Forgets cached balances, not the slots they were seen at, and changes their guards.
--- KEYS: the hashes of balance.lua. ARGV: guard token, keep_ms, then for each key the slot of its change.
--- Reply: how many keys.
+-- Removes cache entries and takes their leases away. The newest version seen is remembered.
+-- KEYS: the hashes of entry.lua. ARGV: keep_ms, channel, then for each key the version of its change ('' for none) and
+-- the name that listeners know it by. Reply: how many keys.
 
-local token, keep_ms = ARGV[1], ARGV[2]
+local keep_ms, channel = ARGV[1], ARGV[2]
 
 for index, key in ipairs(KEYS) do
-  local slot, newest = ARGV[index + 2], redis.call('HGET', key, 's') or '0'
-  redis.call('HDEL', key, 'v')
-  redis.call('HSET', key, 'g', token, 's', is_older(newest, slot) and slot or newest)
-  redis.call('PEXPIRE', key, keep_ms)
+  local version, name = ARGV[2 * index + 1], ARGV[2 * index + 2]
+  -- Of another type it has no version, and goes all the same.
+  local found = redis.pcall('HGET', key, 'n')
+  local newest = checked(type(found) == 'string' and found)
+  redis.call('DEL', key)
+  if is_older(newest, version) then
+    newest = version
+  end
+  if newest ~= '0' then
+    redis.call('HSET', key, 'n', newest)
+    redis.call('PEXPIRE', key, keep_ms)
+  end
+  if channel ~= '' then
+    redis.call('PUBLISH', channel, name)
+  end
 end
 return #KEYS

@@ -137,7 +137,6 @@ class TestReserve:
     async def test_refuses_rules_that_do_not_go_together(self, gate: Gate) -> None:
         for rules in (
             [],
-            [purchase(), PurchaseRule("someone else", "MINT", 1)],
             [purchase(1), purchase(2)],
             [rate(10), rate(20)],
         ):
@@ -418,8 +417,15 @@ class TestTelling:
         gate = Gate(store, clock=clock, metrics=Metrics(), events=events)
         async with events.listen() as heard:
             await gate.take([purchase(1), rate(1, 10)])
+            filled = await anext(heard)
             await gate.take([purchase(1), rate(1, 10)])
             first, second = await anext(heard), await anext(heard)
+        assert (filled.type, filled.data["refused"], filled.data["current"]) == (
+            "purchase_limit_reached",
+            False,
+            1,
+        )
+        assert first.data["refused"]
 
         assert (first.type, first.data["user"], first.data["token_mint"]) == (
             "purchase_limit_reached",

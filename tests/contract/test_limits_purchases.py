@@ -23,7 +23,8 @@ from deal_sdk.limits import (
 )
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
-from deal_sdk.records.tables import token_purchases, users
+from deal_sdk.records.purchase_tables import token_purchases
+from deal_sdk.records.tables import users
 from tests.contract.store_backends import opened
 
 USER = "user-123"

@@ -17,13 +17,8 @@ from deal_sdk.payments.attempts import AttemptStore
 from deal_sdk.payments.changes import AttemptEnd, Change, advanced
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.records import Database, UserDirectory
-from deal_sdk.records.tables import (
-    balance_reservations,
-    payment_attempts,
-    token_accounts,
-    token_purchases,
-    token_transactions,
-)
+from deal_sdk.records.purchase_tables import token_purchases
+from deal_sdk.records.tables import balance_reservations, payment_attempts, token_accounts, token_transactions
 from tests.contract.payment_orders import (
     ALICE,
     BOB,

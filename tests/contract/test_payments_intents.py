@@ -17,13 +17,8 @@ from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.intents import IntentStore, Recorded
 from deal_sdk.payments.orders import Plan
 from deal_sdk.records import Database, UserDirectory
-from deal_sdk.records.tables import (
-    balance_reservations,
-    token_accounts,
-    token_purchases,
-    token_rewards,
-    token_transactions,
-)
+from deal_sdk.records.purchase_tables import token_purchases
+from deal_sdk.records.tables import balance_reservations, token_accounts, token_rewards, token_transactions
 from tests.contract.payment_orders import (
     ALICE,
     BOB,

@@ -12,12 +12,12 @@ from deal_sdk.payments.attempts import AttemptStore
 from deal_sdk.payments.changes import AttemptEnd
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.records import BalanceChange, BalanceHistoryRecorder, Database, UserDirectory
+from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     balance_reservations,
     payment_attempts,
     prepared_transactions,
     token_balance_history,
-    token_purchases,
     token_rewards,
     token_transactions,
     token_wallets,

@@ -19,7 +19,8 @@ from deal_sdk.payments.prepared import Prepared
 from deal_sdk.payments.prepared_store import PreparedStore
 from deal_sdk.payments.rails import PauseSwitch
 from deal_sdk.records import Database
-from deal_sdk.records.tables import balance_reservations, payment_attempts, token_purchases
+from deal_sdk.records.purchase_tables import token_purchases
+from deal_sdk.records.tables import balance_reservations, payment_attempts
 from tests.contract.payment_orders import broken_rules, change, order, purchase, rows_of
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,8 @@ from solders.transaction import VersionedTransaction
 
 from deal_localnet.slots import Commitment
 from deal_sdk.amounts import parse_amount
-from deal_sdk.records.tables import payment_attempts, token_purchases, token_transactions
+from deal_sdk.records.purchase_tables import token_purchases
+from deal_sdk.records.tables import payment_attempts, token_transactions
 from deal_sdk.records.webhook_tables import webhook_deliveries, webhook_events
 from tests.simulation.faults import LIMIT_DISTURBING
 from tests.simulation.forms import DAILY_CAP

@@ -5,9 +5,9 @@ the purchase tracker and the rate limiter. Never decides whether a payment happe
 a limit back only when told that it did not.
 """
 
-from deal_sdk.limits.gate import (
+from deal_sdk.limits.calendars import CalendarWindow
+from deal_sdk.limits.decisions import (
     Decision,
-    Gate,
     HeldPurchases,
     LimitState,
     PurchaseHistory,
@@ -15,20 +15,26 @@ from deal_sdk.limits.gate import (
     Reservation,
     Settled,
 )
+from deal_sdk.limits.gate import Gate
 from deal_sdk.limits.locations import StoreAccess
 from deal_sdk.limits.purchase_records import PurchasePolicy, PurchaseRecords, PurchaseStats
-from deal_sdk.limits.purchases import (
+from deal_sdk.limits.purchase_reports import PurchaseDimension, PurchaseReport
+from deal_sdk.limits.purchase_terms import (
     PurchaseCheck,
     PurchaseIncrement,
     PurchaseRecord,
     PurchaseRequest,
-    TokenPurchaseTracker,
+    PurchaseTerms,
 )
+from deal_sdk.limits.purchases import TokenPurchaseTracker
 from deal_sdk.limits.rates import RateDecision, RateLimiter
-from deal_sdk.limits.rules import KeySpace, LimitKind, PurchaseRule, RateRule, Rule
+from deal_sdk.limits.rules import AmountRule, CountedRule, KeySpace, LimitKind, PurchaseRule, RateRule, Rule
 from deal_sdk.limits.store import Store, open_store
 
 __all__ = [
+    "AmountRule",
+    "CalendarWindow",
+    "CountedRule",
     "Decision",
     "Gate",
     "HeldPurchases",
@@ -36,14 +42,17 @@ __all__ = [
     "LimitKind",
     "LimitState",
     "PurchaseCheck",
+    "PurchaseDimension",
     "PurchaseHistory",
     "PurchaseIncrement",
     "PurchasePolicy",
     "PurchaseRecord",
     "PurchaseRecords",
+    "PurchaseReport",
     "PurchaseRequest",
     "PurchaseRule",
     "PurchaseStats",
+    "PurchaseTerms",
     "RateDecision",
     "RateLimiter",
     "RateRule",

@@ -8,142 +8,51 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Any, Final, Literal, Protocol
+from dataclasses import replace
+from typing import Any, Final
+from uuid import uuid4
 
 from deal_sdk.clock import Clock
-from deal_sdk.errors import (
-    IdempotencyConflictError,
-    InvalidInputError,
-    LimitExceededError,
-    PurchaseLimitExceededError,
-    RateLimitExceededError,
-    StoreUnavailableError,
-)
+from deal_sdk.errors import IdempotencyConflictError, InvalidInputError, StoreUnavailableError
 from deal_sdk.events import EventBus
+from deal_sdk.limits.decisions import (
+    Decision,
+    LimitState,
+    PurchaseHistory,
+    Refusal,
+    Reservation,
+    Settled,
+)
 from deal_sdk.limits.outages import OutageLog
+from deal_sdk.limits.parts import Part, parts_of
 from deal_sdk.limits.rules import (
+    PURCHASE_KINDS,
+    AmountRule,
+    CountedRule,
     KeySpace,
     Limit,
     LimitKind,
-    PurchaseRule,
     RateRule,
     Rule,
-    UserKey,
     check_id,
     fingerprint,
+    period_seconds_of,
+    record_tail,
 )
 from deal_sdk.limits.scripts import load_script
+from deal_sdk.limits.settling import Settlement
 from deal_sdk.limits.store import Store
+from deal_sdk.limits.telling import LimitTeller
 from deal_sdk.metrics import Metrics
 from deal_sdk.settings import StorePolicy
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_RESERVATION_SECONDS: Final = 3_600
-MAX_RESERVATIONS_PER_COMMAND: Final = 256
 MAX_RESERVATION_SECONDS: Final = 31 * 86_400
-PURCHASE_LIMIT_REACHED: Final = "purchase_limit_reached"
-RATE_LIMIT_HIT: Final = "rate_limit_hit"
+TAKEN_IN_PARTS_SECONDS: Final = 60
+"""How long what is taken in several slots for good can be undone while the slots are asked."""
 _MILLISECONDS: Final = 1000
-
-
-class Settled(StrEnum):
-    """What became of a reservation."""
-
-    COMMITTED = "committed"
-    """Its limits stay used; a later cancel changes nothing."""
-    CANCELLED = "cancelled"
-    """This call gave its limits back."""
-    ABSENT = "absent"
-    """None is known by that id: never made, cancelled before, or expired, which counts as used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """What is needed to end a reservation, also after a restart."""
-
-    reservation_id: str
-    user_id: UserKey
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One limit that refused: how far it is used, and when to come back."""
-
-    limit: str
-    kind: LimitKind
-    current: int
-    maximum: int
-    retry_after_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class LimitState:
-    """One limit as the decision left it."""
-
-    limit: Limit
-    allowed: bool
-    current: int
-    maximum: int
-    retry_after_seconds: float
-    reset_after_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """All or nothing: either every limit was taken, or none was and each that refused is named."""
-
-    allowed: bool
-    refusals: tuple[Refusal, ...] = ()
-    reservation: Reservation | None = None
-    degraded: tuple[str, ...] = ()
-    """The limits that went unchecked because the store was down and the policy says allow."""
-    states: tuple[LimitState, ...] = ()
-    """Each limit's state; empty where a reservation made before was returned."""
-
-    @property
-    def retry_after_seconds(self) -> float:
-        """Return the longest wait among the refusals."""
-        return max((refusal.retry_after_seconds for refusal in self.refusals), default=0.0)
-
-    def raise_if_refused(self) -> None:
-        """Raise the error that names every limit that refused; return when none did.
-
-        Raises:
-            PurchaseLimitExceededError: when only purchase limits refused.
-            RateLimitExceededError: when only rate limits refused.
-            LimitExceededError: when both did.
-        """
-        if self.allowed:
-            return
-        names = tuple(refusal.limit for refusal in self.refusals)
-        kinds = {refusal.kind is LimitKind.PURCHASE for refusal in self.refusals}
-        error = LimitExceededError
-        if kinds == {True}:
-            error = PurchaseLimitExceededError
-        elif kinds == {False}:
-            error = RateLimitExceededError
-        text = f"limit reached: {', '.join(names)}; retry after {self.retry_after_seconds:.3f} s"
-        raise error(text, limits=names, retry_after_seconds=self.retry_after_seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldPurchases:
-    """What the SQL record knows of a running period."""
-
-    count: int
-    started_at: datetime | None
-
-
-class PurchaseHistory(Protocol):
-    """The record of truth, asked when the store has no trace of a user's purchases."""
-
-    async def held(self, user_id: UserKey, token_mint: str, period_seconds: int) -> HeldPurchases:
-        """Return the purchases that may still count, and when the first of them was made."""
-        ...
 
 
 class Gate:
@@ -165,26 +74,28 @@ class Gate:
 
         Args:
             store: where limits are counted; its pipeline joins concurrent calls.
-            clock: paces the log while the store is down; limits themselves go by the store's time.
+            clock: finds the calendar periods and paces the log while the store is down; limits themselves
+                go by the store's time.
             metrics: counts decisions by kind of limit.
             keys: the names of the keys.
             history: rebuilds purchase counts that the store lost; without it a lost count starts at zero.
             reservation_seconds: how long a reservation can be cancelled; longer than a payment can stay open.
-            events: told when a limit refuses.
-            rate_policy: what a reservation of rate limits alone gets while the store is down. One with a
-                purchase limit is always refused then.
+            events: told when a purchase limit is near or reached, and when a limit refuses.
+            rate_policy: what a rate limit without a policy of its own means while the store is down. A
+                purchase limit refuses then, unless its rule says otherwise.
 
         Raises:
             InvalidInputError: for a reservation time of zero or over 31 days.
         """
         _check_reservation_seconds(reservation_seconds)
         self._store = store
-        self._metrics = metrics
+        self._clock = clock
         self.keys = replace(keys or KeySpace(), ask_when_lost=history is not None)
         self._history = history
         self._reservation_seconds = reservation_seconds
-        self._events = events
         self._rate_policy = rate_policy
+        self._teller = LimitTeller(metrics, events)
+        self._settlement = Settlement(store, self.keys)
         self._outages = OutageLog(logger, clock)
 
     async def reserve(
@@ -192,58 +103,89 @@ class Gate:
     ) -> Decision:
         """Take every limit, or none, under an id that makes a repeated call the same call.
 
-        A refusal consumes nothing and is not remembered: the same id may be tried again later.
+        A refusal consumes nothing and is not remembered: the same id may be tried again later. One round
+        trip; on a Redis Cluster one for each user or key that the rules are of, in which what was taken is
+        given back when a later one refuses. A crash in between leaves it counted, never released.
 
         Args:
             reservation_id: the payment's id, to be stored with it.
-            rules: of one user.
+            rules: of any users and keys; the first one's user is the reservation's.
             reservation_seconds: how long it can be cancelled, where that differs from the gate's own.
 
         Raises:
-            StoreUnavailableError: when the store failed and a purchase limit or the policy forbids to go
-                on. It may have taken the limits all the same; the same id again takes nothing more.
+            StoreUnavailableError: when the store failed and a limit's policy forbids to go on. It may have
+                taken the limits all the same; the same id again takes nothing more.
+            DatabaseError: when a lost count could not be read from the SQL record.
             IdempotencyConflictError: when the id was used with other limits.
             InvalidInputError: for rules that do not go together.
         """
         check_id("reservation_id", reservation_id)
         if reservation_seconds is not None:
             _check_reservation_seconds(reservation_seconds)
-        limits = self.keys.expand(rules)
+        lifetime_ms = (reservation_seconds or self._reservation_seconds) * _MILLISECONDS
+        limits = self.keys.expand(rules, self._clock.now())
         reservation = Reservation(reservation_id, rules[0].user_id)
+        parts = parts_of(limits) if self._store.is_sharded else (Part(limits[0].tag, limits),)
+        if len(parts) > 1:
+            return await self._reserve_parts(parts, reservation, lifetime_ms)
         try:
-            reply = await self._run("reserve", limits, reservation, reservation_seconds)
+            reply = await self._ask("reserve", parts[0], reservation_id, lifetime_ms)
         except StoreUnavailableError as error:
             return self._without_store(limits, error)
-        return self._decide(reply, limits, reservation)
+        return self._decide(_status(reply), _states(reply, limits), limits, reservation)
 
     async def take(self, rules: Sequence[Rule]) -> Decision:
         """Take every limit, or none, for good: there is no reservation to cancel.
 
         Args:
-            rules: of one user.
+            rules: of any users and keys.
 
         Raises:
-            StoreUnavailableError: as for `reserve`.
+            StoreUnavailableError, DatabaseError: as for `reserve`.
             InvalidInputError: for rules that do not go together.
         """
-        limits = self.keys.expand(rules)
+        limits = self.keys.expand(rules, self._clock.now())
+        parts = parts_of(limits) if self._store.is_sharded else (Part(limits[0].tag, limits),)
+        if len(parts) > 1:
+            passing = Reservation(str(uuid4()), rules[0].user_id)
+            decision = await self._reserve_parts(parts, passing, TAKEN_IN_PARTS_SECONDS * _MILLISECONDS)
+            return replace(decision, reservation=None)
         try:
-            reply = await self._run("take", limits, None)
+            reply = await self._ask("take", parts[0])
         except StoreUnavailableError as error:
             return self._without_store(limits, error)
-        return self._decide(reply, limits, None)
+        return self._decide(_status(reply), _states(reply, limits), limits, None)
 
     async def peek(self, rules: Sequence[Rule]) -> tuple[LimitState, ...]:
         """Return each limit's state and whether it would allow one more, without writing anything.
 
         Args:
-            rules: of one user.
+            rules: of any users and keys.
 
         Raises:
             StoreUnavailableError: when the store failed.
+            DatabaseError: when a lost count could not be read from the SQL record.
         """
-        limits = self.keys.expand(rules)
-        return _states(await self._run("peek", limits, None), limits)
+        limits = self.keys.expand(rules, self._clock.now())
+        parts = parts_of(limits) if self._store.is_sharded else (Part(limits[0].tag, limits),)
+        found: dict[str, LimitState] = {}
+        for part in parts:
+            for state in _states(await self._ask("peek", part), part.limits):
+                found[state.limit.place] = state
+        return tuple(found[limit.place] for limit in limits)
+
+    async def reset(self, rule: CountedRule) -> None:
+        """Let what a rule counts begin a new period.
+
+        Raises:
+            StoreUnavailableError: when the store failed; calling again is safe.
+        """
+        lasting_ms = period_seconds_of(rule) * _MILLISECONDS
+        if isinstance(rule, AmountRule):
+            arguments = ("amount", lasting_ms, "")
+        else:
+            arguments = ("purchase", lasting_ms, record_tail(rule))
+        await self._store.run(load_script("reset", "state", "reset"), self.keys.counted(rule), arguments)
 
     async def commit(self, reservation: Reservation) -> Settled:
         """Keep what was taken, because the payment happened; repeating it changes nothing.
@@ -259,7 +201,7 @@ class Gate:
         Raises:
             StoreUnavailableError: as for `commit`; some may be committed.
         """
-        return await self._settle("commit", reservations)
+        return await self._settlement.settle("commit", reservations)
 
     async def cancel(self, reservation: Reservation) -> Settled:
         """Give back what was taken, once, because the payment provably did not happen.
@@ -275,106 +217,145 @@ class Gate:
         Raises:
             StoreUnavailableError: as for `cancel`; some may be cancelled.
         """
-        return await self._settle("cancel", reservations)
+        return await self._settlement.settle("cancel", reservations)
 
-    async def _settle(
-        self, verb: Literal["commit", "cancel"], reservations: Sequence[Reservation]
-    ) -> list[Settled]:
-        keys = []
-        for reservation in reservations:
-            check_id("reservation_id", reservation.reservation_id)
-            check_id("user_id", str(reservation.user_id))
-            keys.append(self.keys.reservation(reservation.user_id, reservation.reservation_id))
-        script = load_script("settle", "state", "settle")
-        settled: list[Settled] = []
-        for start in range(0, len(keys), MAX_RESERVATIONS_PER_COMMAND):
-            part = keys[start : start + MAX_RESERVATIONS_PER_COMMAND]
-            replies: list[bytes] = await self._store.run(script, part, [verb, self._store.script_time()])
-            settled += [Settled(reply.decode()) for reply in replies]
-        return settled
-
-    async def _run(
-        self,
-        mode: str,
-        limits: Sequence[Limit],
-        reservation: Reservation | None,
-        reservation_seconds: int | None = None,
+    async def _ask(
+        self, mode: str, part: Part, reservation_id: str | None = None, lifetime_ms: int = 0
     ) -> list[Any]:
-        keys = [key for limit in limits for key in limit.keys]
-        if reservation is not None:
-            keys.insert(0, self.keys.reservation(reservation.user_id, reservation.reservation_id))
-        lifetime_ms = (reservation_seconds or self._reservation_seconds) * _MILLISECONDS
-        head = (mode, self._store.script_time(), lifetime_ms, fingerprint(limits), len(limits))
-        words = [word for limit in limits for word in limit.words()]
-        reply: list[Any] = await self._store.run(load_script("gate", "state", "gate"), keys, [*head, *words])
+        limits: Sequence[Limit] = part.limits
+        reply = await self._run_script(mode, part, limits, reservation_id, lifetime_ms)
         if reply[0] == b"unknown":
-            return await self._run(mode, await self._seeded(limits), reservation, reservation_seconds)
+            seeded = [await self._seed(limit) for limit in limits]
+            reply = await self._run_script(mode, part, seeded, reservation_id, lifetime_ms)
+        if reply[0] == b"apart":
+            name = self._store.name
+            raise StoreUnavailableError(
+                f"the clocks of this machine and of the store {name} are days apart",
+                store=name,
+                reason="clock",
+            )
         return reply
 
-    async def _seeded(self, limits: Sequence[Limit]) -> list[Limit]:
-        return [await self._seed(limit, limit.rule) for limit in limits]
+    async def _run_script(
+        self,
+        mode: str,
+        part: Part,
+        limits: Sequence[Limit],
+        reservation_id: str | None,
+        lifetime_ms: int,
+    ) -> list[Any]:
+        keys = [key for limit in limits for key in limit.keys]
+        mark = ""
+        if reservation_id is not None:
+            keys.insert(0, self.keys.reservation_part(part.tag, reservation_id))
+            mark = fingerprint(limits, part.elsewhere)
+        head = (mode, self._store.script_time(), lifetime_ms, mark, " ".join(part.elsewhere), len(limits))
+        words = [word for limit in limits for word in limit.words()]
+        reply: list[Any] = await self._store.run(load_script("gate", "state", "gate"), keys, [*head, *words])
+        return reply
 
-    async def _seed(self, limit: Limit, rule: Rule) -> Limit:
-        if self._history is None or not isinstance(rule, PurchaseRule):
+    async def _seed(self, limit: Limit) -> Limit:
+        if self._history is None or isinstance(limit.rule, RateRule):
             return limit
-        held = await self._history.held(rule.user_id, rule.token_mint, rule.period_seconds)
-        if held.started_at is None:
+        held = await self._history.held(limit.rule)
+        if held.ends_at is None:
             return limit.seeded(0, 0)
-        ends_at = held.started_at + timedelta(seconds=rule.period_seconds)
-        return limit.seeded(held.count, int(ends_at.timestamp() * _MILLISECONDS))
+        count = held.amount_base_units if limit.kind is LimitKind.AMOUNT else held.count
+        return limit.seeded(count, int(held.ends_at.timestamp() * _MILLISECONDS))
 
-    def _decide(self, reply: list[Any], limits: Sequence[Limit], reservation: Reservation | None) -> Decision:
-        status = reply[0].decode()
+    async def _reserve_parts(
+        self, parts: Sequence[Part], reservation: Reservation, lifetime_ms: int
+    ) -> Decision:
+        """Take part after part; give back what this very call took when one refuses.
+
+        One after another, in one order, so that of racing callers exactly as many win as there is room. A
+        part that an earlier call took under this id is never given back: that call's payment may go on.
+        """
+        taken: list[Part] = []
+        states: list[LimitState] = []
+        degraded: list[str] = []
+        is_replayed = False
+        limits = [limit for part in parts for limit in part.limits]
+        for index, part in enumerate(parts):
+            try:
+                reply = await self._ask("reserve", part, reservation.reservation_id, lifetime_ms)
+            except StoreUnavailableError as error:
+                degraded += await self._degraded(part, error, taken, reservation)
+                continue
+            status = _status(reply)
+            states += _states(reply, part.limits)
+            if status == "allowed":
+                taken.append(part)
+            elif status == "replayed":
+                is_replayed = True
+            else:
+                states += await self._peeked(parts[index + 1 :])
+                await self._undo(taken, reservation)
+                return self._decide(status, tuple(states), limits, reservation)
+        status = "replayed" if is_replayed else "allowed"
+        held = reservation if taken or is_replayed else None
+        return replace(self._decide(status, tuple(states), limits, held), degraded=tuple(degraded))
+
+    async def _degraded(
+        self, part: Part, error: StoreUnavailableError, taken: Sequence[Part], reservation: Reservation
+    ) -> tuple[str, ...]:
+        try:
+            return self._without_store(part.limits, error).degraded
+        except StoreUnavailableError:
+            await self._undo(taken, reservation)
+            raise
+
+    async def _peeked(self, parts: Sequence[Part]) -> list[LimitState]:
+        """Ask the parts behind a refusal as well, so that it names every limit that refused."""
+        states: list[LimitState] = []
+        for part in parts:
+            try:
+                states += _states(await self._ask("peek", part), part.limits)
+            except StoreUnavailableError as error:
+                self._outages.say(error, "a refusal may name too few limits")
+        return states
+
+    async def _undo(self, parts: Sequence[Part], reservation: Reservation) -> None:
+        try:
+            await self._settlement.undo(parts, reservation.reservation_id)
+        except StoreUnavailableError as error:
+            self._outages.say(error, "limits of a refused call stay used")
+
+    def _decide(
+        self,
+        status: str,
+        states: tuple[LimitState, ...],
+        limits: Sequence[Limit],
+        reservation: Reservation | None,
+    ) -> Decision:
         if status == "conflict":
             raise IdempotencyConflictError("the reservation id was used with other limits")
         if status == "replayed":
-            self._count(limits, "replayed")
+            self._teller.count(limits, "replayed")
             return Decision(True, reservation=reservation)
-        states = _states(reply, limits)
-        for state in states:
-            self._count([state.limit], "allowed" if state.allowed else "refused")
+        missed = [state for state in states if not state.allowed]
+        shadowed = tuple(_refusal(state) for state in missed if state.limit.rule.shadow)
         if status == "allowed":
-            return Decision(True, reservation=reservation, states=states)
-        refused = [state for state in states if not state.allowed]
-        self._publish(refused)
-        return Decision(False, tuple(_refusal(state) for state in refused), states=states)
+            self._teller.allowed(states)
+            return Decision(True, reservation=reservation, states=states, shadowed=shadowed)
+        self._teller.refused(states)
+        refusals = tuple(_refusal(state) for state in missed if not state.limit.rule.shadow)
+        return Decision(False, refusals, states=states, shadowed=shadowed)
 
     def _without_store(self, limits: Sequence[Limit], error: StoreUnavailableError) -> Decision:
-        self._count(limits, "error")
-        bound = any(limit.kind is LimitKind.PURCHASE for limit in limits)
-        if bound or self._rate_policy == "refuse":
+        self._teller.count(limits, "error")
+        if any(self._policy_of(limit) == "refuse" for limit in limits):
             raise error
         names = tuple(limit.name for limit in limits)
         self._outages.say(error, f"allowed without checking {', '.join(names)}")
         return Decision(True, degraded=names)
 
-    def _count(self, limits: Sequence[Limit], outcome: str) -> None:
-        for limit in limits:
-            self._metrics.limit_checks.labels(limit=str(limit.kind), outcome=outcome).inc()
-
-    def _publish(self, refused: Sequence[LimitState]) -> None:
-        if self._events is None:
-            return
-        for state in refused:
-            facts = {"limit": state.limit.name, "current": state.current, "maximum": state.maximum}
-            facts["retry_after_seconds"] = state.retry_after_seconds
-            rule = state.limit.rule
-            if isinstance(rule, PurchaseRule):
-                self._events.publish(
-                    PURCHASE_LIMIT_REACHED,
-                    user=str(rule.user_id),
-                    token_mint=rule.token_mint,
-                    subscription_id=rule.subscription_id,
-                    **facts,
-                )
-            elif isinstance(rule, RateRule):
-                self._events.publish(
-                    RATE_LIMIT_HIT,
-                    user=str(rule.user_id),
-                    tier=rule.tier,
-                    operation=rule.operation,
-                    **facts,
-                )
+    def _policy_of(self, limit: Limit) -> StorePolicy:
+        if limit.rule.shadow:
+            return "allow"
+        if limit.rule.store_policy is not None:
+            return limit.rule.store_policy
+        return "refuse" if limit.kind in PURCHASE_KINDS else self._rate_policy
 
 
 def _check_reservation_seconds(seconds: int) -> None:
@@ -382,9 +363,18 @@ def _check_reservation_seconds(seconds: int) -> None:
         raise InvalidInputError(f"reservation_seconds must be 1 to {MAX_RESERVATION_SECONDS}")
 
 
+def _status(reply: list[Any]) -> str:
+    status: bytes = reply[0]
+    return status.decode()
+
+
 def _states(reply: list[Any], limits: Sequence[Limit]) -> tuple[LimitState, ...]:
+    if len(reply) == 1:
+        return ()
     return tuple(
-        LimitState(limit, bool(ok), current, maximum, retry_ms / _MILLISECONDS, reset_ms / _MILLISECONDS)
+        LimitState(
+            limit, bool(ok), int(current), int(maximum), retry_ms / _MILLISECONDS, reset_ms / _MILLISECONDS
+        )
         for limit, (ok, current, maximum, retry_ms, reset_ms) in zip(limits, reply[1:], strict=True)
     )
 

@@ -9,17 +9,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.errors import UserNotFoundError
-from deal_sdk.limits.gate import HeldPurchases
-from deal_sdk.limits.rules import PurchaseRule, UserKey, check_id
+from deal_sdk.limits.calendars import CalendarWindow
+from deal_sdk.limits.decisions import HeldPurchases
+from deal_sdk.limits.purchase_reports import (
+    PurchaseDimension,
+    PurchaseReport,
+    amount_of,
+    amount_parts,
+    report_of,
+    report_query,
+)
+from deal_sdk.limits.purchase_terms import PurchaseRequest, PurchaseTerms, rules_of
+from deal_sdk.limits.rules import (
+    DEFAULT_PURCHASE_PERIOD_SECONDS,
+    CountedRule,
+    PurchaseRule,
+    UserKey,
+    check_id,
+)
 from deal_sdk.records import Database, parse_user_id
-from deal_sdk.records.tables import purchase_policies, token_purchases, users
+from deal_sdk.records.purchase_tables import purchase_policies, token_purchases
+from deal_sdk.records.tables import users
 
 _HELD: Final = ("reserved", "counted")
 
@@ -32,6 +49,25 @@ class PurchasePolicy:
     token_mint: str
     max_purchases: int
     subscription_id: str | None
+    period_seconds: int | None = None
+    calendar: CalendarWindow | None = None
+    max_amount_base_units: int | None = None
+
+    def terms(self, amount_base_units: int | None = None) -> PurchaseTerms:
+        """Return the terms that a purchase under this policy is counted under.
+
+        Args:
+            amount_base_units: how much it is; needed where the policy limits the amount.
+
+        Raises:
+            InvalidInputError: when an amount is needed and none is given.
+        """
+        return PurchaseTerms(
+            period_seconds=self.period_seconds,
+            calendar=self.calendar,
+            amount_base_units=amount_base_units,
+            max_amount_base_units=self.max_amount_base_units,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +86,23 @@ class PurchaseRecords:
         """Keep the database; nothing is read yet."""
         self._database = database
 
-    async def add_counted(self, reservation_id: str, rule: PurchaseRule) -> bool:
+    async def add_counted(
+        self,
+        reservation_id: str,
+        rule: PurchaseRule,
+        *,
+        category: str | None = None,
+        amount_base_units: int | None = None,
+        counts_seconds: int | None = None,
+    ) -> bool:
         """Record a purchase that no payment of ours stands behind, in a commit shared with other callers.
 
         Args:
             reservation_id: under which it was counted.
             rule: what it was counted under.
+            category: what the token belongs to.
+            amount_base_units: how much was bought.
+            counts_seconds: how long any limit may need it, where that is longer than the rule's period.
 
         Returns:
             False when the id was recorded before; nothing changes then.
@@ -72,9 +119,12 @@ class PurchaseRecords:
                 token_mint=rule.token_mint,
                 subscription_id=rule.subscription_id,
                 max_purchases=rule.max_purchases,
+                category=category,
+                amount=amount_base_units,
                 state="counted",
                 created_at=now,
                 updated_at=now,
+                counts_until=now + timedelta(seconds=counts_seconds or rule.period_seconds),
             )
             .on_conflict_do_nothing(index_elements=["reservation_id"])
             .returning(token_purchases.c.reservation_id)
@@ -85,20 +135,56 @@ class PurchaseRecords:
 
         return await self._database.write(unit)
 
-    async def held(self, user_id: UserKey, token_mint: str, period_seconds: int) -> HeldPurchases:
-        """Count the purchases that may still belong to a running period, and say when the first was made.
+    async def cancel_counted(self, reservation_id: str) -> bool:
+        """Say that a counted purchase did not happen; False when there is none by that id."""
+        statement = (
+            sa.update(token_purchases)
+            .where(
+                token_purchases.c.reservation_id == reservation_id,
+                token_purchases.c.state == "counted",
+                token_purchases.c.payment_id.is_(None),
+            )
+            .values(state="cancelled", updated_at=self._database.clock.now())
+        )
+
+        async def unit(connection: AsyncConnection) -> bool:
+            return (await connection.execute(statement)).rowcount > 0
+
+        return await self._database.write(unit)
+
+    async def held(self, rule: CountedRule) -> HeldPurchases:
+        """Count the purchases that may still belong to a rule's running period, and say when it ends.
 
         Where periods follow each other closely this counts the tail of the one before as well: it may
         refuse a purchase too many, never allow one.
+
+        Raises:
+            DatabaseError: when the record failed.
         """
-        since = self._database.clock.now() - timedelta(seconds=period_seconds)
-        first = sa.func.min(token_purchases.c.created_at, type_=token_purchases.c.created_at.type)
-        query = sa.select(sa.func.count(), first).where(
-            *_of(user_id, token_mint), token_purchases.c.created_at > since
+        now = self._database.clock.now()
+        column = token_purchases.c
+        if rule.calendar is None:
+            since, ends_at = now - timedelta(seconds=rule.period_seconds), None
+        else:
+            since, ends_at = rule.calendar.current(now)
+        of_what = (
+            column.token_mint == rule.token_mint
+            if rule.category is None
+            else column.category == rule.category
+        )
+        columns = (
+            sa.func.count(),
+            *amount_parts(),
+            sa.func.min(column.created_at, type_=column.created_at.type),
+        )
+        query = sa.select(*columns).where(
+            column.user_id == str(rule.user_id), of_what, column.state.in_(_HELD), _begun(since, rule)
         )
         async with self._database.reading() as connection:
-            count, started_at = (await connection.execute(query)).one()
-        return HeldPurchases(count, started_at)
+            count, high, low, started_at = (await connection.execute(query)).one()
+        if started_at is not None and rule.calendar is None:
+            ends_at = started_at + timedelta(seconds=rule.period_seconds)
+        return HeldPurchases(count, amount_of(high, low), ends_at if count else None)
 
     async def mints_of(self, user_id: UserKey) -> tuple[str, ...]:
         """Return the mints that the user has recorded purchases of, sorted."""
@@ -140,11 +226,40 @@ class PurchaseRecords:
 
         return await self._database.run(unit)
 
-    async def delete_before(self, moment: datetime) -> int:
-        """Delete settled purchases made before a moment, and return how many they were."""
-        statement = sa.delete(token_purchases).where(
-            token_purchases.c.created_at <= moment, token_purchases.c.state != "reserved"
+    async def analyze(
+        self,
+        by: Sequence[PurchaseDimension] = ("token_mint",),
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> PurchaseReport:
+        """Sum recorded purchases up by token, user, subscription, category, state or UTC day.
+
+        Args:
+            by: what the rows are grouped by, in this order; without any there is one row for everything.
+            since: purchases from this moment on.
+            until: purchases before this moment.
+
+        Raises:
+            InvalidInputError: for an unknown dimension.
+            DatabaseError: when the record failed.
+        """
+        query = report_query(self._database.dialect, by, since, until)
+        return report_of(by, await self._database.fetch(query))
+
+    async def delete_ended(self, now: datetime, before: datetime) -> int:
+        """Delete settled purchases that no limit needs any more, and return how many they were.
+
+        Args:
+            now: rows that know how long they count are deleted after that.
+            before: those that do not know are deleted when they are older.
+        """
+        column = token_purchases.c
+        is_over = sa.or_(
+            column.counts_until <= now,
+            sa.and_(column.counts_until.is_(None), column.created_at <= before),
         )
+        statement = sa.delete(token_purchases).where(is_over, column.state != "reserved")
 
         async def unit(connection: AsyncConnection) -> int:
             return (await connection.execute(statement)).rowcount
@@ -152,30 +267,69 @@ class PurchaseRecords:
         return await self._database.run(unit)
 
     async def set_policy(
-        self, user_id: UserKey, token_mint: str, max_purchases: int, subscription_id: str | None
+        self,
+        user_id: UserKey,
+        token_mint: str,
+        max_purchases: int,
+        subscription_id: str | None,
+        *,
+        period_seconds: int | None = None,
+        calendar: CalendarWindow | None = None,
+        max_amount_base_units: int | None = None,
     ) -> PurchasePolicy:
         """Store a user's policy for a token in place of an earlier one.
 
+        Args:
+            user_id: a user of the directory.
+            token_mint: what is bought.
+            max_purchases: 1 or more in a period.
+            subscription_id: on whose behalf, for the record.
+            period_seconds: this user's rolling period, in place of the setting's.
+            calendar: days or weeks of a place, in place of a rolling period.
+            max_amount_base_units: the most that may be spent in a period.
+
         Raises:
             UserNotFoundError: when there is no such user.
-            InvalidInputError: for a maximum below 1, or ids that cannot be stored.
+            InvalidInputError: for a limit or a period below 1, both kinds of period, or ids that cannot be
+                stored.
         """
-        rule = PurchaseRule(user_id, token_mint, max_purchases, subscription_id)
-        policy = PurchasePolicy(parse_user_id(user_id), token_mint, rule.max_purchases, subscription_id)
-        changing = {"max_purchases": max_purchases, "subscription_id": subscription_id}
-        insert = self._database.insert(purchase_policies).values(
-            user_id=policy.user_id, token_mint=token_mint, created_at=self._database.clock.now(), **changing
+        policy = PurchasePolicy(
+            parse_user_id(user_id),
+            token_mint,
+            max_purchases,
+            subscription_id,
+            period_seconds,
+            calendar,
+            max_amount_base_units,
         )
-        statement = insert.on_conflict_do_update(index_elements=["user_id", "token_mint"], set_=changing)
-
-        async def unit(connection: AsyncConnection) -> None:
-            known = await connection.scalar(sa.select(users.c.id).where(users.c.id == policy.user_id))
-            if known is None:
-                raise UserNotFoundError(f"there is no user {policy.user_id}", user_id=str(policy.user_id))
-            await connection.execute(statement)
-
-        await self._database.run(unit)
+        # Whatever the rules refuse later is refused now.
+        terms = policy.terms(amount_base_units=1)
+        request = PurchaseRequest(user_id, token_mint, max_purchases, subscription_id, terms)
+        rules_of(request, DEFAULT_PURCHASE_PERIOD_SECONDS)
+        await self._database.run(lambda connection: self._put_policy(connection, policy))
         return policy
+
+    async def _put_policy(self, connection: AsyncConnection, policy: PurchasePolicy) -> None:
+        changing = {
+            "max_purchases": policy.max_purchases,
+            "subscription_id": policy.subscription_id,
+            "period_seconds": policy.period_seconds,
+            "calendar_unit": None if policy.calendar is None else policy.calendar.unit,
+            "time_zone": None if policy.calendar is None else policy.calendar.time_zone,
+            "max_amount": policy.max_amount_base_units,
+        }
+        insert = self._database.insert(purchase_policies).values(
+            user_id=policy.user_id,
+            token_mint=policy.token_mint,
+            created_at=self._database.clock.now(),
+            **changing,
+        )
+        known = await connection.scalar(sa.select(users.c.id).where(users.c.id == policy.user_id))
+        if known is None:
+            raise UserNotFoundError(f"there is no user {policy.user_id}", user_id=str(policy.user_id))
+        await connection.execute(
+            insert.on_conflict_do_update(index_elements=["user_id", "token_mint"], set_=changing)
+        )
 
     async def get_policy(self, user_id: UserKey, token_mint: str) -> PurchasePolicy | None:
         """Return a user's policy for a token, or None where none is stored.
@@ -197,10 +351,29 @@ class PurchaseRecords:
             InvalidInputError: for a mint that cannot be stored.
         """
         check_id("token_mint", token_mint)
-        table = purchase_policies.c
-        columns = table.user_id, table.token_mint, table.max_purchases, table.subscription_id
-        query = sa.select(*columns).where(table.user_id.in_(user_ids), table.token_mint == token_mint)
-        return {row.user_id: PurchasePolicy(*row) for row in await self._database.fetch(query)}
+        table = purchase_policies
+        query = sa.select(table).where(table.c.user_id.in_(user_ids), table.c.token_mint == token_mint)
+        return {row.user_id: _policy(row) for row in await self._database.fetch(query)}
+
+
+def _policy(row: sa.Row[Any]) -> PurchasePolicy:
+    calendar = None if row.calendar_unit is None else CalendarWindow(row.calendar_unit, row.time_zone)
+    return PurchasePolicy(
+        row.user_id,
+        row.token_mint,
+        row.max_purchases,
+        row.subscription_id,
+        row.period_seconds,
+        calendar,
+        row.max_amount,
+    )
+
+
+def _begun(since: datetime, rule: CountedRule) -> sa.ColumnElement[bool]:
+    # A rolling period ends a whole period after its first purchase, when that no longer counts; a calendar's
+    # begins with its first instant.
+    created_at = token_purchases.c.created_at
+    return created_at > since if rule.calendar is None else created_at >= since
 
 
 def _of(user_id: UserKey, token_mint: str) -> tuple[sa.ColumnElement[bool], ...]:

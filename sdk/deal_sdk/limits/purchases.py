@@ -11,21 +11,33 @@ import json
 import logging
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from deal_sdk.clock import Clock
 from deal_sdk.errors import DatabaseError, StoreUnavailableError
-from deal_sdk.limits.gate import Gate, Reservation
+from deal_sdk.limits.calendars import CalendarWindow
+from deal_sdk.limits.decisions import Reservation, Settled
+from deal_sdk.limits.gate import Gate
 from deal_sdk.limits.outages import OutageLog
 from deal_sdk.limits.purchase_records import PurchasePolicy, PurchaseRecords, PurchaseStats
+from deal_sdk.limits.purchase_reports import PurchaseDimension, PurchaseReport
+from deal_sdk.limits.purchase_terms import (
+    DEFAULT_TERMS,
+    PurchaseCheck,
+    PurchaseIncrement,
+    PurchaseRecord,
+    PurchaseRequest,
+    PurchaseTerms,
+    longest_period_seconds,
+    rules_of,
+)
 from deal_sdk.limits.rules import (
     DEFAULT_PURCHASE_PERIOD_SECONDS,
+    CountedRule,
     PurchaseRule,
     UserKey,
     check_id,
-    empty_record,
 )
 from deal_sdk.limits.store import Store
 
@@ -33,48 +45,6 @@ logger = logging.getLogger(__name__)
 
 INCREMENT_RESERVATION_SECONDS: Final = 60
 """An increment is settled as soon as its row is written; until then it can be taken back."""
-
-
-@dataclass(frozen=True, slots=True)
-class PurchaseCheck:
-    """Whether one more purchase would be allowed now."""
-
-    can_purchase: bool
-    current_count: int
-    max_count: int
-    remaining_purchases: int
-
-
-@dataclass(frozen=True, slots=True)
-class PurchaseIncrement:
-    """What an increment did; at the limit nothing changes."""
-
-    success: bool
-    new_count: int
-    was_at_limit: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PurchaseRequest:
-    """One user's purchase of one token, for the calls that take many."""
-
-    user_id: UserKey
-    token_mint: str
-    max_purchases: int
-    subscription_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PurchaseRecord:
-    """A user's running period for a token, as stored."""
-
-    user_id: str
-    token_mint: str
-    current_count: int
-    max_count: int
-    last_purchase_at: datetime
-    period_ends_at: datetime
-    subscription_id: str | None
 
 
 class TokenPurchaseTracker:
@@ -106,7 +76,7 @@ class TokenPurchaseTracker:
         self._outages = OutageLog(logger, clock)
 
     async def can_user_purchase_token(
-        self, user_id: UserKey, token_mint: str, max_purchases: int
+        self, user_id: UserKey, token_mint: str, max_purchases: int, *, terms: PurchaseTerms = DEFAULT_TERMS
     ) -> PurchaseCheck:
         """Say whether the user may buy now, without counting anything.
 
@@ -116,23 +86,39 @@ class TokenPurchaseTracker:
             user_id: any id of the caller's.
             token_mint: what is bought.
             max_purchases: 1 or more in a period.
+            terms: another period, and limits by category and amount.
 
         Raises:
-            InvalidInputError: for an empty mint or user, or a maximum below 1.
+            InvalidInputError: for an empty mint or user, or a limit below 1.
         """
-        rule = self._rule(PurchaseRequest(user_id, token_mint, max_purchases))
+        rules = self._rules(PurchaseRequest(user_id, token_mint, max_purchases, terms=terms))
         try:
-            (state,) = await self._gate.peek([rule])
+            states = await self._gate.peek(rules)
         except (StoreUnavailableError, DatabaseError) as error:
             self._outages.say(error, "the purchase check was answered with yes")
             return PurchaseCheck(True, 0, max_purchases, max_purchases)
-        remaining = max(max_purchases - state.current, 0)
-        return PurchaseCheck(state.allowed, state.current, max_purchases, remaining)
+        count = states[0].current
+        refusing = [state for state in states if not state.allowed]
+        return PurchaseCheck(
+            can_purchase=terms.shadow or not refusing,
+            current_count=count,
+            max_count=max_purchases,
+            remaining_purchases=max(max_purchases - count, 0),
+            refused_by=tuple(state.limit.name for state in refusing),
+            retry_after_seconds=max((state.retry_after_seconds for state in refusing), default=0.0),
+        )
 
     async def increment_and_validate_purchase(
-        self, user_id: UserKey, token_mint: str, max_purchases: int, subscription_id: str | None = None
+        self,
+        user_id: UserKey,
+        token_mint: str,
+        max_purchases: int,
+        subscription_id: str | None = None,
+        *,
+        terms: PurchaseTerms = DEFAULT_TERMS,
+        refundable_seconds: int = INCREMENT_RESERVATION_SECONDS,
     ) -> PurchaseIncrement:
-        """Count one purchase if the limit allows it, atomically, and record it.
+        """Count one purchase if every limit allows it, atomically, and record it.
 
         When the store or the record fails nothing is counted and the answer is no.
 
@@ -141,25 +127,46 @@ class TokenPurchaseTracker:
             token_mint: what is bought.
             max_purchases: 1 or more in a period.
             subscription_id: on whose behalf, for the record.
+            terms: another period, and limits by category and amount.
+            refundable_seconds: how long `refund_purchase` can take it back.
 
         Raises:
-            InvalidInputError: for an empty mint or user, or a maximum below 1.
+            InvalidInputError: for an empty mint or user, or a limit below 1.
         """
-        rule = self._rule(PurchaseRequest(user_id, token_mint, max_purchases, subscription_id))
+        rules = self._rules(PurchaseRequest(user_id, token_mint, max_purchases, subscription_id, terms))
         reservation = Reservation(str(uuid.uuid4()), user_id)
         try:
             decision = await self._gate.reserve(
-                reservation.reservation_id, [rule], reservation_seconds=INCREMENT_RESERVATION_SECONDS
+                reservation.reservation_id, rules, reservation_seconds=refundable_seconds
             )
         except (StoreUnavailableError, DatabaseError) as error:
             self._outages.say(error, "the purchase was refused")
             return PurchaseIncrement(False, 0, False)
-        (state,) = decision.states
+        count = decision.states[0].current
         if not decision.allowed:
-            return PurchaseIncrement(False, state.current, True)
-        if not await self._record(reservation, rule):
+            names = tuple(refusal.limit for refusal in decision.refusals)
+            return PurchaseIncrement(False, count, True, names, decision.retry_after_seconds)
+        if not await self._record(reservation, rules, terms):
             return PurchaseIncrement(False, 0, False)
-        return PurchaseIncrement(True, state.current, False)
+        return PurchaseIncrement(True, count, False, reservation=reservation)
+
+    async def refund_purchase(self, reservation: Reservation) -> bool:
+        """Take a counted purchase back, because it provably did not happen.
+
+        Args:
+            reservation: as the increment returned it.
+
+        Returns:
+            False when it can no longer be taken back, and stays counted: it was before, or its time is over.
+
+        Raises:
+            StoreUnavailableError: when the store failed; calling again is safe.
+            DatabaseError: when the record failed; the count was given back, and the row still says counted.
+        """
+        if await self._gate.cancel(reservation) is not Settled.CANCELLED:
+            return False
+        await self._records.cancel_counted(reservation.reservation_id)
+        return True
 
     async def can_users_purchase_tokens(
         self, requests: Sequence[PurchaseRequest]
@@ -169,7 +176,10 @@ class TokenPurchaseTracker:
         Raises:
             InvalidInputError: for the first request that could never be counted.
         """
-        checks = (self.can_user_purchase_token(r.user_id, r.token_mint, r.max_purchases) for r in requests)
+        checks = (
+            self.can_user_purchase_token(r.user_id, r.token_mint, r.max_purchases, terms=r.terms)
+            for r in requests
+        )
         return tuple(await asyncio.gather(*checks))
 
     async def increment_and_validate_purchases(
@@ -181,15 +191,17 @@ class TokenPurchaseTracker:
             InvalidInputError: for a request that could never be counted; nothing is counted then.
         """
         for request in requests:
-            self._rule(request)
+            self._rules(request)
         increments = (
-            self.increment_and_validate_purchase(r.user_id, r.token_mint, r.max_purchases, r.subscription_id)
+            self.increment_and_validate_purchase(
+                r.user_id, r.token_mint, r.max_purchases, r.subscription_id, terms=r.terms
+            )
             for r in requests
         )
         return tuple(await asyncio.gather(*increments))
 
     async def get_purchase_record(self, user_id: UserKey, token_mint: str) -> PurchaseRecord | None:
-        """Return the running period, or None when there is none.
+        """Return the running rolling period, or None when there is none.
 
         Raises:
             StoreUnavailableError: when the store failed.
@@ -221,36 +233,45 @@ class TokenPurchaseTracker:
         """
         return await self._records.stats()
 
+    async def analyze_purchases(
+        self,
+        by: Sequence[PurchaseDimension] = ("token_mint",),
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> PurchaseReport:
+        """Sum recorded purchases up; see `PurchaseRecords.analyze`."""
+        return await self._records.analyze(by, since=since, until=until)
+
     async def cleanup_expired_records(self) -> int:
         """Delete settled rows that no running period can need, and return how many they were.
 
         Raises:
             DatabaseError: when the record failed.
         """
-        return await self._records.delete_before(self._clock.now() - timedelta(seconds=self._period_seconds))
+        now = self._clock.now()
+        return await self._records.delete_ended(now, now - timedelta(seconds=self._period_seconds))
 
-    async def reset_purchase_count(self, user_id: UserKey, token_mint: str) -> None:
+    async def reset_purchase_count(
+        self, user_id: UserKey, token_mint: str, *, terms: PurchaseTerms = DEFAULT_TERMS
+    ) -> None:
         """Let the user begin a new period; the purchases stay recorded.
 
         Should the store lose its data before the old period would have ended, purchases that belong to
         payments count again.
 
+        Args:
+            user_id: any id of the caller's.
+            token_mint: what was bought.
+            terms: the same that the purchases were counted under; what they limit begins anew as well.
+
         Raises:
             StoreUnavailableError: when the store failed; calling again is safe.
             DatabaseError: when the record failed.
         """
-        check_id("user_id", str(user_id))
-        check_id("token_mint", token_mint)
-        await self._records.forget(user_id, token_mint, self._period_seconds)
-        keys = self._gate.keys
-        # A trace stays, so that the purchases of payments, which no reset may change, are not counted anew.
-        trace = empty_record(user_id, token_mint)
-        await asyncio.gather(
-            self._store.command(
-                "SET", keys.purchase_record(user_id, token_mint), trace, "PX", self._period_seconds * 1000
-            ),
-            self._store.command("DEL", keys.purchase_count(user_id, token_mint)),
-        )
+        rules = self._rules(PurchaseRequest(user_id, token_mint, 1, terms=terms))
+        await self._records.forget(user_id, token_mint, longest_period_seconds(rules))
+        await asyncio.gather(*(self._gate.reset(rule) for rule in rules))
 
     async def set_policy(
         self,
@@ -258,27 +279,43 @@ class TokenPurchaseTracker:
         token_mint: str,
         max_purchases: int,
         subscription_id: str | None = None,
+        *,
+        period_seconds: int | None = None,
+        calendar: CalendarWindow | None = None,
+        max_amount_base_units: int | None = None,
     ) -> PurchasePolicy:
         """Store how often a user may buy a token; see `PurchaseRecords.set_policy`."""
-        return await self._records.set_policy(user_id, token_mint, max_purchases, subscription_id)
+        return await self._records.set_policy(
+            user_id,
+            token_mint,
+            max_purchases,
+            subscription_id,
+            period_seconds=period_seconds,
+            calendar=calendar,
+            max_amount_base_units=max_amount_base_units,
+        )
 
     async def get_policy(self, user_id: UserKey, token_mint: str) -> PurchasePolicy | None:
         """Return the stored policy, or None."""
         return await self._records.get_policy(user_id, token_mint)
 
-    def _rule(self, request: PurchaseRequest) -> PurchaseRule:
-        return PurchaseRule(
-            request.user_id,
-            request.token_mint,
-            request.max_purchases,
-            request.subscription_id,
-            self._period_seconds,
-        )
+    def _rules(self, request: PurchaseRequest) -> tuple[CountedRule, ...]:
+        return rules_of(request, self._period_seconds)
 
     # A caller that is cancelled here leaves its purchase counted, recorded or not: the safe side.
-    async def _record(self, reservation: Reservation, rule: PurchaseRule) -> bool:
+    async def _record(
+        self, reservation: Reservation, rules: tuple[CountedRule, ...], terms: PurchaseTerms
+    ) -> bool:
+        first = rules[0]
+        assert isinstance(first, PurchaseRule)
         try:
-            await self._records.add_counted(reservation.reservation_id, rule)
+            await self._records.add_counted(
+                reservation.reservation_id,
+                first,
+                category=terms.category,
+                amount_base_units=terms.amount_base_units,
+                counts_seconds=longest_period_seconds(rules),
+            )
         except DatabaseError as error:
             logger.warning("%s; the purchase was refused", error.message)
             await self._give_back(reservation)

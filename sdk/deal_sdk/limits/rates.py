@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from deal_sdk.errors import InvalidInputError, StoreUnavailableError
-from deal_sdk.limits.gate import Gate, LimitState
+from deal_sdk.limits.decisions import LimitState
+from deal_sdk.limits.gate import Gate
 from deal_sdk.limits.rules import LimitKind, RateRule, UserKey, check_id, rate_field
 from deal_sdk.limits.store import Store
 from deal_sdk.settings import TierLimits

@@ -11,16 +11,21 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, TypeAlias
 from urllib.parse import quote
 from uuid import UUID
 
 from deal_sdk.errors import ConfigurationError, InvalidInputError
+from deal_sdk.limits.calendars import CalendarWindow
+from deal_sdk.settings import StorePolicy
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 MAX_ID_LENGTH: Final = 255
 MAX_LIMIT: Final = 10_000_000
+MAX_AMOUNT_BASE_UNITS: Final = 2**63 - 1
 MAX_PERIOD_SECONDS: Final = 366 * 86_400
 MAX_RULES_PER_RESERVATION: Final = 32
 DEFAULT_PURCHASE_PERIOD_SECONDS: Final = 86_400
@@ -30,6 +35,10 @@ WINDOW_SECONDS: Final = 60
 # Up to this many hits a minute the window is exact to the millisecond; beyond, hits are noted in this many
 # granules, so that the log of one user stays under 1 KB and a hit is held back at most 1 % too long.
 WINDOW_ENTRIES: Final = 100
+USER_SUBJECT: Final = "user"
+_SUBJECT: Final = re.compile("[a-z][a-z0-9_]{0,31}")
+_MILLISECONDS: Final = 1000
+_ENCODED_IDS: Final = 8_192
 
 UserKey: TypeAlias = str | UUID
 
@@ -38,12 +47,15 @@ class LimitKind(StrEnum):
     """What a limit counts; also its label in the metrics."""
 
     PURCHASE = "purchase"
+    AMOUNT = "amount"
     PER_MINUTE = "per_minute"
     BURST = "burst"
 
 
+PURCHASE_KINDS: Final = frozenset({LimitKind.PURCHASE, LimitKind.AMOUNT})
 _SCRIPT_KINDS: Final = {
     LimitKind.PURCHASE: "purchase",
+    LimitKind.AMOUNT: "amount",
     LimitKind.PER_MINUTE: "window",
     LimitKind.BURST: "bucket",
 }
@@ -51,27 +63,63 @@ _SCRIPT_KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PurchaseRule:
-    """At most `max_purchases` of a token by a user in the period that starts with the first one."""
+    """At most `max_purchases` of a token by a user in the period that starts with the first one.
+
+    With a category it binds the purchases of all tokens of that category together; with a calendar window
+    the period is the window's day or week. `store_policy` says what it means while the store is down (refuse
+    unless given); a shadow rule counts what it would allow and never refuses.
+    """
 
     user_id: UserKey
     token_mint: str
     max_purchases: int
     subscription_id: str | None = None
     period_seconds: int = DEFAULT_PURCHASE_PERIOD_SECONDS
+    calendar: CalendarWindow | None = None
+    category: str | None = None
+    store_policy: StorePolicy | None = None
+    shadow: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what could never be counted."""
-        check_id("user_id", str(self.user_id))
-        check_id("token_mint", self.token_mint)
         if self.subscription_id is not None:
             check_id("subscription_id", self.subscription_id)
         _check_integer("max_purchases", self.max_purchases, MAX_LIMIT)
-        _check_integer("period_seconds", self.period_seconds, MAX_PERIOD_SECONDS)
+        _check_counted(self)
+
+
+@dataclass(frozen=True, slots=True)
+class AmountRule:
+    """At most `max_amount_base_units` spent on a token, or on a category, by a user in a period.
+
+    Its period, category, policy and shadow are a `PurchaseRule`'s.
+    """
+
+    user_id: UserKey
+    token_mint: str
+    amount_base_units: int
+    max_amount_base_units: int
+    period_seconds: int = DEFAULT_PURCHASE_PERIOD_SECONDS
+    calendar: CalendarWindow | None = None
+    category: str | None = None
+    store_policy: StorePolicy | None = None
+    shadow: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what could never be counted."""
+        _check_integer("amount_base_units", self.amount_base_units, MAX_AMOUNT_BASE_UNITS)
+        _check_integer("max_amount_base_units", self.max_amount_base_units, MAX_AMOUNT_BASE_UNITS)
+        _check_counted(self)
 
 
 @dataclass(frozen=True, slots=True)
 class RateRule:
-    """At most `per_minute` requests in any 60 s, `burst_per_second` at once, by user and operation."""
+    """At most `per_minute` requests in any 60 s, `burst_per_second` at once, by key and operation.
+
+    The key is a user's id, or of another subject: an "ip", an "api_key". Keys of different subjects never
+    meet. `store_policy` says what it means while the store is down, the gate's unless given; a shadow rule
+    counts what it would allow and never refuses.
+    """
 
     user_id: UserKey
     operation: str
@@ -79,6 +127,9 @@ class RateRule:
     per_minute: int
     burst_per_second: int
     cost: int = 1
+    subject: str = USER_SUBJECT
+    store_policy: StorePolicy | None = None
+    shadow: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what could never be counted, and a cost that could never pass."""
@@ -88,9 +139,12 @@ class RateRule:
         _check_integer("per_minute", self.per_minute, MAX_LIMIT)
         _check_integer("burst_per_second", self.burst_per_second, MAX_LIMIT)
         _check_integer("cost", self.cost, min(self.per_minute, self.burst_per_second))
+        if self.subject is not USER_SUBJECT:
+            check_subject(self.subject)
 
 
-Rule: TypeAlias = PurchaseRule | RateRule
+CountedRule: TypeAlias = PurchaseRule | AmountRule
+Rule: TypeAlias = PurchaseRule | AmountRule | RateRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +158,8 @@ class Limit:
     cost: int
     rule: Rule
     field: str = ""
+    tag: str = ""
+    """The encoded user or key whose hash tag its keys carry."""
 
     @property
     def place(self) -> str:
@@ -112,12 +168,14 @@ class Limit:
 
     def seeded(self, count: int, ends_ms: int) -> Limit:
         """Return a purchase limit that goes on from what the SQL record knows of the running period."""
-        return replace(self, arguments=(*self.arguments[:3], "trust", str(count), str(ends_ms)))
+        known = ("seeded", str(count), str(ends_ms))
+        return replace(self, arguments=(*self.arguments[:3], *known, self.arguments[6]))
 
     def words(self) -> tuple[str, ...]:
         """Return its part of the script's ARGV."""
         counts = (str(len(self.keys)), str(len(self.arguments)))
-        return (_SCRIPT_KINDS[self.kind], *counts, *self.arguments)
+        kind = _SCRIPT_KINDS[self.kind]
+        return (f"~{kind}" if self.rule.shadow else kind, *counts, *self.arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,51 +201,77 @@ class KeySpace:
         """Return the key of a purchase record (JSON)."""
         return f"{self.purchase_prefix}token_purchase_record:{_tag(user_id)}:{encode(token_mint)}"
 
-    def rates(self, user_id: UserKey) -> str:
-        """Return the key of the hash with all of a user's windows and buckets."""
-        return f"{self.rate_prefix}{_tag(user_id)}"
+    def counted(self, rule: CountedRule) -> tuple[str, ...]:
+        """Return the keys that a rule counts in: of a count and its record, or of a sum."""
+        suffix = f"{_tag(rule.user_id)}:{_counted_as(rule)}"
+        if isinstance(rule, AmountRule):
+            return (f"{self.purchase_prefix}token_buy_amount:{suffix}",)
+        return (
+            f"{self.purchase_prefix}token_buy_count:{suffix}",
+            f"{self.purchase_prefix}token_purchase_record:{suffix}",
+        )
+
+    def rates(self, user_id: UserKey, subject: str = USER_SUBJECT) -> str:
+        """Return the key of the hash with all windows and buckets of a user, or of another key."""
+        kind = "" if subject == USER_SUBJECT else f"{subject}:"
+        return f"{self.rate_prefix}{kind}{_tag(user_id)}"
 
     def reservation(self, user_id: UserKey, reservation_id: str) -> str:
         """Return the key of a reservation."""
-        return f"{self.rate_prefix}reservation:{_tag(user_id)}:{encode(reservation_id)}"
+        return self.reservation_part(encode(str(user_id)), reservation_id)
 
-    def expand(self, rules: Sequence[Rule]) -> tuple[Limit, ...]:
+    def reservation_part(self, tag: str, reservation_id: str) -> str:
+        """Return the key of the part of a reservation that lies with an encoded user or key."""
+        return f"{self.rate_prefix}reservation:{{{tag}}}:{encode(reservation_id)}"
+
+    def expand(self, rules: Sequence[Rule], now: datetime) -> tuple[Limit, ...]:
         """Turn rules into limits, in order.
 
+        Args:
+            rules: of any users and keys.
+            now: to find the calendar periods around it.
+
         Raises:
-            InvalidInputError: for no rule or too many, rules of several users, or two rules that count the
-                same thing, which one reservation could not tell apart.
+            InvalidInputError: for no rule or too many, or two rules that count the same thing, which one
+                reservation could not tell apart.
         """
         if not 0 < len(rules) <= MAX_RULES_PER_RESERVATION:
             raise InvalidInputError(f"a reservation needs 1 to {MAX_RULES_PER_RESERVATION} rules")
-        if len({str(rule.user_id) for rule in rules}) > 1:
-            raise InvalidInputError("the rules of one reservation must be of one user")
-        limits = tuple(limit for rule in rules for limit in self._limits_of(rule))
+        limits = tuple(limit for rule in rules for limit in self._limits_of(rule, now))
         if len({limit.place for limit in limits}) < len(limits):
             raise InvalidInputError("two rules of one reservation count the same thing")
         return limits
 
-    def _limits_of(self, rule: Rule) -> tuple[Limit, ...]:
-        if isinstance(rule, PurchaseRule):
-            return (self._purchase(rule),)
-        return (self._window(rule), self._bucket(rule))
+    def _limits_of(self, rule: Rule, now: datetime) -> tuple[Limit, ...]:
+        if isinstance(rule, RateRule):
+            return (self._window(rule), self._bucket(rule))
+        return (self._counted(rule, now),)
 
-    def _purchase(self, rule: PurchaseRule) -> Limit:
-        keys = (
-            self.purchase_count(rule.user_id, rule.token_mint),
-            self.purchase_record(rule.user_id, rule.token_mint),
-        )
-        # The script writes the record's head, which it reads again, and leaves this part as it is.
-        tail = _record_tail(rule.user_id, rule.token_mint, rule.max_purchases, rule.subscription_id)
+    def _counted(self, rule: CountedRule, now: datetime) -> Limit:
+        boundaries = ""
+        if rule.calendar is not None:
+            moments = rule.calendar.boundaries(now)
+            boundaries = " ".join(str(int(moment.timestamp()) * _MILLISECONDS) for moment in moments)
+        if isinstance(rule, AmountRule):
+            kind, maximum, cost = LimitKind.AMOUNT, rule.max_amount_base_units, rule.amount_base_units
+            third = str(cost)
+        else:
+            kind, maximum, cost = LimitKind.PURCHASE, rule.max_purchases, 1
+            # The script writes the record's head, which it reads again, and leaves this part as it is.
+            third = record_tail(rule)
         arguments = (
-            str(rule.max_purchases),
-            str(rule.period_seconds * 1000),
-            tail,
+            str(maximum),
+            str(period_seconds_of(rule) * _MILLISECONDS),
+            third,
             "ask" if self.ask_when_lost else "trust",
             "0",
             "0",
+            boundaries,
         )
-        return Limit(f"purchase:{rule.token_mint}", LimitKind.PURCHASE, keys, arguments, 1, rule)
+        name = f"{kind}:{rule.token_mint if rule.category is None else rule.category}"
+        if rule.calendar is not None:
+            name = f"{name}:{rule.calendar.unit}"
+        return Limit(name, kind, self.counted(rule), arguments, cost, rule, tag=encode(str(rule.user_id)))
 
     def _window(self, rule: RateRule) -> Limit:
         window_ms = WINDOW_SECONDS * 1000
@@ -201,19 +285,21 @@ class KeySpace:
 
     def _rate_limit(self, rule: RateRule, kind: LimitKind, arguments: tuple[str, ...]) -> Limit:
         return Limit(
-            name=f"rate:{rule.operation}:{kind}",
+            name=_rate_name(rule, kind),
             kind=kind,
-            keys=(self.rates(rule.user_id),),
+            keys=(self.rates(rule.user_id, rule.subject),),
             arguments=(rate_field(rule.operation, kind), *arguments),
             cost=rule.cost,
             rule=rule,
             field=rate_field(rule.operation, kind),
+            tag=encode(str(rule.user_id)),
         )
 
 
-def fingerprint(limits: Sequence[Limit]) -> str:
+def fingerprint(limits: Sequence[Limit], elsewhere: Sequence[str] = ()) -> str:
     """Return what a reservation id stands for, so that the same id with other limits is noticed."""
-    parts = [f"{limit.kind} {limit.cost} {limit.place}" for limit in limits]
+    parts = [f"{limit.kind.value} {limit.cost} {limit.place}" for limit in limits]
+    parts.extend(elsewhere)
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -222,10 +308,19 @@ def rate_field(operation: str, kind: LimitKind) -> str:
     return f"{kind}:{encode(operation)}"
 
 
-def empty_record(user_id: UserKey, token_mint: str) -> str:
-    """Return the record of a user without a running period: a trace that there was one."""
-    head = '{"currentCount":0,"periodEndTimestamp":0,"lastPurchaseTimestamp":0,'
-    return head + _record_tail(user_id, token_mint, 0, None)
+def period_seconds_of(rule: CountedRule) -> int:
+    """Return a rule's period, or a bound of it where the calendar decides."""
+    return rule.period_seconds if rule.calendar is None else rule.calendar.longest_seconds
+
+
+def check_subject(subject: str) -> None:
+    """Accept what a key is of: "user", "ip", "api_key" and the like.
+
+    Raises:
+        InvalidInputError: for anything but lower-case letters, digits and underscores, up to 32.
+    """
+    if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
+        raise InvalidInputError("a subject has 1 to 32 lower-case letters, digits and underscores")
 
 
 def check_id(name: str, value: str) -> None:
@@ -243,6 +338,7 @@ def check_id(name: str, value: str) -> None:
         raise InvalidInputError(f"{name} holds a character that cannot be stored")
 
 
+@lru_cache(maxsize=_ENCODED_IDS)
 def encode(text: str) -> str:
     """Write an id as a part of a key: letters, digits and -._~ as they are, all else as %XX of UTF-8.
 
@@ -251,14 +347,42 @@ def encode(text: str) -> str:
     return quote(text, safe="")
 
 
-def _record_tail(user_id: UserKey, token_mint: str, maximum: int, subscription_id: str | None) -> str:
+def record_tail(rule: PurchaseRule) -> str:
+    """Return the part of a record's JSON that the caller decides."""
+    return _record_tail(str(rule.user_id), rule.token_mint, rule.max_purchases, rule.subscription_id)
+
+
+@lru_cache(maxsize=_ENCODED_IDS)
+def _record_tail(user_id: str, token_mint: str, maximum: int, subscription_id: str | None) -> str:
     fields = {
-        "userId": str(user_id),
+        "userId": user_id,
         "tokenMint": token_mint,
         "maxCount": maximum,
         "subscriptionId": subscription_id,
     }
     return json.dumps(fields, separators=(",", ":"))[1:]
+
+
+def _counted_as(rule: CountedRule) -> str:
+    # An encoded id holds no colon, so the number of parts tells the four forms apart.
+    what = encode(rule.token_mint) if rule.category is None else f"category:{encode(rule.category)}"
+    if rule.calendar is None:
+        return what
+    return f"{what}:{rule.calendar.unit}:{encode(rule.calendar.time_zone)}"
+
+
+def _rate_name(rule: RateRule, kind: LimitKind) -> str:
+    if rule.subject == USER_SUBJECT:
+        return f"rate:{rule.operation}:{kind}"
+    return f"rate:{rule.subject}:{rule.operation}:{kind}"
+
+
+def _check_counted(rule: CountedRule) -> None:
+    check_id("user_id", str(rule.user_id))
+    check_id("token_mint", rule.token_mint)
+    if rule.category is not None:
+        check_id("category", rule.category)
+    _check_integer("period_seconds", rule.period_seconds, MAX_PERIOD_SECONDS)
 
 
 def _tag(user_id: UserKey) -> str:

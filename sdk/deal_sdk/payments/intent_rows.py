@@ -11,11 +11,11 @@ from deal_sdk.chain import SignedTransaction
 from deal_sdk.payments.orders import Funds, Order
 from deal_sdk.payments.prepared import Prepared
 from deal_sdk.records.accrual_tables import service_fee_settlements
+from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     balance_reservations,
     payment_attempts,
     prepared_transactions,
-    token_purchases,
     token_rewards,
 )
 

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import sqlalchemy as sa
 
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
+from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     ENDED_ATTEMPT_STATUSES,
     LIVE_ATTEMPT_STATUSES,
@@ -15,7 +16,6 @@ from deal_sdk.records.tables import (
     payment_attempts,
     prepared_transactions,
     token_balance_history,
-    token_purchases,
     token_rewards,
     token_transactions,
     token_wallets,

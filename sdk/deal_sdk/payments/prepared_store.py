@@ -27,12 +27,12 @@ from deal_sdk.payments.rails import refuse_when_paused, take_daily
 from deal_sdk.payments.reservations import admit
 from deal_sdk.payments.settlement import expire_unsigned
 from deal_sdk.records import Database, Transaction, row_to_transaction
+from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     LIVE_ATTEMPT_STATUSES,
     balance_reservations,
     payment_attempts,
     prepared_transactions,
-    token_purchases,
     token_transactions,
 )
 

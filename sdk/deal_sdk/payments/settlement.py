@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.payments.changes import Change
 from deal_sdk.payments.fee_claims import fees_given_back
+from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     LIVE_ATTEMPT_STATUSES,
     Json,
@@ -24,7 +25,6 @@ from deal_sdk.records.tables import (
     balance_reservations,
     payment_attempts,
     token_accounts,
-    token_purchases,
     token_transactions,
 )
 

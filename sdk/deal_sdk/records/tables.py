@@ -41,7 +41,6 @@ ENDED_ATTEMPT_STATUSES: Final = ("finalized", "failed", "expired")
 PREPARED_STATUSES: Final = ("open", "signed", "expired")
 RESERVATION_STATES: Final = ("live", "landed", "released")
 WALLET_STATUSES: Final = ("active", "inactive")
-PURCHASE_STATES: Final = ("reserved", "counted", "cancelled")
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -363,32 +362,4 @@ token_rewards = sa.Table(
     sa.Column("amount", sa.BigInteger, nullable=False),
     _time("created_at"),
     sa.CheckConstraint("amount > 0", name="amount"),
-)
-
-token_purchases = sa.Table(
-    "token_purchases",
-    metadata,
-    sa.Column("reservation_id", sa.String(64), primary_key=True),
-    sa.Column("payment_id", sa.Uuid, sa.ForeignKey("token_transactions.id"), unique=True),
-    sa.Column("user_id", sa.String(255), nullable=False),
-    sa.Column("token_mint", sa.String(255), nullable=False),
-    sa.Column("subscription_id", sa.String(255)),
-    sa.Column("max_purchases", sa.BigInteger, nullable=False),
-    sa.Column("amount", sa.BigInteger),
-    sa.Column("state", sa.String(16), nullable=False),
-    _time("created_at"),
-    _time("updated_at"),
-    _one_of("state", PURCHASE_STATES, "state"),
-    sa.Index("ix_token_purchases_user_mint", "user_id", "token_mint", "created_at"),
-)
-
-purchase_policies = sa.Table(
-    "purchase_policies",
-    metadata,
-    sa.Column("user_id", sa.Uuid, sa.ForeignKey("users.id"), primary_key=True),
-    sa.Column("token_mint", sa.String(255), primary_key=True),
-    sa.Column("max_purchases", sa.BigInteger, nullable=False),
-    sa.Column("subscription_id", sa.String(255)),
-    _time("created_at"),
-    sa.CheckConstraint("max_purchases > 0", name="max_purchases"),
 )

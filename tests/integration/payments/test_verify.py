@@ -20,12 +20,12 @@ from deal_sdk.chain import SignedTransaction, Signer, build_and_sign, instructio
 from deal_sdk.payments import Plan
 from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
+from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     balance_reservations,
     payment_attempts,
     prepared_transactions,
     token_balance_history,
-    token_purchases,
     token_rewards,
     token_transactions,
     token_wallets,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deal_sdk.clock import ManualClock
 from deal_sdk.errors import ConfigurationError, InvalidInputError
 from deal_sdk.limits.rules import (
     MAX_ID_LENGTH,
@@ -114,7 +115,7 @@ class TestRules:
         keys = KeySpace()
 
         def of(*rules: PurchaseRule | RateRule) -> str:
-            return fingerprint(keys.expand(rules))
+            return fingerprint(keys.expand(rules, ManualClock().now()))
 
         assert of(PurchaseRule("user", "A", 1)) == of(PurchaseRule("user", "A", 2))
         assert of(PurchaseRule("user", "A", 1)) != of(PurchaseRule("user", "B", 1))

@@ -1,7 +1,10 @@
 -- Ends reservations. A commit keeps what was taken and refuses every later cancel; a cancel gives back
 -- exactly what the reservation holds and removes it, so that it happens once.
--- KEYS: the reservations. The limits' keys stand in them and share their hash tag, hence their slot.
--- ARGV: verb ("commit" or "cancel"), time or ''. Reply: for each "committed", "cancelled" or "absent".
+-- KEYS: the reservations. The limits' keys stand in them and share their hash tag, hence their slot, wherever
+--       slots matter.
+-- ARGV: verb ("commit" or "cancel"), time or '', "first" or "last". Reply: for each "committed", "cancelled" or
+--       "absent"; or, the first time, "elsewhere" and the users of its other parts, which are to be ended before
+--       this one, so that one that knows of the others is there until all are ended.
 
 local now_us = microseconds_now(ARGV[2])
 
@@ -20,9 +23,15 @@ local function cancel(key, reservation)
       words[#words + 1] = word
     end
     local kind, receipt = table.remove(words, 1), table.remove(words)
-    KINDS[kind].give_back(words, receipt, now_us)
+    if kind ~= 'elsewhere' then
+      KINDS[kind].give_back(words, receipt, now_us)
+    end
   end
   return 'cancelled'
+end
+
+local function has_parts(reservation)
+  return reservation[4] and string.sub(reservation[4], 1, 10) == 'elsewhere '
 end
 
 local replies = {}
@@ -32,6 +41,8 @@ for index, key in ipairs(KEYS) do
     replies[index] = 'absent'
   elseif reservation[1] == 'committed' then
     replies[index] = 'committed'
+  elseif ARGV[3] == 'first' and has_parts(reservation) then
+    replies[index] = reservation[4]
   else
     replies[index] = (ARGV[1] == 'commit' and commit or cancel)(key, reservation)
   end

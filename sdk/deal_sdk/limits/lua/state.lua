@@ -1,4 +1,4 @@
--- What each kind of limit keeps, and how one hit is taken and given back. Prepended to gate.lua and settle.lua.
+-- What each kind of limit keeps, and how one hit is taken and given back. Prepended to gate.lua, settle.lua and reset.lua.
 -- Every number is an integer and is written with %.0f: tostring() of a microsecond epoch gives 1.79e+15.
 -- Every state says itself when it ends; the key's TTL only collects garbage, so a TTL that was lost or
 -- rounded changes no decision.
@@ -34,9 +34,39 @@ local function keep_for(key, left_ms)
   end
 end
 
+-- The lineage of the server's data: another one after a restart and after a failover, which may have lost
+-- acknowledged writes. Empty where a server does not say, which is then trusted as long as a trace is there.
+local function generation_now()
+  local info = redis.pcall('INFO', 'replication')
+  return type(info) == 'string' and string.match(info, 'master_replid:(%w%w%w%w%w%w%w%w%w%w%w%w)') or ''
+end
+
+-- When a period that begins now ends. Calendar boundaries come from the client, which knows time zones: they
+-- cover more than a day around its time; where the server's time is not among them, nothing can be said.
+local function period_end(now_ms, period_ms, boundaries)
+  if boundaries == '' then
+    return now_ms + period_ms
+  end
+  local begun = false
+  for text in string.gmatch(boundaries, '%d+') do
+    local boundary_ms = tonumber(text)
+    if boundary_ms > now_ms then
+      return begun and boundary_ms or nil
+    end
+    begun = true
+  end
+  return nil
+end
+
+-- What a purchase limit goes on from: its own state where that is of this generation; else the SQL record must
+-- have been asked, and the larger of both counts. arguments 4 to 6: "trust" (there is no SQL record), "ask" or
+-- "seeded"; count and end of the running period as the SQL record knows it (0 and 0 for none).
+local function is_known(arguments, trace, generation, generation_here)
+  return arguments[4] == 'trust' or (trace and (generation_here == '' or generation == generation_here))
+end
+
 -- purchase: a count that begins with the first purchase and ends a period later, whatever comes in between.
--- keys: count, record. arguments: max, period_ms, tail of the record's JSON, "ask" or "trust", count and end
--- of the running period as the SQL record knows it (0 and 0 for none).
+-- keys: count, record. arguments: max, period_ms, tail of the record's JSON, 4 to 6 as above, boundaries.
 -- The record outlives its period by another one: where both keys are gone, either nothing was bought for two
 -- periods or the store lost its data, and only the SQL record can tell.
 local purchase = {}
@@ -44,8 +74,9 @@ local purchase = {}
 function purchase.read(keys, period_ms, now_ms)
   local text = redis.call('GET', keys[1])
   local record = redis.call('GET', keys[2])
+  local generation = record and string.match(record, '^{"currentCount":%d+,"periodEndTimestamp":%d+,"generation":"(%w*)",')
   if not text then
-    return 0, nil, record
+    return 0, nil, record, generation
   end
   local ends_ms = record and string.match(record, '^{"currentCount":%d+,"periodEndTimestamp":(%d+),')
   ends_ms = ends_ms and tonumber(ends_ms)
@@ -54,9 +85,9 @@ function purchase.read(keys, period_ms, now_ms)
     ends_ms = now_ms + (ttl_ms < 0 and period_ms or ttl_ms)
   end
   if ends_ms <= now_ms then
-    return 0, nil, record or text
+    return 0, nil, record or text, generation
   end
-  return number_at(keys[1], text), ends_ms, record or text
+  return number_at(keys[1], text), ends_ms, record or text, generation
 end
 
 function purchase.write(keys, count, ends_ms, now_ms, record_ms, tail)
@@ -68,23 +99,29 @@ end
 function purchase.check(keys, arguments, now_us)
   local now_ms = math.floor(now_us / 1000)
   local max, period_ms = tonumber(arguments[1]), tonumber(arguments[2])
-  local count, ends_ms, trace = purchase.read(keys, period_ms, now_ms)
-  if not trace and tonumber(arguments[6]) > now_ms then
-    count, ends_ms = tonumber(arguments[5]), tonumber(arguments[6])
+  local count, ends_ms, trace, generation = purchase.read(keys, period_ms, now_ms)
+  local generation_here = arguments[4] ~= 'trust' and generation_now() or ''
+  local known = is_known(arguments, trace, generation, generation_here)
+  local seeded_ends_ms = tonumber(arguments[6])
+  if not known and seeded_ends_ms > now_ms then
+    count, ends_ms = math.max(count, tonumber(arguments[5])), math.max(ends_ms or 0, seeded_ends_ms)
   end
+  local next_ms = period_end(now_ms, period_ms, arguments[7])
   local left_ms = ends_ms and ends_ms - now_ms or 0
   return {
-    unknown = not trace and arguments[4] == 'ask',
+    unknown = not known and arguments[4] == 'ask', apart = not next_ms,
     ok = count < max, current = count, max = max, cost = 1,
-    retry_ms = left_ms, reset_ms = left_ms,
-    count = count, ends_ms = ends_ms or now_ms + period_ms, period_ms = period_ms,
+    retry_ms = left_ms, reset_ms = left_ms, generation = generation_here,
+    count = count, ends_ms = ends_ms or next_ms, period_ms = period_ms,
   }
 end
 
 function purchase.take(found, keys, arguments, now_us)
   local now_ms = math.floor(now_us / 1000)
-  local tail = ',"lastPurchaseTimestamp":' .. text_of(now_ms) .. ',' .. arguments[3]
+  local generation = found.generation ~= '' and ',"generation":"' .. found.generation .. '"' or ''
+  local tail = generation .. ',"lastPurchaseTimestamp":' .. text_of(now_ms) .. ',' .. arguments[3]
   purchase.write(keys, found.count + 1, found.ends_ms, now_ms, found.period_ms, tail)
+  found.current = found.count + 1
   found.reset_ms = found.ends_ms - now_ms
   return text_of(found.ends_ms) .. ':' .. text_of(found.period_ms)
 end
@@ -105,6 +142,106 @@ function purchase.give_back(keys, receipt, now_us)
     return
   end
   purchase.write(keys, count - 1, ends_ms, now_ms, tonumber(period_ms), tail)
+end
+
+-- amount: a sum of base units, up to 2^63-1, over the same periods. Lua's numbers are exact to 2^53 only, so an
+-- amount is two limbs of nine digits and travels as text.
+-- keys: one. arguments: max, period_ms, amount, 4 to 6 as above, boundaries. The value: "sum ends_ms generation".
+local amount = {}
+local LIMB = 1000000000
+
+local function limbs_of(text)
+  if not string.match(text, '^%d+$') then
+    error('an amount is no number')
+  end
+  if #text <= 9 then
+    return { 0, tonumber(text) }
+  end
+  return { tonumber(string.sub(text, 1, -10)), tonumber(string.sub(text, -9)) }
+end
+
+local function limbs_text(limbs)
+  return limbs[1] > 0 and string.format('%.0f%09.0f', limbs[1], limbs[2]) or text_of(limbs[2])
+end
+
+local function limbs_sum(one, other)
+  local low = one[2] + other[2]
+  return { one[1] + other[1] + math.floor(low / LIMB), low % LIMB }
+end
+
+local function limbs_less(one, other)
+  return one[1] < other[1] or (one[1] == other[1] and one[2] < other[2])
+end
+
+-- What is left of `one`; nothing where `other` is more.
+local function limbs_rest(one, other)
+  if limbs_less(one, other) then
+    return { 0, 0 }
+  end
+  local low = one[2] - other[2]
+  return low < 0 and { one[1] - other[1] - 1, low + LIMB } or { one[1] - other[1], low }
+end
+
+function amount.read(key, now_ms)
+  local text = redis.call('GET', key)
+  if not text then
+    return { 0, 0 }, nil, nil
+  end
+  local sum, ends_ms, generation = string.match(text, '^(%d+) (%d+) (%w*)$')
+  ends_ms = number_at(key, ends_ms)
+  if ends_ms <= now_ms then
+    return { 0, 0 }, nil, generation
+  end
+  return limbs_of(sum), ends_ms, generation
+end
+
+function amount.write(key, sum, ends_ms, generation, keep_ms)
+  redis.call('SET', key, limbs_text(sum) .. ' ' .. text_of(ends_ms) .. ' ' .. generation, 'PX', text_of(keep_ms))
+end
+
+function amount.check(keys, arguments, now_us)
+  local now_ms = math.floor(now_us / 1000)
+  local max, period_ms, cost = limbs_of(arguments[1]), tonumber(arguments[2]), limbs_of(arguments[3])
+  local sum, ends_ms, generation = amount.read(keys[1], now_ms)
+  local generation_here = arguments[4] ~= 'trust' and generation_now() or ''
+  local known = is_known(arguments, generation, generation, generation_here)
+  local seeded_ends_ms = tonumber(arguments[6])
+  if not known and seeded_ends_ms > now_ms then
+    local seeded = limbs_of(arguments[5])
+    sum = limbs_less(sum, seeded) and seeded or sum
+    ends_ms = math.max(ends_ms or 0, seeded_ends_ms)
+  end
+  local next_ms = period_end(now_ms, period_ms, arguments[7])
+  local left_ms = ends_ms and ends_ms - now_ms or 0
+  return {
+    unknown = not known and arguments[4] == 'ask', apart = not next_ms,
+    ok = not limbs_less(max, limbs_sum(sum, cost)), current = limbs_text(sum), max = arguments[1],
+    retry_ms = left_ms, reset_ms = left_ms, generation = generation_here,
+    sum = sum, cost = cost, ends_ms = ends_ms or next_ms, period_ms = period_ms,
+  }
+end
+
+function amount.take(found, keys, arguments, now_us)
+  local now_ms = math.floor(now_us / 1000)
+  local sum = limbs_sum(found.sum, found.cost)
+  amount.write(keys[1], sum, found.ends_ms, found.generation, found.ends_ms - now_ms + found.period_ms)
+  found.current = limbs_text(sum)
+  found.reset_ms = found.ends_ms - now_ms
+  return table.concat({ text_of(found.ends_ms), text_of(found.period_ms), arguments[3] }, ':')
+end
+
+function amount.give_back(keys, receipt, now_us)
+  local now_ms = math.floor(now_us / 1000)
+  local taken_ms, period_ms, cost = string.match(receipt, '^(%d+):(%d+):(%d+)$')
+  local sum, ends_ms, generation = amount.read(keys[1], now_ms)
+  if not ends_ms or text_of(ends_ms) ~= taken_ms then
+    return
+  end
+  local rest = limbs_rest(sum, limbs_of(cost))
+  -- As with the count, what is given back whole leaves a trace and no period.
+  local is_empty = rest[1] == 0 and rest[2] == 0
+  local keep_ms = (is_empty and 0 or ends_ms - now_ms) + tonumber(period_ms)
+  amount.write(keys[1], rest, is_empty and 0 or ends_ms, generation, keep_ms)
 end
 
 -- window: a log of hits. A hit is noted at the end of its granule and counts for window_ms from there, so
@@ -171,6 +308,7 @@ function window.take(found, keys, arguments, now_us)
   else
     found.entries[#found.entries + 1] = { at_ms = found.noted_ms, hits = found.cost }
   end
+  found.current = found.current + found.cost
   local now_ms = math.floor(now_us / 1000)
   window.write(keys[1], arguments[1], found.entries, found.window_ms, now_ms)
   found.reset_ms = found.noted_ms + found.window_ms - now_ms
@@ -236,6 +374,7 @@ end
 function bucket.take(found, keys, arguments, now_us)
   local tokens = found.tokens - found.cost * MICROSECONDS_PER_TOKEN
   bucket.write(keys[1], arguments[1], tokens, found.capacity, found.refill, now_us)
+  found.current = found.current + found.cost
   found.reset_ms = math.ceil((found.capacity - tokens) / found.refill / 1000)
   return table.concat({ text_of(found.cost), text_of(found.capacity), text_of(found.refill), arguments[1] }, ':')
 end
@@ -247,9 +386,10 @@ function bucket.give_back(keys, receipt, now_us)
   bucket.write(keys[1], field, math.min(tokens, capacity), capacity, refill, now_us)
 end
 
-local KINDS = { purchase = purchase, window = window, bucket = bucket }
+local KINDS = { purchase = purchase, amount = amount, window = window, bucket = bucket }
 
 -- A reservation: state, fingerprint and end, then for each limit its kind, its keys and its receipt; a line each.
+-- One whose limits lie in several slots has its parts there, and a line "elsewhere" that names their users.
 local function read_reservation(key, now_us)
   local text = redis.call('GET', key)
   if not text then

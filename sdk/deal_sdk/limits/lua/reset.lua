@@ -1,0 +1,13 @@
+-- Lets a purchase limit begin a new period. A trace of this generation stays, so that purchases which no reset may
+-- change, those of payments, are not counted anew from the SQL record.
+-- KEYS: count and record, or the one key of an amount. ARGV: "purchase" or "amount", keep_ms, tail of the record.
+
+local generation = generation_now()
+if ARGV[1] == 'amount' then
+  amount.write(KEYS[1], { 0, 0 }, 0, generation, tonumber(ARGV[2]))
+else
+  local head = '{"currentCount":0,"periodEndTimestamp":0,"generation":"' .. generation .. '",'
+  redis.call('DEL', KEYS[1])
+  redis.call('SET', KEYS[2], head .. '"lastPurchaseTimestamp":0,' .. ARGV[3], 'PX', ARGV[2])
+end
+return 1

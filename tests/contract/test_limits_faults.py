@@ -19,11 +19,13 @@ from deal_sdk.cache import BalanceManager, CachedBalance, CacheManager
 from deal_sdk.clock import ManualClock, SystemClock
 from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits import (
+    AmountRule,
     Gate,
     PurchaseCheck,
     PurchaseIncrement,
     PurchaseRecords,
     PurchaseRule,
+    PurchaseTerms,
     RateLimiter,
     RateRule,
     Reservation,
@@ -180,6 +182,39 @@ async def test_an_outage_is_logged_once_and_not_per_call(
             await gate.take([RATE])
     assert len(caplog.records) == 1
     assert "allowed without checking" in caplog.text
+
+
+async def test_a_failover_that_lost_acknowledged_writes_is_made_good_from_the_record(
+    store: Store, redis_server: RedisServer
+) -> None:
+    clock = SystemClock()
+    database = await Database.open("sqlite+aiosqlite://", clock=clock)
+    records = PurchaseRecords(database)
+    gate = Gate(store, clock=clock, metrics=Metrics(), history=records)
+    tracker = TokenPurchaseTracker(gate, store, records, clock=clock)
+    terms = PurchaseTerms(amount_base_units=2**53, max_amount_base_units=2**60)
+    keys = [
+        f"token_purchases:{name}:{{user}}:MINT"
+        for name in ("token_buy_count", "token_purchase_record", "token_buy_amount")
+    ]
+    await tracker.increment_and_validate_purchase("user", "MINT", 3, terms=terms)
+    replicated = [await store.command("GET", key) for key in keys]
+    for _ in range(2):
+        await tracker.increment_and_validate_purchase("user", "MINT", 3, terms=terms)
+
+    redis_server.restart()
+    with redis_server.client() as client:
+        for key, value in zip(keys, replicated, strict=True):
+            client.set(key, value, px=80_000_000)
+    check = await tracker.can_user_purchase_token("user", "MINT", 3, terms=terms)
+    counted = await tracker.increment_and_validate_purchase("user", "MINT", 3, terms=terms)
+    assert (check.can_purchase, check.current_count) == (False, 3)
+    assert counted == PurchaseIncrement(False, 3, True)
+    fourth = await tracker.increment_and_validate_purchase("user", "MINT", 4, terms=terms)
+    assert fourth == PurchaseIncrement(True, 4, False)
+    (amount,) = await gate.peek([AmountRule("user", "MINT", 1, 2**60)])
+    assert amount.current == 4 * 2**53
+    await database.close()
 
 
 async def test_a_retry_of_an_unanswered_reservation_takes_nothing_more(

@@ -111,7 +111,7 @@ def report_of(by: Sequence[str], rows: Sequence[sa.Row[Any]]) -> PurchaseReport:
     """Make the report of a query's rows."""
     return PurchaseReport(
         tuple(by),
-        [_row(row._mapping, [*by, *_SUMS]) for row in rows],
+        [_row(row._asdict(), [*by, *_SUMS]) for row in rows],
     )
 
 

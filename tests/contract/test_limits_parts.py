@@ -21,7 +21,7 @@ USER, ADDRESS = "user-123", "192.0.2.7"
 class OneSlotAtATime:
     """A store that refuses, as a cluster does, a script whose keys lie in several slots."""
 
-    is_sharded = True
+    has_slots = True
 
     def __init__(self, store: Store) -> None:
         self._store = store

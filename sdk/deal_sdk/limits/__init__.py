@@ -16,6 +16,7 @@ from deal_sdk.limits.decisions import (
     Settled,
 )
 from deal_sdk.limits.gate import Gate
+from deal_sdk.limits.http_headers import rate_limit_headers
 from deal_sdk.limits.locations import StoreAccess
 from deal_sdk.limits.purchase_records import PurchasePolicy, PurchaseRecords, PurchaseStats
 from deal_sdk.limits.purchase_reports import PurchaseDimension, PurchaseReport
@@ -27,7 +28,7 @@ from deal_sdk.limits.purchase_terms import (
     PurchaseTerms,
 )
 from deal_sdk.limits.purchases import TokenPurchaseTracker
-from deal_sdk.limits.rates import RateDecision, RateLimiter
+from deal_sdk.limits.rates import LoadSignal, RateDecision, RateLimiter, RateState, hashed_key
 from deal_sdk.limits.rules import AmountRule, CountedRule, KeySpace, LimitKind, PurchaseRule, RateRule, Rule
 from deal_sdk.limits.store import Store, open_store
 
@@ -41,6 +42,7 @@ __all__ = [
     "KeySpace",
     "LimitKind",
     "LimitState",
+    "LoadSignal",
     "PurchaseCheck",
     "PurchaseDimension",
     "PurchaseHistory",
@@ -56,6 +58,7 @@ __all__ = [
     "RateDecision",
     "RateLimiter",
     "RateRule",
+    "RateState",
     "Refusal",
     "Reservation",
     "Rule",
@@ -63,5 +66,7 @@ __all__ = [
     "Store",
     "StoreAccess",
     "TokenPurchaseTracker",
+    "hashed_key",
     "open_store",
+    "rate_limit_headers",
 ]

@@ -125,7 +125,7 @@ class Gate:
         lifetime_ms = (reservation_seconds or self._reservation_seconds) * _MILLISECONDS
         limits = self.keys.expand(rules, self._clock.now())
         reservation = Reservation(reservation_id, rules[0].user_id)
-        parts = parts_of(limits) if self._store.is_sharded else (Part(limits[0].tag, limits),)
+        parts = parts_of(limits) if self._store.has_slots else (Part(limits[0].tag, limits),)
         if len(parts) > 1:
             return await self._reserve_parts(parts, reservation, lifetime_ms)
         try:
@@ -145,7 +145,7 @@ class Gate:
             InvalidInputError: for rules that do not go together.
         """
         limits = self.keys.expand(rules, self._clock.now())
-        parts = parts_of(limits) if self._store.is_sharded else (Part(limits[0].tag, limits),)
+        parts = parts_of(limits) if self._store.has_slots else (Part(limits[0].tag, limits),)
         if len(parts) > 1:
             passing = Reservation(str(uuid4()), rules[0].user_id)
             decision = await self._reserve_parts(parts, passing, TAKEN_IN_PARTS_SECONDS * _MILLISECONDS)
@@ -167,7 +167,7 @@ class Gate:
             DatabaseError: when a lost count could not be read from the SQL record.
         """
         limits = self.keys.expand(rules, self._clock.now())
-        parts = parts_of(limits) if self._store.is_sharded else (Part(limits[0].tag, limits),)
+        parts = parts_of(limits) if self._store.has_slots else (Part(limits[0].tag, limits),)
         found: dict[str, LimitState] = {}
         for part in parts:
             for state in _states(await self._ask("peek", part), part.limits):

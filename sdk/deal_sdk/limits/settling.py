@@ -63,7 +63,7 @@ class Settlement:
         keys = [self._keys.reservation_part(tag, name) for tag, name in zip(tags, ids, strict=True)]
         groups: dict[str, list[int]] = {}
         for place, tag in enumerate(tags):
-            groups.setdefault(tag if self._store.is_sharded else "", []).append(place)
+            groups.setdefault(tag if self._store.has_slots else "", []).append(place)
         chunks = [
             places[start : start + MAX_RESERVATIONS_PER_COMMAND]
             for places in groups.values()

@@ -52,7 +52,6 @@ class Store:
         test_clock: Clock | None,
         form: ScriptForm,
         on_close: Callable[[], None] | None = None,
-        is_sharded: bool = False,
     ) -> None:
         """Keep the servers; nothing connects before the first command. Callers use `open_store`."""
         self._servers = servers
@@ -62,8 +61,6 @@ class Store:
         self._closed = False
         self._on_close = on_close
         self.name = name
-        self.is_sharded = is_sharded
-        """Whether keys lie in slots on several nodes, so that one script reaches one hash tag only."""
 
     def __repr__(self) -> str:
         """Name the server without its password."""
@@ -105,7 +102,7 @@ class Store:
 
         Args:
             script: from `load_script`.
-            keys: every key it touches, at least one; where the store is sharded they share a hash tag.
+            keys: every key it touches, at least one; where the store has slots they share a hash tag.
             arguments: its ARGV.
 
         Raises:
@@ -292,7 +289,6 @@ def open_store(
         timeout_seconds=timeout_seconds,
         test_clock=test_clock,
         form=Digests(),
-        is_sharded=isinstance(location.servers, ClusterServers),
     )
 
 

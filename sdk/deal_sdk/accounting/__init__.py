@@ -1,8 +1,39 @@
-"""Prices, and the off-chain side of billing.
+"""Prices, and the off-chain side of billing: users' credits and the ledger behind them.
 
-Owns what a service costs. It never moves DEAL: payments asks for a price and does the moving.
+Owns what a service costs, and every credit that a user has. Each change of a balance commits together
+with its entries, which sum to zero, are never altered, and form a chain of hashes in each account. It
+never moves DEAL: payments asks for a price and does the moving.
 """
 
+from deal_sdk.accounting.commands import LedgerEntry, OperationResult
+from deal_sdk.accounting.credits import Affordability, Charge, CreditBalance, TokenAccountingService
+from deal_sdk.accounting.invariants import CREDIT_INVARIANTS, broken_links
+from deal_sdk.accounting.journal import Journal, Operation
+from deal_sdk.accounting.ledger import EntryFilters, TokenLedger, UserStatistics
+from deal_sdk.accounting.plans import DEFAULT_COSTS, OperationCosts, OperationType, SubscriptionTier
 from deal_sdk.accounting.pricing import DEFAULT_PRICES, Price, PricingService
+from deal_sdk.accounting.watching import CreditWatch
 
-__all__ = ["DEFAULT_PRICES", "Price", "PricingService"]
+__all__ = [
+    "CREDIT_INVARIANTS",
+    "DEFAULT_COSTS",
+    "DEFAULT_PRICES",
+    "Affordability",
+    "Charge",
+    "CreditBalance",
+    "CreditWatch",
+    "EntryFilters",
+    "Journal",
+    "LedgerEntry",
+    "Operation",
+    "OperationCosts",
+    "OperationResult",
+    "OperationType",
+    "Price",
+    "PricingService",
+    "SubscriptionTier",
+    "TokenAccountingService",
+    "TokenLedger",
+    "UserStatistics",
+    "broken_links",
+]

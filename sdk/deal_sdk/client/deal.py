@@ -11,7 +11,7 @@ from uuid import UUID
 from solders.pubkey import Pubkey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deal_sdk.accounting import PricingService
+from deal_sdk.accounting import PricingService, TokenAccountingService, TokenLedger
 from deal_sdk.cache import BalanceManager, CacheManager
 from deal_sdk.chain import (
     BlockhashSource,
@@ -22,6 +22,7 @@ from deal_sdk.chain import (
     associated_token_address,
     parse_address,
 )
+from deal_sdk.client.accounting import open_accounting
 from deal_sdk.client.backends import (
     GivenBackends,
     open_backends,
@@ -96,6 +97,8 @@ class Deal:
     tokens: TokenService
     rewards: RewardDistributor
     pricing: PricingService
+    credits: TokenAccountingService
+    ledger: TokenLedger
     transaction_monitor: TransactionMonitor
     transactions: TransactionRecorder
     pause: PauseSwitch
@@ -210,7 +213,10 @@ class Deal:
         self.keystore = self._backends.keystore
         self.health = Health(self._backends, self.clock)
         self.users = UserDirectory(self._database, tiers=tuple(self.settings.tier_limits))
-        self.pricing = PricingService(self._database, self.clock)
+        books = open_accounting(
+            self._stack, self._database, self.settings, events=self.events, metrics=self.metrics
+        )
+        self.pricing, self.credits, self.ledger = books.pricing, books.credits, books.ledger
 
     def _open_limits_and_cache(self) -> None:
         settings = self.settings

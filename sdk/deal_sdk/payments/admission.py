@@ -35,13 +35,13 @@ from deal_sdk.payments.orders import (
     PurchaseLimit,
     check_idempotency_key,
     check_reason,
-    fingerprint_of,
 )
 from deal_sdk.payments.pipeline import PaymentPipeline
 from deal_sdk.payments.places import Place
 from deal_sdk.payments.rails import SafetyRails
 from deal_sdk.payments.signing import PaymentSigner
 from deal_sdk.records import Transaction
+from deal_sdk.records.fingerprint import fingerprint_of
 from deal_sdk.settings import WaitFor
 
 logger = logging.getLogger(__name__)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import sqlalchemy as sa
 
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
+from deal_sdk.records.invariants import BrokenRows, broken
 from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     ENDED_ATTEMPT_STATUSES,
@@ -20,9 +21,6 @@ from deal_sdk.records.tables import (
     token_transactions,
     token_wallets,
 )
-
-BrokenRows: TypeAlias = sa.Select[str, Any, str]
-"""A query for rows that break a rule: table, key, and what is wrong."""
 
 _payment = token_transactions.c
 _attempt = payment_attempts.c
@@ -41,11 +39,6 @@ _ANY_ATTEMPT: Final = LIVE_ATTEMPT_STATUSES + ENDED_ATTEMPT_STATUSES
 _OURS: Final = _payment.instruction.is_not(None)
 
 
-def _broken(table: str, identity: Any, problem: str | sa.ColumnElement[str]) -> BrokenRows:
-    text = sa.literal(problem) if isinstance(problem, str) else problem
-    return sa.select(sa.literal(table), identity, text)
-
-
 def _attempts(statuses: tuple[str, ...]) -> sa.Exists:
     return (
         sa.select(_attempt.id)
@@ -61,25 +54,25 @@ def _finalized_with_proof() -> BrokenRows:
         .where(_attempt.signature == _payment.signature)
         .exists()
     )
-    return _broken(
+    return broken(
         "token_transactions", _payment.id, "finalized without a finalized attempt of its signature"
     ).where(_OURS, _payment.status == "finalized", sa.or_(~proof, _payment.slot.is_(None)))
 
 
 def _failed_with_evidence() -> BrokenRows:
-    return _broken("token_transactions", _payment.id, "failed or expired without evidence").where(
+    return broken("token_transactions", _payment.id, "failed or expired without evidence").where(
         _payment.status.in_(_ENDED_WITHOUT_PAYING), _payment.evidence.is_(None)
     )
 
 
 def _ended_without_live_attempt() -> BrokenRows:
-    return _broken("token_transactions", _payment.id, "ended while an attempt may still land").where(
+    return broken("token_transactions", _payment.id, "ended while an attempt may still land").where(
         _payment.status.not_in(_OPEN), _attempts(LIVE_ATTEMPT_STATUSES)
     )
 
 
 def _open_not_ended() -> BrokenRows:
-    return _broken("token_transactions", _payment.id, "open although an attempt was finalized").where(
+    return broken("token_transactions", _payment.id, "open although an attempt was finalized").where(
         _payment.status.in_(_OPEN), _attempts(("finalized",))
     )
 
@@ -87,7 +80,7 @@ def _open_not_ended() -> BrokenRows:
 def _prepared_follow() -> BrokenRows:
     problem = sa.literal("is ") + _prepared.status + " although its payment is " + _payment.status
     return (
-        _broken("prepared_transactions", _prepared.id, problem)
+        broken("prepared_transactions", _prepared.id, problem)
         .join_from(prepared_transactions, token_transactions, _payment.id == _prepared.payment_id)
         .where(
             sa.or_(
@@ -101,7 +94,7 @@ def _prepared_follow() -> BrokenRows:
 
 def _one_live_attempt() -> BrokenRows:
     return (
-        _broken("payment_attempts", sa.func.max(_attempt.id), "a second live attempt of its payment")
+        broken("payment_attempts", sa.func.max(_attempt.id), "a second live attempt of its payment")
         .where(_attempt.status.in_(LIVE_ATTEMPT_STATUSES))
         .group_by(_attempt.payment_id)
         .having(sa.func.count() > 1)
@@ -109,7 +102,7 @@ def _one_live_attempt() -> BrokenRows:
 
 
 def _ended_attempts_with_evidence() -> BrokenRows:
-    return _broken("payment_attempts", _attempt.id, "ended without evidence").where(
+    return broken("payment_attempts", _attempt.id, "ended without evidence").where(
         _attempt.status.in_(ENDED_ATTEMPT_STATUSES), _attempt.evidence.is_(None)
     )
 
@@ -122,7 +115,7 @@ def _reservations_follow() -> BrokenRows:
     )
     problem = sa.literal("is ") + _reservation.state + " although its payment is " + _payment.status
     return (
-        _broken("balance_reservations", _reservation.payment_id, problem)
+        broken("balance_reservations", _reservation.payment_id, problem)
         .join_from(balance_reservations, token_transactions, _payment.id == _reservation.payment_id)
         .where(_reservation.state != wanted)
     )
@@ -130,7 +123,7 @@ def _reservations_follow() -> BrokenRows:
 
 def _reservations_amount() -> BrokenRows:
     return (
-        _broken("balance_reservations", _reservation.payment_id, "holds another amount than its payment")
+        broken("balance_reservations", _reservation.payment_id, "holds another amount than its payment")
         .join_from(balance_reservations, token_transactions, _payment.id == _reservation.payment_id)
         .where(_reservation.amount != _payment.amount)
     )
@@ -139,7 +132,7 @@ def _reservations_amount() -> BrokenRows:
 def _reservations_name_delegates() -> BrokenRows:
     authority = sa.type_coerce(_payment.instruction["authority"].as_string(), sa.String)
     return (
-        _broken("balance_reservations", _reservation.payment_id, "names another delegate than its payment")
+        broken("balance_reservations", _reservation.payment_id, "names another delegate than its payment")
         .join_from(balance_reservations, token_transactions, _payment.id == _reservation.payment_id)
         .where(_OURS, sa.func.coalesce(_reservation.delegate, _payment.from_address) != authority)
     )
@@ -147,7 +140,7 @@ def _reservations_name_delegates() -> BrokenRows:
 
 def _debits_reserved() -> BrokenRows:
     reserved = sa.select(_reservation.payment_id).where(_reservation.payment_id == _payment.id).exists()
-    return _broken("token_transactions", _payment.id, "debits a wallet without a reservation").where(
+    return broken("token_transactions", _payment.id, "debits a wallet without a reservation").where(
         _OURS, _payment.from_address.is_not(None), ~reserved
     )
 
@@ -160,7 +153,7 @@ def _payments_in_history() -> BrokenRows:
         sa.case((destination == _history.token_account, _payment.amount), else_=-_payment.amount)
     )
     return (
-        _broken("token_balance_history", _history.id, "its change is not what its payments moved")
+        broken("token_balance_history", _history.id, "its change is not what its payments moved")
         .join_from(
             token_balance_history,
             token_transactions,
@@ -183,7 +176,7 @@ def _purchases_follow() -> BrokenRows:
         else_="cancelled",
     )
     return (
-        _broken("token_purchases", _purchase.reservation_id, "its state is not what its payment says")
+        broken("token_purchases", _purchase.reservation_id, "its state is not what its payment says")
         .join_from(token_purchases, token_transactions, _payment.id == _purchase.payment_id)
         .where(_purchase.state != wanted)
     )
@@ -195,13 +188,13 @@ def _rewards_recorded() -> BrokenRows:
         .where(_reward.payment_id == _payment.id, _reward.amount == _payment.amount)
         .exists()
     )
-    return _broken("token_transactions", _payment.id, "a reward without its row of the same amount").where(
+    return broken("token_transactions", _payment.id, "a reward without its row of the same amount").where(
         _OURS, _payment.type == "reward", ~matching
     )
 
 
 def _keys_have_fingerprints() -> BrokenRows:
-    return _broken("token_transactions", _payment.id, "has a key and no fingerprint of its input").where(
+    return broken("token_transactions", _payment.id, "has a key and no fingerprint of its input").where(
         _OURS, _payment.idempotency_key.is_not(None), _payment.fingerprint.is_(None)
     )
 
@@ -209,7 +202,7 @@ def _keys_have_fingerprints() -> BrokenRows:
 def _refunds_within() -> BrokenRows:
     refund = token_transactions.alias("refund")
     return (
-        _broken("token_transactions", _payment.id, "more is refunded than was paid")
+        broken("token_transactions", _payment.id, "more is refunded than was paid")
         .join_from(
             token_transactions,
             refund,
@@ -221,7 +214,7 @@ def _refunds_within() -> BrokenRows:
 
 
 def _wallets_consistent() -> BrokenRows:
-    return _broken("token_wallets", _wallet.id, "inactive and primary, or without its time").where(
+    return broken("token_wallets", _wallet.id, "inactive and primary, or without its time").where(
         _wallet.status == "inactive",
         sa.or_(_wallet.is_primary, _wallet.disconnected_at.is_(None)),
     )
@@ -229,7 +222,7 @@ def _wallets_consistent() -> BrokenRows:
 
 def _active_addresses_unique() -> BrokenRows:
     return (
-        _broken("token_wallets", _wallet.address, "active more than once")
+        broken("token_wallets", _wallet.address, "active more than once")
         .where(_wallet.status == "active")
         .group_by(_wallet.address)
         .having(sa.func.count() > 1)
@@ -241,7 +234,7 @@ def _settlements_pay_their_fees() -> BrokenRows:
     fees = sa.select(sa.func.count()).where(mine).scalar_subquery()
     amount = sa.select(sa.func.coalesce(sa.func.sum(_accrual.amount), 0)).where(mine).scalar_subquery()
     return (
-        _broken("service_fee_settlements", _settlement.payment_id, "does not pay the fees that it took on")
+        broken("service_fee_settlements", _settlement.payment_id, "does not pay the fees that it took on")
         .join_from(service_fee_settlements, token_transactions, _payment.id == _settlement.payment_id)
         .where(_payment.status.not_in(_ENDED_WITHOUT_PAYING))
         .where(sa.or_(fees != _settlement.fees, amount != _payment.amount))
@@ -250,7 +243,7 @@ def _settlements_pay_their_fees() -> BrokenRows:
 
 def _unpaid_fees_given_back() -> BrokenRows:
     return (
-        _broken("service_fee_accruals", _accrual.id, "is settled by a payment that did not happen")
+        broken("service_fee_accruals", _accrual.id, "is settled by a payment that did not happen")
         .join_from(service_fee_accruals, token_transactions, _payment.id == _accrual.payment_id)
         .where(_payment.status.in_(_ENDED_WITHOUT_PAYING))
     )
@@ -258,7 +251,7 @@ def _unpaid_fees_given_back() -> BrokenRows:
 
 def _fees_settled_by_their_owner() -> BrokenRows:
     return (
-        _broken("service_fee_accruals", _accrual.id, "is settled out of another wallet")
+        broken("service_fee_accruals", _accrual.id, "is settled out of another wallet")
         .join_from(
             service_fee_accruals,
             service_fee_settlements,

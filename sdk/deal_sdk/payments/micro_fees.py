@@ -22,13 +22,13 @@ from deal_sdk.payments.orders import (
     Party,
     Plan,
     check_idempotency_key,
-    fingerprint_of,
     transfer_plan,
 )
 from deal_sdk.payments.own_wallet import ServicePrices
 from deal_sdk.payments.parties import TREASURY
 from deal_sdk.payments.rails import SafetyRails
 from deal_sdk.records import Transaction, parse_user_id
+from deal_sdk.records.fingerprint import fingerprint_of
 from deal_sdk.settings import WaitFor
 
 logger = logging.getLogger(__name__)

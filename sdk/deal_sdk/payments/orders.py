@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
-
-import orjson
 
 from deal_sdk.amounts import BaseUnits
 from deal_sdk.errors import InvalidInputError
@@ -161,20 +158,3 @@ def check_reason(reason: str | None) -> str | None:
     if reason == "":
         return reason
     return optional_text("reason", reason, max_length=MAX_REASON_LENGTH)
-
-
-def fingerprint_of(**inputs: Any) -> str:
-    """Hash the caller's input, so that a key used again with other input is noticed.
-
-    What the caller gave is hashed, not what it resolved to: a user whose primary wallet changed
-    since still means the same payment.
-
-    Raises:
-        InvalidInputError: for a text or a number that no record can hold.
-    """
-    try:
-        canonical = orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS, default=str)
-    except orjson.JSONEncodeError as error:
-        # Half a surrogate pair, or a number beyond 64 bits: nothing that a payment can mean.
-        raise InvalidInputError(f"the input cannot be recorded: {error}") from None
-    return hashlib.sha256(canonical).hexdigest()

@@ -12,11 +12,13 @@ from typing import Any, Final
 
 from solders.pubkey import Pubkey
 
+from deal_sdk.accounting import CREDIT_INVARIANTS, broken_links
 from deal_sdk.chain import MintFacts, Rpc
 from deal_sdk.errors import RpcRefusedError
 from deal_sdk.payments.history_sync import HistorySync
-from deal_sdk.payments.invariants import SQL_INVARIANTS, BrokenRows
+from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.records import BalanceHistoryRecorder, Database, TrackedAccount
+from deal_sdk.records.invariants import BrokenRows
 
 MAX_ROWS_NAMED: Final = 20
 MAX_LOOKS_AT_THE_CHAIN: Final = 5
@@ -81,10 +83,11 @@ class Verifier:
             self._supply,
             self._history_chains,
             self._history_ends,
+            self._credit_chains,
         )
         await self._sync.sync()
         results = [await check() for check in checks]
-        for name, query in SQL_INVARIANTS.items():
+        for name, query in {**SQL_INVARIANTS, **CREDIT_INVARIANTS}.items():
             results.append(await self._sql(name, query))
         return VerifyReport(tuple(results))
 
@@ -129,6 +132,12 @@ class Verifier:
             await self._sync.sync()
         checked = f"{len(accounts)} token accounts"
         return CheckResult("history_ends_at_chain", not wrong, checked, tuple(wrong[:MAX_ROWS_NAMED]))
+
+    async def _credit_chains(self) -> CheckResult:
+        """Each entry of credits holds the hash of the one before it."""
+        async with self._database.reading() as connection:
+            rows = [row async for row in broken_links(connection, most=MAX_ROWS_NAMED)]
+        return CheckResult("credit_chains", not rows, "token_operations", tuple(rows))
 
     async def _wrong_ends(self, accounts: Sequence[TrackedAccount]) -> list[str]:
         wrong = []

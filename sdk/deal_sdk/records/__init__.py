@@ -5,7 +5,7 @@ and the history of balances are read and appended here. It never talks to the ch
 whether a payment may be made, and never changes a payment's state: that is for payments to do.
 """
 
-from deal_sdk.records import accrual_tables, lookup_tables, purchase_tables, webhook_tables
+from deal_sdk.records import accrual_tables, credit_tables, lookup_tables, purchase_tables, webhook_tables
 from deal_sdk.records.attempts import Attempt
 from deal_sdk.records.batch_tables import payment_batches, payment_carriers
 from deal_sdk.records.database import Database
@@ -40,6 +40,7 @@ __all__ = [
     "accrual_tables",
     "bind_chain",
     "check_schema",
+    "credit_tables",
     "current_revision",
     "get_meta",
     "lookup_tables",

@@ -14,6 +14,7 @@ UserId: TypeAlias = UUID | str
 """A user's id as callers may write it."""
 
 MAX_PAGE_ROWS: Final = 1_000
+MAX_OFFSET: Final = 1_000_000
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
@@ -94,6 +95,17 @@ def check_limit(limit: int) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE_ROWS:
         raise InvalidInputError(f"limit must be 1 to {MAX_PAGE_ROWS}", field="limit", value=repr(limit)[:64])
     return limit
+
+
+def check_offset(offset: int) -> int:
+    """Accept how many rows are left out, 0 to 1,000,000.
+
+    Raises:
+        InvalidInputError: for any other value.
+    """
+    if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset <= MAX_OFFSET:
+        raise InvalidInputError(f"offset must be 0 to {MAX_OFFSET}", field="offset", value=repr(offset)[:64])
+    return offset
 
 
 def check_time(name: str, value: datetime) -> datetime:

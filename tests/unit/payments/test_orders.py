@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.payments import Plan, PurchaseLimit
-from deal_sdk.payments.orders import check_idempotency_key, check_reason, fingerprint_of
+from deal_sdk.payments.orders import check_idempotency_key, check_reason
+from deal_sdk.records.fingerprint import fingerprint_of
 
 USER = UUID("00000000-0000-4000-8000-000000000001")
 

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from deal_sdk.errors import IdempotencyConflictError, InvalidInputError, TokenError, UserNotFoundError
 from deal_sdk.payments.batches.lines import CheckedLine, ExternalId, LineProblem, problem_of, refuse
-from deal_sdk.payments.orders import Party, fingerprint_of
+from deal_sdk.payments.orders import Party
 from deal_sdk.payments.parties import PartyResolver
 from deal_sdk.payments.rails import SafetyRails
 from deal_sdk.records import Database
+from deal_sdk.records.fingerprint import fingerprint_of
 from deal_sdk.records.tables import token_transactions, users
 
 MAX_KEYS_PER_QUERY: Final = 5_000

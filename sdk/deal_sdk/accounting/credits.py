@@ -1,0 +1,326 @@
+"""Credits of users: spent, granted, given back, and set, each with its entry in the ledger or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from deal_sdk.accounting.book import insufficient
+from deal_sdk.accounting.commands import (
+    REFUND_TYPE,
+    RESET_TYPE,
+    Command,
+    OperationResult,
+    check_credits,
+    check_metadata,
+    check_operation_type,
+)
+from deal_sdk.accounting.journal import Journal
+from deal_sdk.accounting.plans import OperationCosts
+from deal_sdk.errors import UserNotFoundError
+from deal_sdk.records import Database, UserId, parse_user_id
+from deal_sdk.records.fingerprint import fingerprint_of
+from deal_sdk.records.inputs import optional_text, parse_uuid
+from deal_sdk.records.tables import users
+
+MAX_IDEMPOTENCY_KEY_LENGTH: Final = 255
+MAX_REASON_LENGTH: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class CreditBalance:
+    """What a user has, and has ever spent, in credits."""
+
+    user_id: UUID
+    tokens_balance: int
+    tokens_spent: int
+    """All that was ever debited; refunds are not taken off."""
+    tier: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the balance as JSON-serialisable data."""
+        return {
+            "user_id": str(self.user_id),
+            "tokens_balance": self.tokens_balance,
+            "tokens_spent": self.tokens_spent,
+            "tier": self.tier,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Affordability:
+    """Whether a balance covers an amount, and what is missing."""
+
+    can_afford: bool
+    required: int
+    available: int
+    deficit: int
+    error: str | None = None
+    code: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as JSON-serialisable data."""
+        return {
+            "can_afford": self.can_afford,
+            "required": self.required,
+            "available": self.available,
+            "deficit": self.deficit,
+            "error": self.error,
+            "code": self.code,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One of many charges: an operation at its cost, or at an amount of its own."""
+
+    user_id: UserId
+    operation_type: str
+    amount: int | None = None
+    metadata: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+
+
+class TokenAccountingService:
+    """Changes users' credits; what it refuses it says in the result, and only an outage is raised."""
+
+    def __init__(self, database: Database, journal: Journal, *, costs: OperationCosts | None = None) -> None:
+        """Keep the parts.
+
+        Args:
+            database: where users are.
+            journal: writes the ledger.
+            costs: what operations cost.
+        """
+        self._database = database
+        self._journal = journal
+        self.costs = costs or OperationCosts()
+
+    async def get_balance(self, user_id: UserId) -> CreditBalance:
+        """Return what a user has.
+
+        Raises:
+            UserNotFoundError: no such user.
+        """
+        parsed = parse_user_id(user_id)
+        columns = (users.c.tokens_balance, users.c.tokens_spent, users.c.tier)
+        rows = await self._database.fetch(sa.select(*columns).where(users.c.id == parsed))
+        if not rows:
+            raise UserNotFoundError("User not found", user_id=str(parsed))
+        balance, spent, tier = rows[0]
+        return CreditBalance(parsed, balance, spent, tier)
+
+    async def can_afford(
+        self, user_id: UserId, operation_type: str | None = None, *, amount: int | None = None
+    ) -> Affordability:
+        """Say whether a balance covers an operation now; the debit itself decides again.
+
+        Args:
+            user_id: whose balance.
+            operation_type: whose cost is required, unless an amount is given.
+            amount: the credits required instead.
+
+        Raises:
+            UnknownServiceTypeError: the operation has no cost.
+            InvalidInputError: for neither a cost nor an amount.
+        """
+        required = self._amount(operation_type or "", amount)
+        try:
+            available = (await self.get_balance(user_id)).tokens_balance
+        except UserNotFoundError:
+            return Affordability(False, required, 0, required, "User not found", "user_not_found")
+        deficit = max(0, required - available)
+        if deficit == 0:
+            return Affordability(True, required, available, 0)
+        text = insufficient(required, available)
+        return Affordability(False, required, available, deficit, text, "insufficient_tokens")
+
+    async def debit(
+        self,
+        user_id: UserId,
+        operation_type: str,
+        amount: int,
+        allow_overdraft: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> OperationResult:
+        """Take credits from a user, together with the ledger's entry.
+
+        Args:
+            user_id: whose credits.
+            operation_type: what for, 1 to 64 characters.
+            amount: credits, 1 or more.
+            allow_overdraft: let the balance fall below zero.
+            metadata: a JSON object of at most 64 KiB, kept with the entry.
+            idempotency_key: the same key again returns the first result; a refusal is not remembered.
+
+        Returns:
+            The new balance and the entry, or why nothing was taken.
+
+        Raises:
+            IdempotencyConflictError: the key was used for another operation.
+            InvalidInputError: for an amount that is no whole number, or metadata that is no JSON.
+            DatabaseError: when the database failed.
+        """
+        command = _command(
+            Command("debit", parse_user_id(user_id), operation_type, amount, "revenue"),
+            metadata,
+            idempotency_key,
+            allow_overdraft=allow_overdraft,
+        )
+        return await self._journal.run(command)
+
+    async def credit(
+        self,
+        user_id: UserId,
+        operation_type: str,
+        amount: int,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> OperationResult:
+        """Grant credits to a user, together with the ledger's entry; arguments and errors as for `debit`."""
+        command = Command("credit", parse_user_id(user_id), operation_type, amount, "issuance")
+        return await self._journal.run(_command(command, metadata, idempotency_key))
+
+    async def charge_for_operation(
+        self,
+        user_id: UserId,
+        operation_type: str,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> OperationResult:
+        """Take what an operation costs; one that costs nothing changes nothing and succeeds.
+
+        Raises:
+            UnknownServiceTypeError: the operation has no cost.
+            IdempotencyConflictError, InvalidInputError, DatabaseError: as for `debit`.
+        """
+        results = await self.charge_many([Charge(user_id, operation_type, None, metadata, idempotency_key)])
+        if isinstance(results[0], Exception):
+            raise results[0]
+        return results[0]
+
+    async def charge_many(self, charges: Sequence[Charge]) -> list[OperationResult | Exception]:
+        """Make many charges, each decided on its own, in a few commits.
+
+        Args:
+            charges: in the order in which they are decided.
+
+        Returns:
+            In each place the result, or the error that the one charge raised.
+
+        Raises:
+            UnknownServiceTypeError, InvalidInputError: for the first charge that cannot be one; then none
+                is made.
+        """
+        amounts = [self._amount(charge.operation_type, charge.amount) for charge in charges]
+        results: list[OperationResult | Exception] = [OperationResult(True, None)] * len(charges)
+        commands: dict[int, Command] = {}
+        for place, (charge, amount) in enumerate(zip(charges, amounts, strict=True)):
+            user_id = parse_user_id(charge.user_id)
+            if amount == 0 and charge.amount is None:
+                results[place] = await self._free(user_id)
+                continue
+            command = Command("debit", user_id, charge.operation_type, amount, "revenue")
+            commands[place] = _command(command, charge.metadata, charge.idempotency_key)
+        decided = await self._journal.run_many(list(commands.values()))
+        for place, result in zip(commands, decided, strict=True):
+            results[place] = result
+        return results
+
+    async def refund(
+        self,
+        user_id: UserId,
+        amount: int,
+        original_operation_id: UUID | str,
+        reason: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> OperationResult:
+        """Give back a debit, or a part of it; all refunds of one together never exceed it.
+
+        Args:
+            user_id: whose debit it was.
+            amount: credits, 1 or more.
+            original_operation_id: the debit's `ledger_entry_id`.
+            reason: kept with the entry, at most 1,000 characters.
+            idempotency_key: as for `debit`.
+
+        Raises:
+            IdempotencyConflictError, InvalidInputError, DatabaseError: as for `debit`.
+        """
+        original = parse_uuid("ledger entry", original_operation_id)
+        said: dict[str, Any] = {"original_operation_id": str(original)}
+        if reason is not None:
+            said["reason"] = optional_text("reason", reason, max_length=MAX_REASON_LENGTH)
+        command = Command(
+            "refund", parse_user_id(user_id), REFUND_TYPE, amount, "revenue", refund_of=original
+        )
+        return await self._journal.run(_command(command, said, idempotency_key))
+
+    async def reset_balance(
+        self,
+        user_id: UserId,
+        new_balance: int,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> OperationResult:
+        """Bring a balance to a number of credits, by an entry over the difference.
+
+        Args:
+            user_id: whose balance.
+            new_balance: 0 or more.
+            metadata: as for `debit`.
+            idempotency_key: as for `debit`.
+
+        Raises:
+            IdempotencyConflictError, InvalidInputError, DatabaseError: as for `debit`.
+        """
+        command = Command("reset", parse_user_id(user_id), RESET_TYPE, new_balance, "issuance")
+        return await self._journal.run(_command(command, metadata, idempotency_key))
+
+    def _amount(self, operation_type: str, amount: int | None) -> int:
+        return self.costs.of(operation_type) if amount is None else check_credits("amount", amount)
+
+    async def _free(self, user_id: UUID) -> OperationResult:
+        try:
+            return OperationResult(True, (await self.get_balance(user_id)).tokens_balance)
+        except UserNotFoundError as error:
+            return OperationResult(False, None, error=error.message, code=error.code)
+
+
+def _command(
+    command: Command,
+    metadata: Mapping[str, Any] | None,
+    idempotency_key: str | None,
+    *,
+    allow_overdraft: bool = False,
+) -> Command:
+    """Check what a caller gave, and hash it for the key."""
+    said = check_metadata(metadata)
+    key = optional_text("idempotency_key", idempotency_key, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
+    return replace(
+        command,
+        type=check_operation_type(command.type),
+        amount=check_credits("amount", command.amount),
+        allow_overdraft=allow_overdraft,
+        metadata=said,
+        idempotency_key=key,
+        fingerprint=fingerprint_of(
+            kind=command.kind,
+            user=command.user_id,
+            type=command.type,
+            amount=command.amount,
+            allow_overdraft=allow_overdraft,
+            refund_of=command.refund_of,
+            metadata=said,
+        ),
+    )

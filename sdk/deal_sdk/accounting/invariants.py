@@ -1,0 +1,153 @@
+"""The rules of the credit ledger: what SQL alone can prove, and the chain of hashes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deal_sdk.accounting.book import FIRST_HASH, chain_hash
+from deal_sdk.records.credit_tables import credit_accounts, credit_transfers, token_operations
+from deal_sdk.records.database import Row
+from deal_sdk.records.invariants import BrokenRows, broken
+from deal_sdk.records.tables import users
+
+_PAGE_ROWS: Final = 1_000
+
+_account = credit_accounts.c
+_transfer = credit_transfers.c
+_entry = token_operations.c
+
+
+def _text(value: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    return sa.cast(value, sa.String(40))
+
+
+def _transfers_balance() -> BrokenRows:
+    """Each transfer's entries are two and sum to zero, and move what the transfer says."""
+    found = sa.func.coalesce(sa.func.sum(_entry.amount), 0)
+    moved = sa.func.coalesce(sa.func.max(_entry.amount), 0)
+    return (
+        broken("credit_transfers", _transfer.id, sa.literal("its entries sum to ") + _text(found))
+        .join_from(credit_transfers, token_operations, _entry.transfer_id == _transfer.id, isouter=True)
+        .group_by(_transfer.id, _transfer.amount)
+        .having(sa.or_(sa.func.count(_entry.id) != 2, found != 0, moved != _transfer.amount))
+    )
+
+
+def _balances_are_sums() -> BrokenRows:
+    """An account's balance is the sum of its entries."""
+    total = sa.func.coalesce(sa.func.sum(_entry.amount), 0)
+    problem = sa.literal("holds ") + _text(_account.balance) + ", its entries sum to " + _text(total)
+    return (
+        broken("credit_accounts", _account.id, problem)
+        .join_from(credit_accounts, token_operations, _entry.account_id == _account.id, isouter=True)
+        .group_by(_account.id, _account.balance, _account.entries)
+        .having(sa.or_(total != _account.balance, sa.func.count(_entry.id) != _account.entries))
+    )
+
+
+def _users_agree() -> BrokenRows:
+    """What a user's row shows is what the user's account holds."""
+    held = sa.func.coalesce(_account.balance, 0)
+    problem = sa.literal("shows ") + _text(users.c.tokens_balance) + ", its account holds " + _text(held)
+    return (
+        broken("users", users.c.id, problem)
+        .join_from(users, credit_accounts, _account.id == users.c.id, isouter=True)
+        .where(held != users.c.tokens_balance)
+    )
+
+
+def _refunds_bounded() -> BrokenRows:
+    """All refunds of one debit together are no more than it."""
+    refund = credit_transfers.alias()
+    given = sa.func.sum(refund.c.amount)
+    problem = sa.literal("refunds of ") + _text(given) + " exceed its " + _text(_transfer.amount)
+    return (
+        broken("credit_transfers", _transfer.id, problem)
+        .join_from(credit_transfers, refund, refund.c.refund_of == _transfer.id)
+        .group_by(_transfer.id, _transfer.amount)
+        .having(given > _transfer.amount)
+    )
+
+
+def _heads_are_last() -> BrokenRows:
+    """An account's head is its last entry, so that none can be cut off unseen."""
+    last = sa.and_(_entry.account_id == _account.id, _entry.sequence == _account.entries)
+    return (
+        broken("credit_accounts", _account.id, "its head is not its last entry")
+        .join_from(credit_accounts, token_operations, last, isouter=True)
+        .where(sa.func.coalesce(_entry.entry_hash, FIRST_HASH) != _account.head_hash)
+    )
+
+
+CREDIT_INVARIANTS: Final[Mapping[str, BrokenRows]] = MappingProxyType(
+    {
+        "credit_transfers_sum_to_zero": _transfers_balance(),
+        "credit_balances_are_sums": _balances_are_sums(),
+        "credit_balances_of_users": _users_agree(),
+        "credit_heads_are_last": _heads_are_last(),
+        "credit_refunds_bounded": _refunds_bounded(),
+    }
+)
+
+
+@dataclass(slots=True)
+class _Link:
+    """Where an account's chain has come to."""
+
+    account_id: UUID
+    head_hash: bytes = FIRST_HASH
+    sequence: int = 0
+    balance: int = 0
+
+    def follows(self, row: Row) -> bool:
+        """Move on to the next entry, and say whether it continues the chain."""
+        expected = chain_hash(
+            self.head_hash,
+            transfer_id=row.transfer_id,
+            account_id=row.account_id,
+            operation_type=row.operation_type,
+            amount=row.amount,
+            balance_after=row.balance_after,
+            sequence=row.sequence,
+            metadata=row.metadata,
+            created_at=row.created_at,
+        )
+        continues = (row.sequence, row.balance_before) == (self.sequence + 1, self.balance)
+        self.head_hash, self.sequence, self.balance = row.entry_hash, row.sequence, row.balance_after
+        return continues and row.entry_hash == expected
+
+
+async def broken_links(connection: AsyncConnection, *, most: int) -> AsyncIterator[str]:
+    """Yield the entries that do not continue their account's chain of hashes, sequences and balances.
+
+    Args:
+        connection: a snapshot, so that entries added meanwhile break nothing.
+        most: end after so many.
+    """
+    link: _Link | None = None
+    found = 0
+    while rows := await _next_rows(connection, link):
+        for row in rows:
+            if link is None or link.account_id != row.account_id:
+                link = _Link(row.account_id)
+            if not link.follows(row):
+                yield f"token_operations {row.id}: does not continue the chain of account {row.account_id}"
+                found += 1
+                if found == most:
+                    return
+
+
+async def _next_rows(connection: AsyncConnection, link: _Link | None) -> Sequence[Row]:
+    order = (_entry.account_id, _entry.sequence)
+    query = sa.select(token_operations).order_by(*order).limit(_PAGE_ROWS)
+    if link is not None:
+        seen = sa.tuple_(sa.literal(link.account_id, sa.Uuid), sa.literal(link.sequence))
+        query = query.where(sa.tuple_(*order) > seen)
+    return (await connection.execute(query)).all()

@@ -1,0 +1,168 @@
+"""Writes credit operations: many callers' operations decided and committed together, each on its own.
+
+Owns the one way into the ledger. Operations that arrive while a commit runs share the next one: their
+accounts are locked in one order and read at once, the book decides them one after another, and the rows
+are written together. A refusal is an answer, so it undoes no neighbour.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deal_sdk.accounting.book import Book
+from deal_sdk.accounting.commands import Command, OperationResult
+from deal_sdk.accounting.journal_rows import Done, find_done, open_book, write_book
+from deal_sdk.accounting.row_ids import RowIds
+from deal_sdk.batching import Collector
+from deal_sdk.errors import ConstraintError, DatabaseUnavailableError, IdempotencyConflictError
+from deal_sdk.records import Database
+
+logger = logging.getLogger(__name__)
+
+MAX_OPERATIONS_PER_COMMIT: Final = 256
+MAX_COMMITS_AT_ONCE: Final = 2
+"""On PostgreSQL the next batch is read while one is being made durable; SQLite has a single writer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation that was decided, for those who watch the ledger."""
+
+    command: Command
+    result: OperationResult
+    seconds: float
+    """From the call to the commit."""
+
+
+Observer = Callable[[Sequence[Operation]], Awaitable[None]]
+"""Told of what was decided, after its commit; what it raises is logged and changes nothing."""
+
+Answer = OperationResult | BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    command: Command
+    began_at_seconds: float
+
+
+class Journal:
+    """Decides operations in the order they come, and makes them durable in shared commits."""
+
+    def __init__(self, database: Database, *, observers: Sequence[Observer] = ()) -> None:
+        """Keep the parts; nothing is read before the first operation.
+
+        Args:
+            database: where the ledger is.
+            observers: told one after another after each commit, before the callers return.
+        """
+        self._database = database
+        self._observers = tuple(observers)
+        self._ids = RowIds()
+        self._closed = False
+        self._collector: Collector[_Call, OperationResult] = Collector(
+            self._commit,
+            max_items=MAX_OPERATIONS_PER_COMMIT,
+            max_in_flight=1 if database.dialect == "sqlite" else MAX_COMMITS_AT_ONCE,
+        )
+
+    async def run(self, command: Command) -> OperationResult:
+        """Decide one operation, and return once its commit is durable.
+
+        Cancelling the caller does not take the operation back.
+
+        Raises:
+            IdempotencyConflictError: the key was used with other input.
+            DatabaseError: only after a lost commit is it open whether it was made; the same key tells.
+        """
+        return await self._collector.submit(self._call(command))
+
+    async def run_many(self, commands: Sequence[Command]) -> list[OperationResult | Exception]:
+        """Decide many operations, each on its own, and return their results in the same order.
+
+        Returns:
+            In each place the result, or the error that `run` would have raised.
+        """
+        found: list[OperationResult | Exception] = []
+        for start in range(0, len(commands), MAX_OPERATIONS_PER_COMMIT):
+            part = commands[start : start + MAX_OPERATIONS_PER_COMMIT]
+            for future in [self._collector.put(self._call(command)) for command in part]:
+                try:
+                    found.append(await future)
+                except Exception as error:
+                    found.append(error)
+        return found
+
+    async def close(self) -> None:
+        """Finish what was handed over."""
+        self._closed = True
+        await self._collector.close()
+
+    def _call(self, command: Command) -> _Call:
+        if self._closed:
+            raise DatabaseUnavailableError("the ledger is closed")
+        return _Call(command, self._database.clock.monotonic())
+
+    async def _commit(self, calls: Sequence[_Call]) -> Sequence[Answer]:
+        commands = [call.command for call in calls]
+        try:
+            answers = await self._database.run(lambda connection: self._unit(connection, commands))
+        except ConstraintError:
+            # Another process used one of the keys at the same moment; by itself each finds out whose.
+            answers = [await self._alone(command) for command in commands]
+        await self._tell(calls, answers)
+        return answers
+
+    async def _alone(self, command: Command) -> Answer:
+        for is_last in (False, True):
+            try:
+                return (await self._database.run(lambda connection: self._unit(connection, [command])))[0]
+            except ConstraintError as error:
+                if is_last:
+                    return error
+            except Exception as error:
+                return error
+        raise AssertionError("the second try returns")
+
+    async def _unit(self, connection: AsyncConnection, commands: Sequence[Command]) -> list[Answer]:
+        book = await open_book(connection, commands, now=self._database.clock.now(), ids=self._ids)
+        # After the locks: whoever held them may have used one of the keys.
+        done = await find_done(connection, commands)
+        answers = [_answer(book, done, command) for command in commands]
+        await write_book(connection, self._database, book)
+        return answers
+
+    async def _tell(self, calls: Sequence[_Call], answers: Sequence[Answer]) -> None:
+        now = self._database.clock.monotonic()
+        told = [
+            Operation(call.command, answer, now - call.began_at_seconds)
+            for call, answer in zip(calls, answers, strict=True)
+            if isinstance(answer, OperationResult) and not answer.replayed
+        ]
+        for observer in self._observers:
+            try:
+                await observer(told)
+            except Exception:
+                logger.exception("a callback after a commit of %d credit operations failed", len(told))
+
+
+def _answer(book: Book, done: dict[str, Done], command: Command) -> Answer:
+    key = command.idempotency_key
+    if key is None:
+        return book.apply(command)
+    known = done.get(key)
+    if known is None:
+        result = book.apply(command)
+        if result.ledger_entry_id is not None:
+            done[key] = Done(command.fingerprint, replace(result, replayed=True))
+        return result
+    if known.fingerprint != command.fingerprint:
+        return IdempotencyConflictError(
+            "this idempotency key was used for another operation", idempotency_key=key
+        )
+    return known.result

@@ -1,0 +1,91 @@
+"""The tables of credits: accounts, the transfers between them, and the entries that transfers make.
+
+Every transfer makes one entry in each of two accounts, which sum to zero. Entries are only ever added;
+each holds a hash over itself and the entry before it in its account.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID, uuid5
+
+import sqlalchemy as sa
+
+from deal_sdk.records.tables import Json, _one_of, _time, metadata
+
+OPERATION_TYPE_LENGTH: Final = 64
+HASH_BYTES: Final = 32
+CREDIT_ACCOUNT_KINDS: Final = ("user", "operator")
+OPERATOR_ACCOUNTS: Final = ("issuance", "revenue")
+"""Where granted credits come from, and where spent ones go; their balances are the totals of both."""
+
+_OPERATORS: Final = UUID("0d6cb2f4-94a7-4a3c-8a3e-3a6f0f7b9f10")
+
+
+def operator_account_id(name: str) -> UUID:
+    """Return the id of an operator's account, which is the same in every database."""
+    return uuid5(_OPERATORS, name)
+
+
+credit_accounts = sa.Table(
+    "credit_accounts",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True, comment="A user's account has the user's id."),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("balance", sa.BigInteger, nullable=False),
+    sa.Column("entries", sa.BigInteger, nullable=False, comment="Their number; the last one's sequence."),
+    sa.Column("head_hash", sa.LargeBinary(HASH_BYTES), nullable=False, comment="The last entry's."),
+    _time("updated_at"),
+    _one_of("kind", CREDIT_ACCOUNT_KINDS, "kind"),
+    comment="Who has how many credits; all balances together are zero.",
+)
+
+credit_transfers = sa.Table(
+    "credit_transfers",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("type", sa.String(OPERATION_TYPE_LENGTH), nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("idempotency_key", sa.String(255), unique=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column(
+        "refund_of", sa.Uuid, sa.ForeignKey("credit_transfers.id"), comment="The transfer that it gives back."
+    ),
+    _time("created_at"),
+    sa.CheckConstraint("amount > 0", name="amount"),
+    comment="Credits moved from one account to another.",
+)
+sa.Index(
+    "ix_credit_transfers_refund_of",
+    credit_transfers.c.refund_of,
+    sqlite_where=credit_transfers.c.refund_of.is_not(None),
+    postgresql_where=credit_transfers.c.refund_of.is_not(None),
+)
+
+token_operations = sa.Table(
+    "token_operations",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True, comment="Rises with time."),
+    sa.Column("transfer_id", sa.Uuid, sa.ForeignKey("credit_transfers.id"), nullable=False, index=True),
+    sa.Column("account_id", sa.Uuid, sa.ForeignKey("credit_accounts.id"), nullable=False),
+    sa.Column("user_id", sa.Uuid, sa.ForeignKey("users.id"), comment="None in an operator's account."),
+    sa.Column("operation_type", sa.String(OPERATION_TYPE_LENGTH), nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False, comment="Negative for a debit."),
+    sa.Column("balance_before", sa.BigInteger, nullable=False),
+    sa.Column("balance_after", sa.BigInteger, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False, comment="1, 2, 3, ... in its account."),
+    sa.Column("entry_hash", sa.LargeBinary(HASH_BYTES), nullable=False),
+    sa.Column("metadata", Json),
+    _time("created_at"),
+    sa.CheckConstraint("balance_after = balance_before + amount", name="adds_up"),
+    sa.CheckConstraint("amount <> 0", name="amount"),
+    sa.UniqueConstraint("account_id", "sequence"),
+    comment="The ledger's entries, one for each account that a transfer moves.",
+)
+sa.Index(
+    "ix_token_operations_type",
+    token_operations.c.operation_type,
+    token_operations.c.id,
+    sqlite_where=token_operations.c.user_id.is_not(None),
+    postgresql_where=token_operations.c.user_id.is_not(None),
+)

@@ -16,10 +16,12 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 
 from deal_sdk import Deal, PurchaseLimit, Transaction
+from deal_sdk.accounting import CREDIT_INVARIANTS
 from deal_sdk.chain import SignedTransaction, Signer, build_and_sign, instructions
 from deal_sdk.payments import Plan
 from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
+from deal_sdk.records.credit_tables import credit_accounts, credit_transfers, token_operations
 from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     balance_reservations,
@@ -29,12 +31,13 @@ from deal_sdk.records.tables import (
     token_rewards,
     token_transactions,
     token_wallets,
+    users,
 )
 from tests.integration.conftest import FAST_CHAIN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CHAIN_CHECKS = {"supply", "history_chains", "history_ends_at_chain"}
+READ_CHECKS = {"supply", "history_chains", "history_ends_at_chain", "credit_chains"}
 SUPPLY_OFFSET, AMOUNT_OFFSET = 36, 64
 FINALITY_SLOTS = 12
 BLOCKHASH_LIFETIME_SLOTS = 600
@@ -167,7 +170,18 @@ async def fill(world: World) -> None:
     for amount in (300, 200):
         await pay_outside(deal, treasury, world.addresses["carol"], amount)
     assert await deal.settled(timeout_seconds=30)
+    await fill_credits(world, alice)
     await fill_without_success(world, dave)
+
+
+async def fill_credits(world: World, user_id: UUID) -> None:
+    """Grant credits, spend some, and give a part of them back."""
+    credits = world.deal.credits
+    await credits.credit(user_id, "purchase", 100)
+    for amount in (30, 5):
+        spent = await credits.debit(user_id, "image_generation", amount, metadata={"picture": amount})
+    assert spent.ledger_entry_id is not None
+    await credits.refund(user_id, 5, spent.ledger_entry_id)
 
 
 async def fill_without_success(world: World, dave: UUID) -> None:
@@ -580,6 +594,72 @@ async def an_address_is_active_for_two(world: World) -> str:
     return named(token_wallets, address)
 
 
+async def credit_transfer(world: World, amount: int) -> UUID:
+    """Return the id of the first transfer of so many credits."""
+    of_amount = credit_transfers.c.amount == amount
+    found: UUID = await world.one(
+        sa.select(credit_transfers.c.id).where(of_amount).order_by(credit_transfers.c.id)
+    )
+    return found
+
+
+@breaks("credit_transfers_sum_to_zero")
+async def a_transfer_of_credits_claims_another_amount(world: World) -> str:
+    transfer_id = await credit_transfer(world, 30)
+    changed = credit_transfers.update().where(credit_transfers.c.id == transfer_id)
+    await world.execute(changed.values(amount=31))
+    return named(credit_transfers, transfer_id)
+
+
+@breaks("credit_balances_are_sums", "credit_balances_of_users")
+async def an_account_holds_credits_from_nowhere(world: World) -> str:
+    user_id = world.users["alice"]
+    changed = credit_accounts.update().where(credit_accounts.c.id == user_id)
+    await world.execute(changed.values(balance=credit_accounts.c.balance + 1))
+    return named(credit_accounts, user_id)
+
+
+@breaks("credit_balances_of_users")
+async def a_user_shows_other_credits_than_the_account(world: World) -> str:
+    user_id = world.users["dave"]
+    await world.execute(users.update().where(users.c.id == user_id).values(tokens_balance=7))
+    return named(users, user_id)
+
+
+@breaks("credit_heads_are_last")
+async def an_account_s_head_is_no_entry(world: World) -> str:
+    user_id = world.users["alice"]
+    changed = credit_accounts.update().where(credit_accounts.c.id == user_id)
+    await world.execute(changed.values(head_hash=bytes(32)))
+    return named(credit_accounts, user_id)
+
+
+@breaks("credit_refunds_bounded")
+async def more_credits_came_back_than_were_spent(world: World) -> str:
+    spent, granted = await credit_transfer(world, 30), await credit_transfer(world, 100)
+    changed = credit_transfers.update().where(credit_transfers.c.id == granted)
+    await world.execute(changed.values(refund_of=spent))
+    return named(credit_transfers, spent)
+
+
+@breaks("credit_chains")
+async def an_entry_says_something_else_now(world: World) -> str:
+    spent = token_operations.c.metadata.is_not(None)
+    entry_id = await world.one(sa.select(token_operations.c.id).where(spent).order_by(token_operations.c.id))
+    changed = token_operations.update().where(token_operations.c.id == entry_id)
+    await world.execute(changed.values(metadata={"picture": 31}))
+    return named(token_operations, entry_id)
+
+
+@breaks("credit_chains", "credit_balances_are_sums", "credit_transfers_sum_to_zero")
+async def an_entry_was_taken_out(world: World) -> str:
+    mine = token_operations.c.account_id == world.users["alice"]
+    entries = sa.select(token_operations.c.id).where(mine).order_by(token_operations.c.sequence)
+    second, third = await world.one(entries.offset(1)), await world.one(entries.offset(2))
+    await world.execute(token_operations.delete().where(token_operations.c.id == second))
+    return named(token_operations, third)
+
+
 @pytest.mark.parametrize("alteration", ALTERATIONS.values(), ids=list(ALTERATIONS))
 async def test_an_alteration_is_noticed_by_its_check_and_named(world: World, alteration: Alteration) -> None:
     expected = await alteration.alter(world)
@@ -592,7 +672,7 @@ async def test_every_check_has_its_alteration(world: World) -> None:
     report = await world.deal.verify()
     assert report.ok
     assert {alteration.check for alteration in ALTERATIONS.values()} == {c.name for c in report.checks}
-    assert {check.name for check in report.checks} == CHAIN_CHECKS | set(SQL_INVARIANTS)
+    assert {check.name for check in report.checks} == READ_CHECKS | {*SQL_INVARIANTS, *CREDIT_INVARIANTS}
 
 
 async def test_the_report_is_plain_data(world: World) -> None:

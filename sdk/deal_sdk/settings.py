@@ -180,6 +180,7 @@ class Settings(BaseSettings):
 
     balance_ttl_seconds: Seconds = 300.0
     cache_prefix: str = "deal:"
+    cache_local_entries: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
     purchase_key_prefix: str = Field(
         "token_purchases:", validation_alias=_alias("DEAL_PURCHASE_KEY_PREFIX", "TOKEN_PURCHASE_KEY_PREFIX")

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, Protocol
+from typing import Final, TypeVar
 
 from deal_sdk.amounts import DEAL_DECIMALS, MAX_U64, Amount, parse_amount, to_decimal
 from deal_sdk.cache.debts import Debts
@@ -27,38 +27,17 @@ from deal_sdk.cache.entries import (
 from deal_sdk.cache.link import StoreLink
 from deal_sdk.cache.loading import OUTAGE, Found, Loaded, Loader, Miss, Tokens
 from deal_sdk.cache.policy import DEFAULT_TTL_SECONDS
+from deal_sdk.cache.sources import AccountResolver, BalanceReader, ReservationReader
 from deal_sdk.clock import Clock
-from deal_sdk.errors import InvalidInputError, StoreUnavailableError
+from deal_sdk.errors import InvalidInputError, StoreUnavailableError, UserNotFoundError, WalletNotFoundError
 from deal_sdk.limits.rules import UserKey
 from deal_sdk.limits.store import Store
 from deal_sdk.metrics import Metrics
 
+User = TypeVar("User", bound=UserKey)
+
 CACHE_NAME: Final = "balances"
 _MILLISECONDS: Final = 1000
-
-
-class BalanceReader(Protocol):
-    """Reads the chain."""
-
-    async def read_balance(self, token_account: str) -> tuple[int, int]:
-        """Return a token account's amount in base units and the slot at which it was read."""
-        ...
-
-
-class AccountResolver(Protocol):
-    """Knows which token account a user pays from."""
-
-    async def resolve(self, user_id: UserKey) -> str:
-        """Return the address of the user's token account."""
-        ...
-
-
-class ReservationReader(Protocol):
-    """Knows what is promised to payments."""
-
-    async def reserved(self, token_account: str, slot: int) -> int:
-        """Return the base units that still count against a balance read at `slot`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +164,33 @@ class BalanceManager:
         names = list(dict.fromkeys(token_accounts))
         found = await asyncio.gather(*(self.get_or_load(name) for name in names))
         return dict(zip(names, found, strict=True))
+
+    async def balance_of(self, user_id: UserKey) -> CachedBalance:
+        """Return a user's balance, from the cache or else from the chain.
+
+        Raises:
+            WalletNotFoundError: when the user has no wallet.
+            ChainError: when the chain had to be read and could not be.
+        """
+        return await self.get_or_load(await self._resolver.resolve(user_id))
+
+    async def balances_of(self, user_ids: Sequence[User]) -> dict[User, CachedBalance]:
+        """Return the balances of those users that have a wallet; see `get_or_load_many`.
+
+        Raises:
+            ChainError: when the chain had to be read and could not be.
+        """
+        resolved = await asyncio.gather(
+            *(self._resolver.resolve(user_id) for user_id in user_ids), return_exceptions=True
+        )
+        accounts: dict[User, str] = {}
+        for user_id, account in zip(user_ids, resolved, strict=True):
+            if isinstance(account, str):
+                accounts[user_id] = account
+            elif not isinstance(account, UserNotFoundError | WalletNotFoundError):
+                raise account
+        balances = await self.get_or_load_many(list(accounts.values()))
+        return {user_id: balances[account] for user_id, account in accounts.items()}
 
     async def current(self, token_account: str) -> int:
         """Return a balance in base units for display, from the cache or else from the chain.

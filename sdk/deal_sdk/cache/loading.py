@@ -104,7 +104,7 @@ class Loader(Generic[Value]):
         self._entries = entries
         self._link = link
         self._clock = clock
-        self._wait_seconds = wait_seconds
+        self.wait_seconds = wait_seconds
         self._by_key: dict[str, _Flight] = {}
         self._flights: Flights[Value] = Flights()
         self._refreshing: set[_Flight] = set()
@@ -171,7 +171,7 @@ class Loader(Generic[Value]):
         Returns:
             How long to wait the next time; None when the lease is too old to be waited for.
         """
-        left_seconds = self._wait_seconds - waited_seconds
+        left_seconds = self.wait_seconds - waited_seconds
         if left_seconds <= 0:
             return None
         await self._clock.sleep(min(poll_seconds, left_seconds))

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from deal_sdk.cache.batches import Batch, BatchParts, LoadMany
 from deal_sdk.cache.changes import ChangeListener
 from deal_sdk.cache.debts import Debts
 from deal_sdk.cache.entries import DEFAULT_PREFIX, Entries, version_text
@@ -89,6 +90,7 @@ class CacheManager:
         self._loader: Loader[bytes] = Loader(
             self._entries, self._link, clock, wait_seconds=policy.wait_seconds
         )
+        self._batches = BatchParts(self._entries, self._link, self._loader, self._sealer, self._accept)
         self._tier: LocalTier | None = None
         if policy.local_entries:
             self._tier = LocalTier(policy.local_entries, policy.local_ttl_seconds, clock, self._report_local)
@@ -155,6 +157,36 @@ class CacheManager:
             return lookup.envelope.value
         return orjson.loads(await self._loader.load(miss))
 
+    async def get_or_load_many(
+        self,
+        keys: Sequence[str],
+        load_many: LoadMany,
+        *,
+        ttl_seconds: float | None = None,
+        tags_of: Callable[[str], Sequence[str]] = lambda key: (),
+    ) -> dict[str, Any]:
+        """Return many values, the cached ones from one round trip, the others loaded together.
+
+        Args:
+            keys: what is cached.
+            load_many: reads the source for those that are missing, and returns values by key; what it leaves
+                out does not exist and is left out here. What it raises is raised here.
+            ttl_seconds: the lifetime where it is not the default.
+            tags_of: returns the tags of a key's entry.
+        """
+        seconds = self._sealer.lifetime(ttl_seconds)
+        values, missing = self._held_here(keys)
+        if missing:
+            tags = {key: tags_of(key) for key in missing}
+            for own in tags.values():
+                check_tags(own)
+            found = await self._look_up_many(tags)
+            values |= {key: lookup.hit.value for key, lookup in found.items() if lookup.hit is not None}
+            batch = Batch(self._batches, load_many, tags, seconds)
+            await batch.run({key: lookup.seen for key, lookup in found.items() if lookup.hit is None})
+            values |= {key: orjson.loads(body) for key, body in batch.bodies.items()}
+        return {key: values[key] for key in dict.fromkeys(keys) if key in values}
+
     async def set(
         self,
         key: str,
@@ -213,7 +245,8 @@ class CacheManager:
             Whether the store took it; else it is told as soon as it answers, and until then nothing is
             served from the store here.
         """
-        check_tags(tags)
+        for tag in tags:
+            check_id("tag", tag)
         try:
             self._forget_tags(tags)
             await self._link.through(lambda: self._end_tags(tags))
@@ -324,9 +357,11 @@ class CacheManager:
             for tag in tags:
                 self._tier.end_tag(tag)
 
-    def _held_here(self, keys: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    def _held_here(self, keys: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         values: dict[str, Any] = {}
         missing: list[str] = []
+        for key in keys:
+            check_id("key", key)
         for key in dict.fromkeys(keys):
             held = None if self._tier is None else self._tier.find(key)
             if held is None:

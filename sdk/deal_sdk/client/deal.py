@@ -12,7 +12,7 @@ from solders.pubkey import Pubkey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting import PricingService, TokenAccountingService, TokenLedger
-from deal_sdk.cache import BalanceManager, CacheManager
+from deal_sdk.cache import BalanceManager, CacheManager, UserCache
 from deal_sdk.chain import (
     BlockhashSource,
     Confirmer,
@@ -32,6 +32,7 @@ from deal_sdk.client.backends import (
 )
 from deal_sdk.client.batches import Batches, PayerParts, RecordParts, SigningParts
 from deal_sdk.client.bookkeeping import make_bookkeeping
+from deal_sdk.client.caching import open_cache, open_user_cache, open_users
 from deal_sdk.client.confirming import open_confirmer
 from deal_sdk.client.fees import open_fees, open_micro_fees, settlement_job
 from deal_sdk.client.health import Health
@@ -105,6 +106,7 @@ class Deal:
     history: BalanceHistoryRecorder
     balances: BalanceManager
     cache: CacheManager
+    user_cache: UserCache
     gate: Gate
     purchases: TokenPurchaseTracker
     rates: RateLimiter
@@ -212,7 +214,7 @@ class Deal:
         self.rpc = self._backends.rpc
         self.keystore = self._backends.keystore
         self.health = Health(self._backends, self.clock)
-        self.users = UserDirectory(self._database, tiers=tuple(self.settings.tier_limits))
+        self.users = open_users(self._database, self)
         books = open_accounting(
             self._stack, self._database, self.settings, events=self.events, metrics=self.metrics
         )
@@ -230,10 +232,7 @@ class Deal:
             metrics=self.metrics,
         )
         self.gate, self.purchases, self.rates = limits.gate, limits.purchases, limits.rates
-        self.cache = CacheManager(
-            self._store, "values", clock=self.clock, metrics=self.metrics, prefix=settings.cache_prefix
-        )
-        self._stack.push_async_callback(self.cache.close)
+        self.cache = open_cache(self._stack, self._store, settings, self.clock, self.metrics)
 
     async def _open_payments(self) -> None:
         settings = self.settings
@@ -293,6 +292,7 @@ class Deal:
             prefix=settings.cache_prefix,
         )
         self._stack.push_async_callback(self.balances.close)
+        self.user_cache = open_user_cache(self._stack, self._store, self, decimals=self.mint.decimals)
         self._invalidation = BalanceInvalidation(self._balance_reads, self.balances)
 
     def _open_pipeline(self, signer: PaymentSigner, confirmer: Confirmer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -28,6 +28,7 @@ from deal_sdk.records.tables import users
 DEFAULT_TIERS: Final = ("Gift", "Professional", "Business")
 MAX_EXTERNAL_ID_LENGTH: Final = 255
 MAX_USERNAME_LENGTH: Final = 255
+MAX_IDS_PER_QUERY: Final = 500
 
 _ORDER: Final = Keyset("users", (users.c.created_at, users.c.id), (parse_time, UUID))
 
@@ -52,15 +53,23 @@ class User:
 class UserDirectory:
     """Creates users and finds them again."""
 
-    def __init__(self, database: Database, *, tiers: Sequence[str] = DEFAULT_TIERS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        tiers: Sequence[str] = DEFAULT_TIERS,
+        on_change: Callable[[UUID], Awaitable[object]] | None = None,
+    ) -> None:
         """Keep the database and the tiers that exist.
 
         Args:
             database: where users are.
             tiers: every name that a user's tier may have.
+            on_change: told of each user that was changed, once that is committed.
         """
         self._database = database
         self._tiers = tuple(tiers)
+        self._on_change = on_change
 
     async def create(
         self,
@@ -115,6 +124,22 @@ class UserDirectory:
         parsed = parse_user_id(user_id)
         return await self._one(users.c.id == parsed, user_id=str(parsed))
 
+    async def get_many(self, user_ids: Collection[UserId]) -> dict[UUID, User]:
+        """Return those of many users that exist.
+
+        Raises:
+            InvalidInputError: for an id that is no UUID.
+        """
+        wanted = list({parse_user_id(user_id) for user_id in user_ids})
+        found: dict[UUID, User] = {}
+        async with self._database.reading() as connection:
+            for start in range(0, len(wanted), MAX_IDS_PER_QUERY):
+                condition = users.c.id.in_(wanted[start : start + MAX_IDS_PER_QUERY])
+                for row in await connection.execute(sa.select(users).where(condition)):
+                    user = _user(row)
+                    found[user.id] = user
+        return found
+
     async def get_by_external_id(self, external_id: str) -> User:
         """Return the user with an id from elsewhere.
 
@@ -145,6 +170,8 @@ class UserDirectory:
         changed = await self._database.write(change, lock_key=str(parsed))
         if changed is None:
             raise UserNotFoundError("no such user", user_id=str(parsed))
+        if self._on_change is not None:
+            await self._on_change(parsed)
         return changed
 
     async def list(self, limit: int = 100, cursor: str | None = None) -> Page[User]:

@@ -14,7 +14,7 @@ from deal_sdk.cache import BalanceManager, CachedBalance
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import InvalidAmountError, InvalidInputError
 from deal_sdk.limits import Store, open_store
-from deal_sdk.limits.rules import UserKey
+from deal_sdk.limits.ids import UserKey
 from deal_sdk.metrics import Metrics
 from tests.contract.store_backends import BACKENDS, opened
 

@@ -23,7 +23,7 @@ from deal_sdk.cache import (
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import ConfigurationError, InvalidInputError, UserNotFoundError, WalletNotFoundError
 from deal_sdk.limits import Store
-from deal_sdk.limits.rules import UserKey
+from deal_sdk.limits.ids import UserKey
 from deal_sdk.metrics import Metrics
 from tests.contract.store_backends import BACKENDS, keys_of, opened
 

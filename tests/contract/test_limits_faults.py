@@ -34,7 +34,7 @@ from deal_sdk.limits import (
     TokenPurchaseTracker,
     open_store,
 )
-from deal_sdk.limits.rules import UserKey
+from deal_sdk.limits.ids import UserKey
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
 from deal_sdk.settings import DEFAULT_TIER_LIMITS, TierLimits

@@ -30,7 +30,7 @@ from deal_sdk.cache.policy import DEFAULT_TTL_SECONDS
 from deal_sdk.cache.sources import AccountResolver, BalanceReader, ReservationReader
 from deal_sdk.clock import Clock
 from deal_sdk.errors import InvalidInputError, StoreUnavailableError, UserNotFoundError, WalletNotFoundError
-from deal_sdk.limits.rules import UserKey
+from deal_sdk.limits.ids import UserKey
 from deal_sdk.limits.store import Store
 from deal_sdk.metrics import Metrics
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from deal_sdk.errors import InvalidInputError, StoreUnavailableError
-from deal_sdk.limits.rules import check_id, encode
+from deal_sdk.limits.ids import check_id, encode
 from deal_sdk.limits.scripts import load_script
 from deal_sdk.limits.store import Store
 

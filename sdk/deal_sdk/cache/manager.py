@@ -28,7 +28,7 @@ from deal_sdk.cache.tier import LocalTier
 from deal_sdk.cache.values import encode_value
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import StoreUnavailableError
-from deal_sdk.limits.rules import check_id, encode
+from deal_sdk.limits.ids import check_id, encode
 from deal_sdk.limits.store import Store
 from deal_sdk.metrics import Metrics
 

@@ -16,7 +16,7 @@ from deal_sdk.cache.loading import Loaded, Tokens
 from deal_sdk.cache.policy import CachePolicy
 from deal_sdk.cache.values import Envelope, encode_value
 from deal_sdk.errors import InvalidInputError, StoreUnavailableError
-from deal_sdk.limits.rules import check_id
+from deal_sdk.limits.ids import check_id
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from deal_sdk.limits.rules import UserKey
+from deal_sdk.limits.ids import UserKey
 
 
 class BalanceReader(Protocol):

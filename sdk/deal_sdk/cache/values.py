@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from deal_sdk.errors import InvalidInputError
-from deal_sdk.limits.rules import check_id
+from deal_sdk.limits.ids import check_id
 
 FORMAT: Final = 1
 _MILLISECONDS: Final = 1000

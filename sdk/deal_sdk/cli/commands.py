@@ -49,6 +49,7 @@ _REDIS_URL: Final = _option(
 _JSON: Final = _option("as_json", "--json", bool, "Print one JSON document on stdout and nothing else there")
 
 EVERY_SERVER: Final = (_RPC_URL, _DATABASE_URL, _REDIS_URL, _JSON)
+LIMITS_ALONE: Final = (_DATABASE_URL, _REDIS_URL, _JSON)
 DATABASE_ALONE: Final = (_DATABASE_URL, _JSON)
 NO_SERVER: Final = (_JSON,)
 

@@ -57,7 +57,7 @@ async def set_price(
     """Set what a service costs from a time on."""
     async with session.deal() as deal:
         stored = await deal.pricing.set_price(
-            service, price, valid_from=_aware(valid_from), valid_to=_aware(valid_to)
+            service, price, valid_from=aware(valid_from), valid_to=aware(valid_to)
         )
         document = _price_document(stored, deal.mint.decimals)
     return Reply(document, [fields("Price", document)])
@@ -165,7 +165,8 @@ async def current(session: Session) -> Reply:
     return Reply(document, [fields("Database", document)])
 
 
-def _aware(moment: datetime | None) -> datetime | None:
+def aware(moment: datetime | None) -> datetime | None:
+    """Read a time without a zone as UTC."""
     if moment is None or moment.tzinfo is not None:
         return moment
     return moment.replace(tzinfo=UTC)

@@ -12,11 +12,15 @@ from deal_sdk.chain import Keystore
 from deal_sdk.cli.output import Output
 from deal_sdk.cli.passphrase import passphrase_for
 from deal_sdk.client import Deal
+from deal_sdk.client.limits import make_limits, store_access
 from deal_sdk.client.webhooks import webhook_service
 from deal_sdk.clock import SystemClock
 from deal_sdk.errors import UserNotFoundError
+from deal_sdk.events import EventBus
+from deal_sdk.limits import PurchaseRecords, RateLimiter, TokenPurchaseTracker, open_store
+from deal_sdk.metrics import Metrics
 from deal_sdk.payments.parties import PartyReference
-from deal_sdk.records import Database, User
+from deal_sdk.records import Database, User, UserDirectory
 from deal_sdk.settings import load_settings
 from deal_sdk.webhooks import WebhookService
 
@@ -85,6 +89,26 @@ class Session:
             yield database
 
     @asynccontextmanager
+    async def limits(self) -> AsyncIterator[LimitsSession]:
+        """Open the database and the store of limits, for what needs no chain."""
+        settings = load_settings(**self.overrides())
+        store = open_store(
+            settings.redis_url.get_secret_value(),
+            access=store_access(settings),
+            timeout_seconds=settings.limit_store_timeout_seconds,
+        )
+        async with store, open_database(self.overrides()) as database:
+            made = make_limits(
+                store,
+                PurchaseRecords(database),
+                settings,
+                clock=database.clock,
+                events=EventBus(database.clock),
+                metrics=Metrics(),
+            )
+            yield LimitsSession(UserDirectory(database), made.purchases, made.rates)
+
+    @asynccontextmanager
     async def keystore(self) -> AsyncIterator[Keystore]:
         """Open the keys alone, so that an operator's own can be stored before the mint is deployed."""
         overrides = await with_passphrase(self.overrides())
@@ -101,6 +125,15 @@ class Session:
             keystore = Keystore(database, settings.keystore_passphrase, clock=database.clock)
             service, _, _ = webhook_service(database, keystore, settings, clock=database.clock)
             yield service
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsSession:
+    """What commands about limits work with."""
+
+    users: UserDirectory
+    purchases: TokenPurchaseTracker
+    rates: RateLimiter
 
 
 @asynccontextmanager

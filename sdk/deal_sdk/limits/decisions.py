@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from deal_sdk.errors import LimitExceededError, PurchaseLimitExceededError, RateLimitExceededError
-from deal_sdk.limits.rules import PURCHASE_KINDS, CountedRule, Limit, LimitKind, UserKey
+from deal_sdk.limits.ids import UserKey
+from deal_sdk.limits.rules import PURCHASE_KINDS, CountedRule, Limit, LimitKind
 
 
 class Settled(StrEnum):

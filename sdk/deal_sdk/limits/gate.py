@@ -23,6 +23,7 @@ from deal_sdk.limits.decisions import (
     Reservation,
     Settled,
 )
+from deal_sdk.limits.ids import check_id
 from deal_sdk.limits.outages import OutageLog
 from deal_sdk.limits.parts import Part, parts_of
 from deal_sdk.limits.rules import (
@@ -34,7 +35,6 @@ from deal_sdk.limits.rules import (
     LimitKind,
     RateRule,
     Rule,
-    check_id,
     fingerprint,
     period_seconds_of,
     record_tail,

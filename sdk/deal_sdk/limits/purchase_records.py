@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deal_sdk.errors import UserNotFoundError
 from deal_sdk.limits.calendars import CalendarWindow
 from deal_sdk.limits.decisions import HeldPurchases
+from deal_sdk.limits.ids import UserKey, check_id
 from deal_sdk.limits.purchase_reports import (
     PurchaseDimension,
     PurchaseReport,
@@ -27,13 +28,7 @@ from deal_sdk.limits.purchase_reports import (
     report_query,
 )
 from deal_sdk.limits.purchase_terms import PurchaseRequest, PurchaseTerms, rules_of
-from deal_sdk.limits.rules import (
-    DEFAULT_PURCHASE_PERIOD_SECONDS,
-    CountedRule,
-    PurchaseRule,
-    UserKey,
-    check_id,
-)
+from deal_sdk.limits.rules import DEFAULT_PURCHASE_PERIOD_SECONDS, CountedRule, PurchaseRule
 from deal_sdk.records import Database, parse_user_id
 from deal_sdk.records.purchase_tables import purchase_policies, token_purchases
 from deal_sdk.records.tables import users
@@ -192,6 +187,21 @@ class PurchaseRecords:
         query = query.where(token_purchases.c.user_id == str(user_id), token_purchases.c.state.in_(_HELD))
         async with self._database.reading() as connection:
             return tuple((await connection.execute(query)).scalars())
+
+    async def maxima_of(self, user_id: UserKey) -> tuple[tuple[str, int], ...]:
+        """Return the mints that the user has recorded purchases of, each with its latest maximum."""
+        column = token_purchases.c
+        latest = sa.func.row_number().over(
+            partition_by=column.token_mint, order_by=(column.created_at.desc(), column.reservation_id)
+        )
+        ranked = (
+            sa.select(column.token_mint, column.max_purchases, latest.label("place"))
+            .where(column.user_id == str(user_id), column.state.in_(_HELD))
+            .subquery()
+        )
+        query = sa.select(ranked.c.token_mint, ranked.c.max_purchases).where(ranked.c.place == 1)
+        rows = await self._database.fetch(query.order_by(ranked.c.token_mint))
+        return tuple((row.token_mint, row.max_purchases) for row in rows)
 
     async def stats(self) -> PurchaseStats:
         """Return how many tokens, users and purchases are recorded, the cancelled ones left out."""

@@ -12,7 +12,8 @@ from typing import Final
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.limits.calendars import CalendarWindow
 from deal_sdk.limits.decisions import Reservation
-from deal_sdk.limits.rules import AmountRule, CountedRule, PurchaseRule, UserKey, period_seconds_of
+from deal_sdk.limits.ids import UserKey
+from deal_sdk.limits.rules import AmountRule, CountedRule, PurchaseRule, period_seconds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,16 @@ class PurchaseRecord:
     last_purchase_at: datetime
     period_ends_at: datetime
     subscription_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentPurchases:
+    """How far a running period is used."""
+
+    token_mint: str
+    current_count: int
+    max_count: int
+    reset_after_seconds: float
 
 
 def rules_of(request: PurchaseRequest, period_seconds: int) -> tuple[CountedRule, ...]:

@@ -19,11 +19,13 @@ from deal_sdk.errors import DatabaseError, StoreUnavailableError
 from deal_sdk.limits.calendars import CalendarWindow
 from deal_sdk.limits.decisions import Reservation, Settled
 from deal_sdk.limits.gate import Gate
+from deal_sdk.limits.ids import UserKey, check_id
 from deal_sdk.limits.outages import OutageLog
 from deal_sdk.limits.purchase_records import PurchasePolicy, PurchaseRecords, PurchaseStats
 from deal_sdk.limits.purchase_reports import PurchaseDimension, PurchaseReport
 from deal_sdk.limits.purchase_terms import (
     DEFAULT_TERMS,
+    CurrentPurchases,
     PurchaseCheck,
     PurchaseIncrement,
     PurchaseRecord,
@@ -32,13 +34,7 @@ from deal_sdk.limits.purchase_terms import (
     longest_period_seconds,
     rules_of,
 )
-from deal_sdk.limits.rules import (
-    DEFAULT_PURCHASE_PERIOD_SECONDS,
-    CountedRule,
-    PurchaseRule,
-    UserKey,
-    check_id,
-)
+from deal_sdk.limits.rules import DEFAULT_PURCHASE_PERIOD_SECONDS, CountedRule, PurchaseRule
 from deal_sdk.limits.store import Store
 
 logger = logging.getLogger(__name__)
@@ -224,6 +220,27 @@ class TokenPurchaseTracker:
         mints = await self._records.mints_of(user_id)
         records = await asyncio.gather(*(self.get_purchase_record(user_id, mint) for mint in mints))
         return tuple(record for record in records if record is not None)
+
+    async def current_purchases(self, user_id: UserKey) -> tuple[CurrentPurchases, ...]:
+        """Return how far the user's running rolling periods are used, by mint; lost ones are counted anew.
+
+        Each is held to the maximum that its latest purchase was counted under.
+
+        Raises:
+            StoreUnavailableError: when the store failed.
+            DatabaseError: when the record failed.
+        """
+        check_id("user_id", str(user_id))
+        rules = [
+            PurchaseRule(user_id, mint, maximum, period_seconds=self._period_seconds)
+            for mint, maximum in await self._records.maxima_of(user_id)
+        ]
+        states = await asyncio.gather(*(self._gate.peek([rule]) for rule in rules))
+        return tuple(
+            CurrentPurchases(rule.token_mint, state.current, rule.max_purchases, state.reset_after_seconds)
+            for rule, (state,) in zip(rules, states, strict=True)
+            if state.current
+        )
 
     async def get_token_purchase_stats(self) -> PurchaseStats:
         """Return the recorded totals.

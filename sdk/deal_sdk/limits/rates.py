@@ -16,16 +16,8 @@ from typing import Final, Protocol
 from deal_sdk.errors import InvalidInputError, StoreUnavailableError
 from deal_sdk.limits.decisions import Decision, LimitState
 from deal_sdk.limits.gate import Gate
-from deal_sdk.limits.rules import (
-    USER_SUBJECT,
-    WINDOW_SECONDS,
-    LimitKind,
-    RateRule,
-    UserKey,
-    check_id,
-    check_subject,
-    rate_field,
-)
+from deal_sdk.limits.ids import USER_SUBJECT, UserKey, check_id, check_subject, operation_of
+from deal_sdk.limits.rules import WINDOW_SECONDS, LimitKind, RateRule, rate_field
 from deal_sdk.limits.store import Store
 from deal_sdk.settings import TierLimits
 
@@ -182,6 +174,17 @@ class RateLimiter:
         check_id("operation", operation)
         fields = (rate_field(operation, kind) for kind in (LimitKind.PER_MINUTE, LimitKind.BURST))
         await self._store.command("HDEL", key, *fields)
+
+    async def operations(self, user_id: UserKey, *, subject: str = USER_SUBJECT) -> tuple[str, ...]:
+        """Return the operations that something is counted of, sorted.
+
+        Raises:
+            StoreUnavailableError: when the store failed.
+        """
+        check_id("user_id", str(user_id))
+        check_subject(subject)
+        names: list[bytes] = await self._store.command("HKEYS", self._gate.keys.rates(user_id, subject))
+        return tuple(sorted({operation_of(name.decode()) for name in names}))
 
     def rule_for(
         self,

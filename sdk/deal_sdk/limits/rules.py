@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, TypeAlias
-from urllib.parse import quote
-from uuid import UUID
 
 from deal_sdk.errors import ConfigurationError, InvalidInputError
 from deal_sdk.limits.calendars import CalendarWindow
+from deal_sdk.limits.ids import USER_SUBJECT, UserKey, check_id, check_integer, check_subject, encode, tag_of
 from deal_sdk.settings import StorePolicy
 
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-MAX_ID_LENGTH: Final = 255
 MAX_LIMIT: Final = 10_000_000
 MAX_AMOUNT_BASE_UNITS: Final = 2**63 - 1
 MAX_PERIOD_SECONDS: Final = 366 * 86_400
@@ -35,12 +31,8 @@ WINDOW_SECONDS: Final = 60
 # Up to this many hits a minute the window is exact to the millisecond; beyond, hits are noted in this many
 # granules, so that the log of one user stays under 1 KB and a hit is held back at most 1 % too long.
 WINDOW_ENTRIES: Final = 100
-USER_SUBJECT: Final = "user"
-_SUBJECT: Final = re.compile("[a-z][a-z0-9_]{0,31}")
 _MILLISECONDS: Final = 1000
 _ENCODED_IDS: Final = 8_192
-
-UserKey: TypeAlias = str | UUID
 
 
 class LimitKind(StrEnum):
@@ -84,7 +76,7 @@ class PurchaseRule:
         """Refuse what could never be counted."""
         if self.subscription_id is not None:
             check_id("subscription_id", self.subscription_id)
-        _check_integer("max_purchases", self.max_purchases, MAX_LIMIT)
+        check_integer("max_purchases", self.max_purchases, MAX_LIMIT)
         _check_counted(self)
 
 
@@ -107,8 +99,8 @@ class AmountRule:
 
     def __post_init__(self) -> None:
         """Refuse what could never be counted."""
-        _check_integer("amount_base_units", self.amount_base_units, MAX_AMOUNT_BASE_UNITS)
-        _check_integer("max_amount_base_units", self.max_amount_base_units, MAX_AMOUNT_BASE_UNITS)
+        check_integer("amount_base_units", self.amount_base_units, MAX_AMOUNT_BASE_UNITS)
+        check_integer("max_amount_base_units", self.max_amount_base_units, MAX_AMOUNT_BASE_UNITS)
         _check_counted(self)
 
 
@@ -136,9 +128,9 @@ class RateRule:
         check_id("user_id", str(self.user_id))
         check_id("operation", self.operation)
         check_id("tier", self.tier)
-        _check_integer("per_minute", self.per_minute, MAX_LIMIT)
-        _check_integer("burst_per_second", self.burst_per_second, MAX_LIMIT)
-        _check_integer("cost", self.cost, min(self.per_minute, self.burst_per_second))
+        check_integer("per_minute", self.per_minute, MAX_LIMIT)
+        check_integer("burst_per_second", self.burst_per_second, MAX_LIMIT)
+        check_integer("cost", self.cost, min(self.per_minute, self.burst_per_second))
         if self.subject is not USER_SUBJECT:
             check_subject(self.subject)
 
@@ -195,15 +187,15 @@ class KeySpace:
 
     def purchase_count(self, user_id: UserKey, token_mint: str) -> str:
         """Return the key of a purchase count."""
-        return f"{self.purchase_prefix}token_buy_count:{_tag(user_id)}:{encode(token_mint)}"
+        return f"{self.purchase_prefix}token_buy_count:{tag_of(user_id)}:{encode(token_mint)}"
 
     def purchase_record(self, user_id: UserKey, token_mint: str) -> str:
         """Return the key of a purchase record (JSON)."""
-        return f"{self.purchase_prefix}token_purchase_record:{_tag(user_id)}:{encode(token_mint)}"
+        return f"{self.purchase_prefix}token_purchase_record:{tag_of(user_id)}:{encode(token_mint)}"
 
     def counted(self, rule: CountedRule) -> tuple[str, ...]:
         """Return the keys that a rule counts in: of a count and its record, or of a sum."""
-        suffix = f"{_tag(rule.user_id)}:{_counted_as(rule)}"
+        suffix = f"{tag_of(rule.user_id)}:{_counted_as(rule)}"
         if isinstance(rule, AmountRule):
             return (f"{self.purchase_prefix}token_buy_amount:{suffix}",)
         return (
@@ -214,7 +206,7 @@ class KeySpace:
     def rates(self, user_id: UserKey, subject: str = USER_SUBJECT) -> str:
         """Return the key of the hash with all windows and buckets of a user, or of another key."""
         kind = "" if subject == USER_SUBJECT else f"{subject}:"
-        return f"{self.rate_prefix}{kind}{_tag(user_id)}"
+        return f"{self.rate_prefix}{kind}{tag_of(user_id)}"
 
     def reservation(self, user_id: UserKey, reservation_id: str) -> str:
         """Return the key of a reservation."""
@@ -313,40 +305,6 @@ def period_seconds_of(rule: CountedRule) -> int:
     return rule.period_seconds if rule.calendar is None else rule.calendar.longest_seconds
 
 
-def check_subject(subject: str) -> None:
-    """Accept what a key is of: "user", "ip", "api_key" and the like.
-
-    Raises:
-        InvalidInputError: for anything but lower-case letters, digits and underscores, up to 32.
-    """
-    if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
-        raise InvalidInputError("a subject has 1 to 32 lower-case letters, digits and underscores")
-
-
-def check_id(name: str, value: str) -> None:
-    """Accept an id that can be a key and a column.
-
-    Raises:
-        InvalidInputError: when it is no text, empty, longer than 255 characters, or holds NUL or a lone
-            surrogate, which neither UTF-8 nor PostgreSQL can store.
-    """
-    if not isinstance(value, str):
-        raise InvalidInputError(f"{name} must be a str, not {type(value).__name__}")
-    if not value or len(value) > MAX_ID_LENGTH:
-        raise InvalidInputError(f"{name} must have 1 to {MAX_ID_LENGTH} characters")
-    if _UNSTORABLE.search(value):
-        raise InvalidInputError(f"{name} holds a character that cannot be stored")
-
-
-@lru_cache(maxsize=_ENCODED_IDS)
-def encode(text: str) -> str:
-    """Write an id as a part of a key: letters, digits and -._~ as they are, all else as %XX of UTF-8.
-
-    Two different ids never meet, and none can close the hash tag or start another part.
-    """
-    return quote(text, safe="")
-
-
 def record_tail(rule: PurchaseRule) -> str:
     """Return the part of a record's JSON that the caller decides."""
     return _record_tail(str(rule.user_id), rule.token_mint, rule.max_purchases, rule.subscription_id)
@@ -382,15 +340,4 @@ def _check_counted(rule: CountedRule) -> None:
     check_id("token_mint", rule.token_mint)
     if rule.category is not None:
         check_id("category", rule.category)
-    _check_integer("period_seconds", rule.period_seconds, MAX_PERIOD_SECONDS)
-
-
-def _tag(user_id: UserKey) -> str:
-    return f"{{{encode(str(user_id))}}}"
-
-
-def _check_integer(name: str, value: int, maximum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidInputError(f"{name} must be an int, not {type(value).__name__}")
-    if not 1 <= value <= maximum:
-        raise InvalidInputError(f"{name} must be 1 to {maximum}")
+    check_integer("period_seconds", rule.period_seconds, MAX_PERIOD_SECONDS)

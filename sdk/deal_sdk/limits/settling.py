@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from deal_sdk.limits.decisions import Reservation, Settled
+from deal_sdk.limits.ids import check_id, encode
 from deal_sdk.limits.parts import Part, tags_elsewhere
-from deal_sdk.limits.rules import KeySpace, check_id, encode
+from deal_sdk.limits.rules import KeySpace
 from deal_sdk.limits.scripts import load_script
 from deal_sdk.limits.store import Store
 

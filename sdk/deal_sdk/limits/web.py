@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deal_sdk.limits.http_headers import RATE_LIMIT_HEADER, RATE_LIMIT_POLICY_HEADER, rate_limit_headers
+from deal_sdk.limits.ids import MAX_ID_LENGTH, USER_SUBJECT
 from deal_sdk.limits.rates import (
     API_KEY_SUBJECT,
     DENIED_BY_STORE,
@@ -26,7 +27,6 @@ from deal_sdk.limits.rates import (
     RateLimiter,
     hashed_key,
 )
-from deal_sdk.limits.rules import MAX_ID_LENGTH, USER_SUBJECT
 
 TOO_MANY_REQUESTS: Final = 429
 SERVICE_UNAVAILABLE: Final = 503

@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import ConfigurationError, InvalidInputError
+from deal_sdk.limits.ids import MAX_ID_LENGTH, encode
 from deal_sdk.limits.rules import (
-    MAX_ID_LENGTH,
     MAX_LIMIT,
     MAX_PERIOD_SECONDS,
     KeySpace,
     LimitKind,
     PurchaseRule,
     RateRule,
-    encode,
     fingerprint,
     rate_field,
 )

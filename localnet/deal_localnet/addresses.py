@@ -1,5 +1,6 @@
 """The program and sysvar addresses that the localnet treats in a special way."""
 
+from functools import lru_cache
 from typing import Final
 
 from solders.pubkey import Pubkey
@@ -16,8 +17,10 @@ MEMO_V1_PROGRAM: Final = Pubkey.from_string("Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDD
 CONFIG_PROGRAM: Final = Pubkey.from_string("Config1111111111111111111111111111111111111")
 STAKE_PROGRAM: Final = Pubkey.from_string("Stake11111111111111111111111111111111111111")
 VOTE_PROGRAM: Final = Pubkey.from_string("Vote111111111111111111111111111111111111111")
+BPF_LOADER_1: Final = Pubkey.from_string("BPFLoader1111111111111111111111111111111111")
 BPF_LOADER_2: Final = Pubkey.from_string("BPFLoader2111111111111111111111111111111111")
 BPF_LOADER_UPGRADEABLE: Final = Pubkey.from_string("BPFLoaderUpgradeab1e11111111111111111111111")
+LOADER_4: Final = Pubkey.from_string("LoaderV411111111111111111111111111111111111")
 NATIVE_MINT: Final = Pubkey.from_string("So11111111111111111111111111111111111111112")
 SYSVAR_OWNER: Final = Pubkey.from_string("Sysvar1111111111111111111111111111111111111")
 SYSVAR_CLOCK: Final = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
@@ -56,3 +59,11 @@ GENESIS_ADDRESSES: Final = (
     SYSVAR_RECENT_BLOCKHASHES,
     SYSVAR_EPOCH_SCHEDULE,
 )
+
+MAX_KEPT_TEXTS: Final = 50_000
+
+
+@lru_cache(MAX_KEPT_TEXTS)
+def address_text(raw: bytes) -> str:
+    """Return an address as text, which takes long enough to be kept: the same few appear again and again."""
+    return str(Pubkey.from_bytes(raw))

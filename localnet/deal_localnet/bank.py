@@ -11,13 +11,11 @@ from solders.clock import Clock
 from solders.hash import Hash
 from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
-from solders.transaction import VersionedTransaction
 
 from .accounts import AccountStore
 from .addresses import GENESIS_ADDRESSES, LOOKUP_TABLE_PROGRAM, SYSVAR_CLOCK, SYSVAR_SLOT_HASHES
 from .config import LocalnetConfig
 from .execution import Executor, refused_execution
-from .fees import compute_budget
 from .genesis import next_block
 from .history import History
 from .live_accounts import AccountState, LiveAccounts, empty_account
@@ -227,9 +225,7 @@ class Bank:
     def lowest_price(self, block: Block, keys: set[Pubkey]) -> int:
         """Return the lowest price per compute unit that landed in a block and wrote to all of the keys."""
         prices = [
-            compute_budget(VersionedTransaction.from_bytes(record.wire).message).micro_lamports_per_unit
-            for record in block.records
-            if keys.issubset(record.keys)
+            record.execution.micro_lamports_per_unit for record in block.records if keys.issubset(record.keys)
         ]
         return min(prices, default=0)
 

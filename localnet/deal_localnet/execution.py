@@ -18,7 +18,7 @@ from solders.transaction_metadata import (
 )
 
 from .accounts import AccountStore
-from .fees import message_fee
+from .fees import MessageFee, message_fee
 from .live_accounts import AccountState, LiveAccounts, empty_account
 from .programs import program_runner
 from .records import (
@@ -69,12 +69,12 @@ class Executor:
         """Execute for good; None when it may not even pay its fee and so leaves no trace."""
         keys = transaction.keys
         before = [self._live.state(key) for key in keys]
-        signature_fee, priority_fee = message_fee(transaction.message)
-        fee = signature_fee + priority_fee
+        costs = message_fee(transaction.message)
+        fee = costs.total
         if self._payer_error(before[0], fee) is not None:
             return None
-        if priority_fee:
-            self._charge(keys[0], before[0], priority_fee)
+        if costs.priority_fee:
+            self._charge(keys[0], before[0], costs.priority_fee)
         result = self._programs.run(self._svm.send_transaction, transaction.transaction)
         after = self._after(transaction, before)
         error = self._settle(transaction, before, after, fee, result)
@@ -86,7 +86,7 @@ class Executor:
         changed = tuple([index for index in transaction.writable if after[index] is not before[index]])
         for index in changed:
             self._accounts.record(slot, keys[index], before[index], after[index])
-        return self._execution(transaction, before, after, result, error, fee, changed)
+        return self._execution(transaction, before, after, result, error, costs, changed)
 
     def _settle(
         self,
@@ -112,28 +112,27 @@ class Executor:
         """Execute without a trace, and return the accounts as they would be."""
         keys = transaction.keys
         before = [self._live.state(key) for key in keys]
-        signature_fee, priority_fee = message_fee(transaction.message)
-        fee = signature_fee + priority_fee
-        refusal = self._payer_error(before[0], fee)
+        costs = message_fee(transaction.message)
+        refusal = self._payer_error(before[0], costs.total)
         if refusal is not None:
             return refused_execution(refusal, before), {}
-        if priority_fee:
-            self._charge(keys[0], before[0], priority_fee)
+        if costs.priority_fee:
+            self._charge(keys[0], before[0], costs.priority_fee)
         result = self._programs.run(self._svm.simulate_transaction, transaction.transaction)
-        if priority_fee:
+        if costs.priority_fee:
             self._put(keys[0], before[0])
-        return self._simulated(transaction, before, result, fee)
+        return self._simulated(transaction, before, result, costs)
 
     def _simulated(
         self,
         transaction: WireTransaction,
         before: States,
         result: SimulatedTransactionInfo | FailedTransactionMetadata,
-        fee: int,
+        costs: MessageFee,
     ) -> tuple[Execution, dict[Pubkey, Account | None]]:
         if isinstance(result, FailedTransactionMetadata):
             error = self._error_of(transaction, before, result)
-            after = self._with_fee(before, fee)
+            after = self._with_fee(before, costs.total)
             posts: dict[Pubkey, Account | None] = {}
         else:
             posts = {key: account if account.lamports else None for key, account in result.post_accounts()}
@@ -143,8 +142,8 @@ class Executor:
             ]
             error = self._rent_error(transaction, before, after)
             if error is not None:
-                after, posts = self._with_fee(before, fee), {}
-        execution = self._execution(transaction, before, after, result, error, fee)
+                after, posts = self._with_fee(before, costs.total), {}
+        execution = self._execution(transaction, before, after, result, error, costs)
         return execution, posts
 
     def _with_fee(self, before: States, fee: int) -> States:
@@ -207,7 +206,7 @@ class Executor:
         after: States,
         result: TransactionMetadata | SimulatedTransactionInfo | FailedTransactionMetadata,
         error: Any,
-        fee: int,
+        costs: MessageFee,
         changed: tuple[int, ...] = (),
     ) -> Execution:
         meta = result if isinstance(result, TransactionMetadata) else result.meta()
@@ -230,8 +229,9 @@ class Executor:
             tokens_before=tuple(tokens.values()),
             tokens_after=tuple(self._holdings_after(tokens, before, after)),
             loaded_bytes=_loaded_bytes(before) if loaded else 0,
-            fee=fee,
+            fee=costs.total,
             changed=changed,
+            micro_lamports_per_unit=costs.micro_lamports_per_unit,
         )
 
     def _holding(self, index: int, state: AccountState | None) -> TokenHolding | None:

@@ -3,13 +3,19 @@
 from typing import Final, NamedTuple
 
 from solders.message import Message, MessageV0
+from solders.pubkey import Pubkey
 
 from .addresses import (
+    BPF_LOADER_1,
     BPF_LOADER_2,
     BPF_LOADER_UPGRADEABLE,
     COMPUTE_BUDGET_PROGRAM,
     ED25519_PROGRAM,
+    LOADER_4,
     PRECOMPILES,
+    SECP256K1_PROGRAM,
+    SYSTEM_PROGRAM,
+    VOTE_PROGRAM,
 )
 from .records import WireTransaction
 
@@ -29,16 +35,18 @@ LOADED_PAGE_COST_UNITS: Final = 8
 SET_COMPUTE_UNIT_LIMIT: Final = 2
 SET_COMPUTE_UNIT_PRICE: Final = 3
 BPF_LOADERS: Final = frozenset({BPF_LOADER_2, BPF_LOADER_UPGRADEABLE})
-BUILTIN_PROGRAM_NAMES: Final = (
-    "11111111111111111111111111111111",
-    "ComputeBudget111111111111111111111111111111",
-    "Vote111111111111111111111111111111111111111",
-    "BPFLoader1111111111111111111111111111111111",
-    "BPFLoader2111111111111111111111111111111111",
-    "BPFLoaderUpgradeab1e11111111111111111111111",
-    "LoaderV411111111111111111111111111111111111",
-    "KeccakSecp256k11111111111111111111111111111",
-    "Ed25519SigVerify111111111111111111111111111",
+BUILTIN_PROGRAMS: Final = frozenset(
+    {
+        SYSTEM_PROGRAM,
+        COMPUTE_BUDGET_PROGRAM,
+        VOTE_PROGRAM,
+        BPF_LOADER_1,
+        BPF_LOADER_2,
+        BPF_LOADER_UPGRADEABLE,
+        LOADER_4,
+        SECP256K1_PROGRAM,
+        ED25519_PROGRAM,
+    }
 )
 
 
@@ -62,10 +70,10 @@ def compute_budget(message: Message | MessageV0) -> ComputeBudget:
     for instruction in message.instructions:
         index = instruction.program_id_index
         program = keys[index] if index < len(keys) else None
-        default += _default_units(str(program))
-        data = instruction.data
-        if program != COMPUTE_BUDGET_PROGRAM or not data:
+        default += _default_units(program)
+        if program != COMPUTE_BUDGET_PROGRAM or not instruction.data:
             continue
+        data = instruction.data
         if data[0] == SET_COMPUTE_UNIT_LIMIT and len(data) >= 5:
             limit = int.from_bytes(data[1:5], "little")
         elif data[0] == SET_COMPUTE_UNIT_PRICE and len(data) >= 9:
@@ -89,8 +97,8 @@ def duplicate_budget_instruction(message: Message | MessageV0) -> int | None:
     return None
 
 
-def _default_units(program: str) -> int:
-    if program in BUILTIN_PROGRAM_NAMES:
+def _default_units(program: Pubkey | None) -> int:
+    if program in BUILTIN_PROGRAMS:
         return BUILTIN_INSTRUCTION_COMPUTE_UNITS
     return DEFAULT_INSTRUCTION_COMPUTE_UNITS
 
@@ -106,14 +114,31 @@ def _precompile_signatures(message: Message | MessageV0) -> dict[str, int]:
     return counts
 
 
-def message_fee(message: Message | MessageV0) -> tuple[int, int]:
-    """Return a message's signature fee and its prioritization fee, in lamports."""
+class MessageFee(NamedTuple):
+    """Keeps what a message costs, in lamports, and the price that its priority fee comes from."""
+
+    signature_fee: int
+    priority_fee: int
+    micro_lamports_per_unit: int
+
+    @property
+    def total(self) -> int:
+        """Return all that is charged."""
+        return self.signature_fee + self.priority_fee
+
+
+def message_fee(message: Message | MessageV0) -> MessageFee:
+    """Return a message's signature fee and its prioritization fee."""
     signatures = message.header.num_required_signatures
     keys = message.account_keys
     if not PRECOMPILES.isdisjoint(keys):
         signatures += sum(_precompile_signatures(message).values())
-    priority = compute_budget(message).prioritization_fee if COMPUTE_BUDGET_PROGRAM in keys else 0
-    return signatures * LAMPORTS_PER_SIGNATURE, priority
+    if COMPUTE_BUDGET_PROGRAM not in keys:
+        return MessageFee(signatures * LAMPORTS_PER_SIGNATURE, 0, 0)
+    budget = compute_budget(message)
+    return MessageFee(
+        signatures * LAMPORTS_PER_SIGNATURE, budget.prioritization_fee, budget.micro_lamports_per_unit
+    )
 
 
 def cost_units(transaction: WireTransaction, units_consumed: int, loaded_bytes: int) -> int:

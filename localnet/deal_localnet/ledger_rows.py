@@ -88,6 +88,8 @@ def _unpacked(packed: dict[str, Any]) -> Execution:
         loaded_bytes=packed["loaded_bytes"],
         fee=packed["fee"],
         changed=tuple(packed["changed"]),
+        # Ledgers of older releases do not tell the price, which counts for 150 blocks only.
+        micro_lamports_per_unit=packed.get("micro_lamports_per_unit", 0),
     )
 
 

@@ -11,6 +11,7 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 
 from .bank import Bank
+from .block_replies import BlockReplies
 from .config import MAX_REQUEST_BODY_BYTES, LocalnetConfig
 from .dispatch import answer
 from .faucet import Faucet
@@ -59,7 +60,7 @@ class Localnet:
         faucet = Faucet(faucet_keypair(seed), self.config.faucet_lamports)
         self._broker = Broker(bank)
         bank.observers.append(self._broker)
-        self._node = Node(bank, faucet, str(identity_keypair(seed).pubkey()))
+        self._node = Node(bank, faucet, str(identity_keypair(seed).pubkey()), BlockReplies())
         self._running.set()
         if self.config.auto_advance:
             self._clock = asyncio.create_task(self._tick(), name="localnet-slot-clock")

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from .bank import EPOCH_SLOTS
+from .block_replies import BlockForm
 from .errors import block_not_available, commitment_too_low, invalid_params, slot_skipped
 from .params import (
     MAX_U8,
@@ -172,18 +173,25 @@ def get_block(node: Node, params: list[Any]) -> dict[str, Any]:
     if flag(config, "rewards", True):
         shown["rewards"] = []
     max_version = optional_unsigned(config, "maxSupportedTransactionVersion", "u8", MAX_U8)
-    return {**shown, **_transactions(block, details, chosen, max_version)}
+    return {**shown, **_transactions(node, block, details, chosen, max_version)}
 
 
-def _transactions(block: Block, details: str, chosen: str, max_version: int | None) -> dict[str, Any]:
+def _transactions(
+    node: Node, block: Block, details: str, chosen: str, max_version: int | None
+) -> dict[str, Any]:
     if details == "none":
         return {}
     if details == "signatures":
         return {"signatures": [record.signature for record in block.records]}
+    form = BlockForm(block.slot, len(block.records), details, chosen, max_version)
+    return {"transactions": node.block_replies.transactions(form, lambda: _entries(block, form))}
+
+
+def _entries(block: Block, form: BlockForm) -> list[dict[str, Any]]:
     views = [TransactionView(record) for record in block.records]
-    if details == "accounts":
-        return {"transactions": [view.accounts_entry(max_version) for view in views]}
-    return {"transactions": [view.entry(chosen, max_version) for view in views]}
+    if form.details == "accounts":
+        return [view.accounts_entry(form.max_version) for view in views]
+    return [view.entry(form.encoding, form.max_version) for view in views]
 
 
 @table.method("getBlocks", 1, 3)

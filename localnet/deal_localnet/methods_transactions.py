@@ -61,7 +61,7 @@ def get_fee_for_message(node: Node, params: list[Any]) -> dict[str, Any]:
     message = decode_message(string(params[0]))
     block, level = chosen_block(node, struct(params[1], "RpcContextConfig"))
     usable = node.bank.chain.is_blockhash_valid(message.recent_blockhash, level)
-    return with_context(block.slot, sum(message_fee(message)) if usable else None)
+    return with_context(block.slot, message_fee(message).total if usable else None)
 
 
 @table.method("getSignatureStatuses", 1, 2)

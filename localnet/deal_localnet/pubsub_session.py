@@ -27,6 +27,7 @@ from .pubsub import ALL_LOGS_TOPIC, ROOT_TOPIC, SLOT_TOPIC, Broker, Subscription
 from .registry import Node
 from .slots import Commitment
 
+TIDY_SUBSCRIPTIONS: Final = 1_000
 LOG_FILTERS: Final = ("all", "allWithVotes", "mentions")
 
 Send = Callable[[str], None]
@@ -44,6 +45,8 @@ class SubscriptionSession:
         self._broker = broker
         self._send = send
         self._own: set[int] = set()
+        self._untold: list[int] = []
+        self._tidy_at = TIDY_SUBSCRIPTIONS
         self._closed = False
 
     async def receive(self, text: str | bytes) -> None:
@@ -103,11 +106,17 @@ class SubscriptionSession:
         identifier = self._broker.next_identifier()
         config = wishes.pop("config", {})
         self._broker.add(Subscription(identifier, method, topic, level, self._deliver, config, **wishes))
+        if len(self._own) >= self._tidy_at:
+            self._own = {own for own in self._own if own in self._broker}
+            self._tidy_at = 2 * len(self._own) + TIDY_SUBSCRIPTIONS
         self._own.add(identifier)
+        self._untold.append(identifier)
         return identifier
 
     def _tell_known(self) -> None:
-        for subscription, record in self._broker.known_signatures(self._own):
+        # What happens from now on is told as it happens; only what is new here may have missed something.
+        untold, self._untold = self._untold, []
+        for subscription, record in self._broker.known_signatures(untold):
             self._broker.tell_signature(subscription, record)
 
     def subscribe_signature(self, params: list[Any]) -> int:

@@ -12,6 +12,8 @@ from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
+from .addresses import address_text
+
 TOKEN_ACCOUNT_BYTES: Final = 165
 TOKEN_IDENTITY_BYTES: Final = 72
 MINT_DECIMALS_OFFSET: Final = 44
@@ -29,12 +31,12 @@ class TokenHolding(NamedTuple):
     @property
     def mint(self) -> str:
         """Return the mint's address."""
-        return str(Pubkey.from_bytes(self.head[:32]))
+        return address_text(self.head[:32])
 
     @property
     def owner(self) -> str:
         """Return the address of the wallet that owns the tokens."""
-        return str(Pubkey.from_bytes(self.head[32:64]))
+        return address_text(self.head[32:64])
 
     @property
     def amount(self) -> int:
@@ -67,6 +69,7 @@ class Execution(NamedTuple):
     loaded_bytes: int
     fee: int | None
     changed: tuple[int, ...] = ()
+    micro_lamports_per_unit: int = 0
 
 
 class TransactionRecord(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .bank import Bank
+from .block_replies import BlockReplies
 from .errors import min_context_slot_not_reached
 from .faucet import Faucet
 from .params import Config, commitment, optional_unsigned
@@ -17,6 +18,7 @@ class Node(NamedTuple):
     bank: Bank
     faucet: Faucet
     identity: str
+    block_replies: BlockReplies
 
 
 Handler = Callable[[Node, list[Any]], Any]

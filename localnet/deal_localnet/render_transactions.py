@@ -8,6 +8,7 @@ from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
+from .addresses import address_text
 from .base58 import b58encode
 from .errors import transaction_version_unsupported
 from .fees import cost_units
@@ -27,7 +28,7 @@ class TransactionView:
         self._record = record
         self._transaction = VersionedTransaction.from_bytes(record.wire)
         self._message: Message | MessageV0 = self._transaction.message
-        self._names = [str(key) for key in record.keys]
+        self._names = _names(record.keys)
         self._wire = WireTransaction(
             record.wire,
             self._transaction,
@@ -134,7 +135,7 @@ class TransactionView:
     def _raw_message(self) -> dict[str, Any]:
         header = self._message.header
         message: dict[str, Any] = {
-            "accountKeys": [str(key) for key in self._message.account_keys],
+            "accountKeys": self._names[: len(self._message.account_keys)],
             "header": {
                 "numReadonlySignedAccounts": header.num_readonly_signed_accounts,
                 "numReadonlyUnsignedAccounts": header.num_readonly_unsigned_accounts,
@@ -216,7 +217,7 @@ def loaded_addresses(transaction: WireTransaction) -> dict[str, list[str]]:
 
 
 def _names(keys: tuple[Pubkey, ...]) -> list[str]:
-    return [str(key) for key in keys]
+    return [address_text(bytes(key)) for key in keys]
 
 
 def balances(execution: Execution) -> dict[str, Any]:
@@ -237,7 +238,7 @@ def _token_balance(holding: TokenHolding) -> dict[str, Any]:
         "accountIndex": holding.account_index,
         "mint": holding.mint,
         "owner": holding.owner,
-        "programId": str(holding.program),
+        "programId": address_text(bytes(holding.program)),
         "uiTokenAmount": amount,
     }
 

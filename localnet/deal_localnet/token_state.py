@@ -1,7 +1,6 @@
 """Mints and token accounts of both token programs, decoded and shown as Agave's jsonParsed does."""
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from solders.account import Account
@@ -99,11 +98,11 @@ def decode_token_account(account: Account) -> TokenState | None:
 
 def ui_amount(amount: int, decimals: int) -> dict[str, Any]:
     """Return an amount the way Solana shows it: exact text, and a float for display."""
-    exact = Decimal(amount).scaleb(-decimals)
-    text = f"{exact:f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return {"amount": str(amount), "decimals": decimals, "uiAmount": float(exact), "uiAmountString": text}
+    digits = text = str(amount)
+    if decimals:
+        padded = digits.rjust(decimals + 1, "0")
+        text = f"{padded[:-decimals]}.{padded[-decimals:]}".rstrip("0").rstrip(".")
+    return {"amount": digits, "decimals": decimals, "uiAmount": float(text), "uiAmountString": text}
 
 
 def parsed_account(account: Account, read: AccountReader) -> dict[str, Any] | None:

@@ -104,6 +104,19 @@ async def test_priority_fees_are_charged(driver: Driver) -> None:
     assert await lamports(driver, driver.payer.pubkey()) == before - SOL - FEE - 1_235
 
 
+async def test_recent_fees_are_the_lowest_price_of_each_block(driver: Driver) -> None:
+    for prices in ((700, 300), (500,)):
+        for price in prices:
+            await driver.run(set_compute_unit_price(price), driver.pay(FRIEND, SOL + price))
+        driver.advance()
+    payer, stranger = str(driver.payer.pubkey()), str(Keypair().pubkey())
+    found = await driver.call("getRecentPrioritizationFees", [payer])
+    assert [fee["prioritizationFee"] for fee in found] == [0, 300, 500]
+    assert all(
+        not fee["prioritizationFee"] for fee in await driver.call("getRecentPrioritizationFees", [stranger])
+    )
+
+
 async def test_priority_fees_are_charged_for_failures_too(driver: Driver) -> None:
     before = await lamports(driver, driver.payer.pubkey())
     priced = [set_compute_unit_limit(100_000), set_compute_unit_price(10_000)]

@@ -6,7 +6,7 @@ import pytest
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 
-from deal_localnet import SubscriptionSession
+from deal_localnet import SubscriptionSession, pubsub_session
 from tests.unit.localnet.support import CONFIRMED, FINALIZED, MEMO, PROCESSED, SOL, SYSTEM, Driver
 
 FRIEND = Keypair().pubkey()
@@ -190,3 +190,23 @@ async def test_rolled_back_transactions_are_told_once_confirmed_again(
     await driver.send(transaction)
     driver.advance(32)
     assert [told["value"] for told in listener.taken()] == [{"err": None}]
+
+
+async def test_many_finished_subscriptions_leave_the_living_ones(
+    driver: Driver, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pubsub_session, "TIDY_SUBSCRIPTIONS", 3)
+    session = driver.localnet.open_subscription_session(
+        lambda text: listener.messages.append(orjson.loads(text))
+    )
+    listener.session.close()
+    listener.session = session
+    living = await listener.call("accountSubscribe", str(FRIEND), PROCESSED)
+    finished = []
+    for lamports in range(SOL, SOL + 8):
+        transaction = await driver.signed([driver.pay(FRIEND, lamports)])
+        finished.append(await listener.call("signatureSubscribe", str(transaction.signatures[0]), PROCESSED))
+        await driver.send(transaction)
+        assert len(listener.taken()) == 2
+    assert (await listener.call("signatureUnsubscribe", finished[0]))["code"] == -32602
+    assert await listener.call("accountUnsubscribe", living) is True

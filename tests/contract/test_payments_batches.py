@@ -17,8 +17,9 @@ from deal_sdk.errors import IdempotencyConflictError, InsufficientBalanceError
 from deal_sdk.events import EventBus
 from deal_sdk.payments.batches.carriers import CarrierChange, CarrierEnd, CarrierStore
 from deal_sdk.payments.batches.lines import CheckedLine
+from deal_sdk.payments.batches.planning import Planned, plan_shares
 from deal_sdk.payments.batches.recipients import Payee
-from deal_sdk.payments.batches.recording import Batch, BatchRecorder, Planned, plan_share
+from deal_sdk.payments.batches.recording import Batch, BatchRecorder
 from deal_sdk.payments.batches.remaining import Carrier
 from deal_sdk.payments.batches.shares import Share
 from deal_sdk.payments.orders import Funds, Party
@@ -44,8 +45,8 @@ def planned(count: int = 8, *, first: int = 1, key: str | None = None) -> list[P
     for position in range(first, first + count):
         line = CheckedLine(position, position + 1, "wallet", BaseUnits(10), "airdrop", key)
         party = Party(str(Pubkey.new_unique()), str(Pubkey.new_unique()))
-        made.append(plan_share(Payee(line, party, None if key is None else "input"), STARTED))
-    return made
+        made.append(Payee(line, party, None if key is None else "input"))
+    return [Planned(*pair) for pair in zip(made, plan_shares(made, STARTED), strict=True)]
 
 
 def signed(name: str) -> SignedTransaction:

@@ -22,14 +22,13 @@ from deal_sdk.payments.batches.lines import (
     check_lines,
     fingerprint_of_lines,
 )
+from deal_sdk.payments.batches.planning import Planned, plan_shares
 from deal_sdk.payments.batches.recipients import Recipients
 from deal_sdk.payments.batches.recording import (
     MAX_RECORDED_TOGETHER,
     Batch,
     BatchRecorder,
-    Planned,
     check_same_lines,
-    plan_share,
 )
 from deal_sdk.payments.batches.reports import BatchReport, read_report
 from deal_sdk.payments.batches.runs import BatchProgress
@@ -166,8 +165,8 @@ class BatchDistributor:
 
     async def _plan(self, batch: Batch, source: Party, lines: Sequence[CheckedLine]) -> _BatchPlan:
         payees = await self._recipients.resolve(lines, source)
-        planned = await asyncio.to_thread(lambda: [plan_share(payee, batch.created_at) for payee in payees])
-        shares = await self._accounts.look([one.share for one in planned])
+        planned = await asyncio.to_thread(plan_shares, payees, batch.created_at)
+        shares = await self._accounts.look(planned)
         looked = tuple(Planned(payee, share) for payee, share in zip(payees, shares, strict=True))
         new = [one.share for one in looked if not one.payee.is_replay]
         cost = await self._costs.estimate(self._driver.frame(batch), new, replayed=len(looked) - len(new))

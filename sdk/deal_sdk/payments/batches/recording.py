@@ -6,19 +6,20 @@ all, together with how far the batch has come, so that a batch that was cut shor
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import orjson
 import sqlalchemy as sa
 from solders.pubkey import Pubkey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConstraintError, DatabaseError, IdempotencyConflictError, Outcome
+from deal_sdk.payments.batches.planning import Planned
 from deal_sdk.payments.batches.recipients import Payee
 from deal_sdk.payments.batches.shares import Share
 from deal_sdk.payments.orders import Funds, Party, Plan
@@ -26,13 +27,8 @@ from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
 from deal_sdk.payments.rails import SafetyRails, refuse_when_paused, take_daily_amount
 from deal_sdk.payments.reservations import admit_total, lock_accounts, sum_reservations
 from deal_sdk.records import Database, payment_batches
-from deal_sdk.records.tables import (
-    Json,
-    UtcDateTime,
-    balance_reservations,
-    token_rewards,
-    token_transactions,
-)
+from deal_sdk.records.bulk import BulkInsert, Encoded
+from deal_sdk.records.tables import balance_reservations, token_rewards, token_transactions
 
 MAX_RECORDED_TOGETHER: Final = 2_000
 _MAX_RECORD_ATTEMPTS: Final = 3
@@ -52,14 +48,6 @@ class Batch:
     recorded_lines: int
     total_amount: int
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A payee with the share that is to be recorded."""
-
-    payee: Payee
-    share: Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +146,8 @@ class BatchRecorder:
             return RecordedLines(stored, ())
         await self._check_funds(connection, source, funds, required)
         new = await _without_replays(connection, planned)
-        rows = [_row(stored, one) for one in new]
-        if rows:
-            await self._insert(connection, stored, source, rows, now)
+        if new:
+            await self._insert(connection, stored, source, new, now)
         recorded = payment_batches.update().where(payment_batches.c.id == stored.id)
         await connection.execute(recorded.values(recorded_lines=last, updated_at=now))
         return RecordedLines(replace(stored, recorded_lines=last), tuple(one.share for one in new))
@@ -200,20 +187,27 @@ class BatchRecorder:
         connection: AsyncConnection,
         batch: Batch,
         source: Party,
-        rows: Sequence[Mapping[str, Any]],
+        new: Sequence[Planned],
         now: datetime,
     ) -> None:
-        insert, companions = _statements(batch.source_account)
         common = {
-            "b_batch": batch.id,
-            "b_sender": source.address,
-            "b_sender_user": source.user_id,
-            "b_lease_owner": self._lease_owner,
-            "b_now": now,
+            "type": "reward",
+            "status": "pending",
+            "from_user_id": source.user_id,
+            "from_address": source.address,
+            "batch_id": batch.id,
+            "lease_owner": self._lease_owner,
+            "created_at": now,
+            "updated_at": now,
         }
-        await connection.execute(insert, [{**common, **row} for row in rows])
-        span = {"b_batch": batch.id, "b_first": rows[0]["b_position"], "b_last": rows[-1]["b_position"]}
-        for companion in companions:
+        await _PAYMENTS.run(connection, _rows(batch, new), common)
+        span = {
+            "b_batch": batch.id,
+            "b_first": new[0].share.position,
+            "b_last": new[-1].share.position,
+            "b_account": batch.source_account,
+        }
+        for companion in _COMPANIONS:
             await connection.execute(companion, span)
         if self._outbox.wants_recorded:
             column = token_transactions.c
@@ -300,84 +294,65 @@ async def _without_replays(connection: AsyncConnection, planned: Sequence[Planne
     return [one for one in planned if one.payee.line.key not in used]
 
 
-def plan_share(payee: Payee, created_at: datetime) -> Planned:
-    """Make the share of a payee, whose payment gets an id that sorts as the lines do.
+def _rows(batch: Batch, new: Sequence[Planned]) -> list[tuple[Any, ...]]:
+    """Return the payments' rows, as `_PAYMENTS` names their columns."""
+    plan = Plan("transfer", batch.source_address, batch.source_account, None, None).to_json()
+    return [_row(batch, plan, one.payee, one.share.payment_id) for one in new]
 
-    Args:
-        payee: a line with the wallet that it pays.
-        created_at: the batch's.
-    """
-    party, line = payee.party, payee.line
-    share = Share(
-        line.position,
-        ordered_id(created_at, line.position),
-        Pubkey.from_string(party.address),
-        Pubkey.from_string(party.token_account),
+
+def _row(batch: Batch, plan: Mapping[str, Any], payee: Payee, payment_id: UUID) -> tuple[Any, ...]:
+    line, party, fingerprint = payee.line, payee.party, payee.fingerprint
+    instruction = {**plan, "destination": party.token_account, "destination_owner": party.address}
+    return (
+        payment_id,
+        line_key(batch.key, line.position) if line.key is None else line.key,
+        batch.fingerprint if fingerprint is None else fingerprint,
+        party.user_id,
+        party.address,
         line.amount,
-        party.user_id is not None,
+        line.reward_type,
+        orjson.dumps(instruction).decode(),
+        line.position,
     )
-    return Planned(payee, share)
 
 
-def _row(batch: Batch, one: Planned) -> dict[str, Any]:
-    line, party, fingerprint = one.payee.line, one.payee.party, one.payee.fingerprint
-    plan = Plan("transfer", batch.source_address, batch.source_account, party.token_account, party.address)
-    return {
-        "b_id": one.share.payment_id,
-        "b_key": line_key(batch.key, line.position) if line.key is None else line.key,
-        "b_fingerprint": batch.fingerprint if fingerprint is None else fingerprint,
-        "b_user": party.user_id,
-        "b_address": party.address,
-        "b_amount": line.amount,
-        "b_type": line.reward_type,
-        "b_instruction": plan.to_json(),
-        "b_position": line.position,
-    }
+_PAYMENTS: Final = BulkInsert(
+    token_transactions,
+    (
+        "id",
+        "idempotency_key",
+        "fingerprint",
+        "to_user_id",
+        "to_address",
+        "amount",
+        "reason",
+        Encoded("instruction"),
+        "batch_position",
+    ),
+    (
+        "type",
+        "status",
+        "from_user_id",
+        "from_address",
+        "batch_id",
+        "lease_owner",
+        "created_at",
+        "updated_at",
+    ),
+)
 
 
-def ordered_id(created_at: datetime, position: int) -> UUID:
-    """Return a UUID of version 7 that sorts as the lines do.
-
-    Rows that are written together then lie together in every index, which is what their speed comes
-    from. The milliseconds are the batch's, the order is the line's, and 42 bits are random (RFC 9562).
-    """
-    milliseconds = int(created_at.timestamp() * 1_000)
-    high = (milliseconds & (2**48 - 1)) << 16 | 0x7000 | (position >> 20 & 0xFFF)
-    low = 0b10 << 62 | (position & 0xFFFFF) << 42 | secrets.randbits(42)
-    return UUID(int=high << 64 | low)
-
-
-def _statements(source_account: str) -> tuple[sa.Insert, tuple[sa.Insert, ...]]:
-    """Return the insert of the payments, and of what belongs to each, which the database copies itself."""
-    insert = token_transactions.insert().values(
-        id=sa.bindparam("b_id"),
-        idempotency_key=sa.bindparam("b_key"),
-        fingerprint=sa.bindparam("b_fingerprint"),
-        type="reward",
-        status="pending",
-        from_user_id=sa.bindparam("b_sender_user"),
-        to_user_id=sa.bindparam("b_user"),
-        from_address=sa.bindparam("b_sender"),
-        to_address=sa.bindparam("b_address"),
-        amount=sa.bindparam("b_amount"),
-        reason=sa.bindparam("b_type"),
-        instruction=sa.bindparam("b_instruction", type_=Json),
-        batch_id=sa.bindparam("b_batch"),
-        batch_position=sa.bindparam("b_position"),
-        lease_owner=sa.bindparam("b_lease_owner"),
-        created_at=sa.bindparam("b_now", type_=UtcDateTime()),
-        updated_at=sa.bindparam("b_now", type_=UtcDateTime()),
-    )
+def _companions() -> tuple[sa.Insert, ...]:
+    """Return the inserts of what belongs to each payment, which the database copies itself."""
     column = token_transactions.c
     members = sa.and_(
         column.batch_id == sa.bindparam("b_batch"),
         column.batch_position.between(sa.bindparam("b_first"), sa.bindparam("b_last")),
     )
+    account = sa.bindparam("b_account", type_=sa.String())
     reserve = balance_reservations.insert().from_select(
         ["payment_id", "token_account", "amount", "state", "created_at"],
-        sa.select(
-            column.id, sa.literal(source_account), column.amount, sa.literal("live"), column.created_at
-        ).where(members),
+        sa.select(column.id, account, column.amount, sa.literal("live"), column.created_at).where(members),
     )
     reward = token_rewards.insert().from_select(
         ["payment_id", "user_id", "reward_type", "amount", "created_at"],
@@ -385,4 +360,7 @@ def _statements(source_account: str) -> tuple[sa.Insert, tuple[sa.Insert, ...]]:
             members
         ),
     )
-    return insert, (reserve, reward)
+    return reserve, reward
+
+
+_COMPANIONS: Final = _companions()

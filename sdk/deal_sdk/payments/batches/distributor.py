@@ -166,7 +166,7 @@ class BatchDistributor:
     async def _plan(self, batch: Batch, source: Party, lines: Sequence[CheckedLine]) -> _BatchPlan:
         payees = await self._recipients.resolve(lines, source)
         planned = await asyncio.to_thread(plan_shares, payees, batch.created_at)
-        shares = await self._accounts.look(planned)
+        shares = await self._accounts.recall(planned)
         looked = tuple(Planned(payee, share) for payee, share in zip(payees, shares, strict=True))
         new = [one.share for one in looked if not one.payee.is_replay]
         cost = await self._costs.estimate(self._driver.frame(batch), new, replayed=len(looked) - len(new))

@@ -60,6 +60,8 @@ def plan_tables(frame: Frame, shares: Sequence[Share], prices: TablePrices) -> T
     accounts = [share.account for share in shares if not share.creates_account]
     wanted = dict.fromkeys((frame.source, frame.mint.address, *accounts))
     new = [address for address in wanted if address not in frame.tables and address != frame.authority]
+    if not new:
+        return NO_TABLES
     tables = tuple(_cut(new, MAX_TABLE_ADDRESSES))
     planned = with_planned(frame, tables)
     spared = len(pack(frame, shares)) - len(pack(planned, shares))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, Literal, TypeAlias
 
 import sqlalchemy as sa
 from solders.pubkey import Pubkey
@@ -19,6 +20,7 @@ from deal_sdk.records import Database
 from deal_sdk.records.lookup_tables import lookup_tables
 
 TableState: TypeAlias = Literal["filling", "ready", "closing", "closed"]
+MAX_PARSED_TABLES: Final = 256
 _column = lookup_tables.c
 
 
@@ -170,9 +172,15 @@ def _table(row: sa.Row[Any]) -> RecordedTable:
     return RecordedTable(
         address=Pubkey.from_string(row.address),
         recent_slot=row.recent_slot,
-        addresses=tuple(map(Pubkey.from_string, row.addresses)),
+        addresses=_addresses(tuple(row.addresses)),
         state=row.state,
         pending=pending,
         landed_slot=row.landed_slot,
         created_at=row.created_at,
     )
+
+
+@lru_cache(maxsize=MAX_PARSED_TABLES)
+def _addresses(texts: tuple[str, ...]) -> tuple[Pubkey, ...]:
+    # Every chunk of a batch asks for the same tables, each with hundreds.
+    return tuple(map(Pubkey.from_string, texts))

@@ -33,6 +33,7 @@ from deal_sdk.clock import Clock
 from deal_sdk.errors import TokenError
 from deal_sdk.payments.batches.building import Group, build
 from deal_sdk.payments.batches.packing import Frame, pack
+from deal_sdk.payments.batches.seen_tables import SeenTables, read_tables
 from deal_sdk.payments.batches.shares import Share
 from deal_sdk.payments.batches.table_plans import (
     NO_TABLES,
@@ -112,6 +113,7 @@ class LookupTables:
         self._clock = clock
         self._enabled = enabled
         self._planning = asyncio.Lock()
+        self._seen = SeenTables(rpc, clock)
 
     async def plan(self, frame: Frame, shares: Sequence[Share]) -> tuple[Frame, TablePlan]:
         """Return a frame with the tables that are there, and what more would pay off.
@@ -181,15 +183,11 @@ class LookupTables:
 
     async def _with_usable(self, frame: Frame, shares: Sequence[Share]) -> Frame:
         wanted = _holding(await self._store.all("ready"), frame, shares)
-        found = await self._read(wanted)
         tables: dict[Pubkey, Pubkey] = {}
-        held = []
-        for address in wanted:
-            table = found.get(address)
-            if table is not None and table.is_usable:
-                held.append(table.account)
-                for one in table.addresses:
-                    tables.setdefault(one, address)
+        held = await self._seen.usable(wanted)
+        for account in held:
+            for one in account.addresses:
+                tables.setdefault(one, account.key)
         return replace(frame, tables=tables, held=tuple(held))
 
     async def _decide(self, frame: Frame, shares: Sequence[Share]) -> TablePlan:
@@ -283,10 +281,7 @@ class LookupTables:
             await self._clock.sleep(POLL_SECONDS)
 
     async def _read(self, addresses: Sequence[Pubkey]) -> dict[Pubkey, LookupTable]:
-        if not addresses:
-            return {}
-        tables = map(decode_table, await self._rpc.get_accounts(list(addresses)))
-        return {table.address: table for table in tables if table is not None}
+        return await read_tables(self._rpc, addresses)
 
     async def _close(self, address: Pubkey) -> None:
         for _ in range(MAX_STEPS):

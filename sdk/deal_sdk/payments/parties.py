@@ -25,6 +25,7 @@ PartyReference: TypeAlias = UUID | str
 
 TREASURY: Final = "treasury"
 """The operator wallet that fees go to and that holds the mint authority."""
+MAX_KNOWN_TOKEN_ACCOUNTS: Final = 100_000
 MAX_LOOKUPS_PER_QUERY: Final = 500
 MAX_REFERENCES_PER_PASS: Final = 20_000
 MAX_KEYS_PER_PASS_QUERY: Final = 5_000
@@ -65,6 +66,7 @@ class PartyResolver:
         self._operators = operators
         self._names = {address: name for name, address in operators.items()}
         self._token_account_of = token_account_of
+        self._token_accounts: dict[str, str] = {}
         self._lookups: Collector[_Key, _UserWallets | None] = Collector(
             self._look_up, max_items=MAX_LOOKUPS_PER_QUERY, max_in_flight=4
         )
@@ -169,8 +171,16 @@ class PartyResolver:
         return self._party(address, user_id=found.user_id, tier=found.tier, is_verified=is_verified)
 
     def _party(self, address: str, **details: Any) -> Party:
-        token_account = self._token_account_of(Pubkey.from_string(address))
-        return Party(address=address, token_account=str(token_account), **details)
+        return Party(address=address, token_account=self._token_account(address), **details)
+
+    def _token_account(self, address: str) -> str:
+        # Deriving it takes longer than everything else about a party, and most are paid again.
+        known = self._token_accounts.get(address)
+        if known is None:
+            if len(self._token_accounts) >= MAX_KNOWN_TOKEN_ACCOUNTS:
+                self._token_accounts.clear()
+            known = self._token_accounts[address] = str(self._token_account_of(Pubkey.from_string(address)))
+        return known
 
     async def _look_up(self, keys: Sequence[_Key]) -> Sequence[_UserWallets | BaseException | None]:
         try:

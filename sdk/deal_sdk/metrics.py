@@ -78,6 +78,9 @@ class Metrics:
         self.fee_payer_payments_left = Gauge(
             "fee_payer_payments_left", "About how many payments those lamports last for.", registry=registry
         )
+        self.subscription_purchases = Counter(
+            "subscription_purchases", "Purchases of subscriptions by outcome.", ["outcome"], registry=registry
+        )
         self.watched_wallet_transactions = Counter(
             "watched_wallet_transactions", "Transactions counted for watched wallets.", registry=registry
         )

@@ -194,6 +194,12 @@ class Settings(BaseSettings):
     operation_costs: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     tier_limits: dict[str, TierLimits] = Field(default_factory=lambda: dict(DEFAULT_TIER_LIMITS))
 
+    buy_webhook_authorization: SecretStr | None = None
+    subscription_max_in_flight: Count = 16
+    subscription_timeout_seconds: Seconds = 60.0
+    subscription_max_age_seconds: Seconds = 120.0
+    subscription_poll_interval_seconds: Seconds = 1.0
+
     max_transactions_per_wallet: Count = Field(
         200,
         validation_alias=_alias("DEAL_MAX_TRANSACTIONS_PER_WALLET", "MAX_TRANSACTIONS_PER_WALLET"),

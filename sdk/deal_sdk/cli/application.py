@@ -22,6 +22,7 @@ from deal_sdk.cli import (
     payments,
     records,
     rewards,
+    subscriptions,
     token,
     users,
     webhooks,
@@ -48,6 +49,7 @@ _PARTS: Final = (
     limits,
     operations,
     webhooks,
+    subscriptions,
     worker,
 )
 

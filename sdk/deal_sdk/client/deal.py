@@ -40,12 +40,14 @@ from deal_sdk.client.jobs import JobRunner
 from deal_sdk.client.limits import make_limits
 from deal_sdk.client.opening import DealOpening
 from deal_sdk.client.owner_signing import open_owner_signing, open_prepared
+from deal_sdk.client.subscriptions import open_subscriptions
 from deal_sdk.client.webhooks import open_webhooks
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
 from deal_sdk.events import EventBus
 from deal_sdk.limits import Gate, PurchaseRecords, RateLimiter, TokenPurchaseTracker
 from deal_sdk.metrics import Metrics
+from deal_sdk.monitor import SubscriptionRouter
 from deal_sdk.payments import (
     Admission,
     AttemptStore,
@@ -111,6 +113,7 @@ class Deal:
     purchases: TokenPurchaseTracker
     rates: RateLimiter
     webhooks: WebhookService
+    subscriptions: SubscriptionRouter
 
     def __init__(self, settings: Settings, clock: Clock, given: GivenBackends) -> None:
         """Keep the settings; `open` does the rest."""
@@ -223,13 +226,9 @@ class Deal:
     def _open_limits_and_cache(self) -> None:
         settings = self.settings
         self._purchase_records = PurchaseRecords(self._database)
+        records = self._purchase_records
         limits = make_limits(
-            self._store,
-            self._purchase_records,
-            settings,
-            clock=self.clock,
-            events=self.events,
-            metrics=self.metrics,
+            self._store, records, settings, clock=self.clock, events=self.events, metrics=self.metrics
         )
         self.gate, self.purchases, self.rates = limits.gate, limits.purchases, limits.rates
         self.cache = open_cache(self._stack, self._store, settings, self.clock, self.metrics)
@@ -260,6 +259,7 @@ class Deal:
         await self.leases.begin()
         self._reconciler.start()
         self.jobs.register(settlement_job(self))
+        self.subscriptions = open_subscriptions(self._stack, self, self._database, self._purchase_records)
         self._stack.push_async_callback(self.jobs.close)
         if settings.background_jobs:
             self.jobs.start()

@@ -8,6 +8,8 @@
     │   ├── PreparedTransactionChangedError  a wallet changed more than signatures
     │   ├── InvalidSignatureError         missing, or of another key or message
     │   ├── IdempotencyConflictError      the key was used with other input
+    │   ├── PayloadMalformedError         a webhook of buys that is not of its documented form
+    │   ├── PayloadTooLargeError
     │   └── BatchInvalidError             names every line of a batch that cannot be paid
     ├── ConfigurationError                settings that cannot work
     │   ├── ChainMismatchError            the database belongs to another chain or mint
@@ -50,6 +52,9 @@
     │   └── ConstraintError               a rule that the database itself keeps
     ├── HistoryGapError                   a balance that does not continue the recorded chain
     ├── StoreUnavailableError             Redis: limits or cache
+    ├── SubscriptionNotFoundError         none by that id, or removed
+    ├── PurchaseNotMadeError              raised by an executor with proof that nothing was bought
+    ├── PayloadUnauthorizedError          a webhook of buys without the header that was agreed on
     ├── WebhookNotFoundError              no such endpoint or delivery
     └── WebhookSignatureError             a request that is not ours, too old, or altered
 
@@ -80,6 +85,13 @@ from deal_sdk.errors.inputs import (
     UserNotFoundError,
     WalletAlreadyConnectedError,
     WalletNotFoundError,
+)
+from deal_sdk.errors.monitor import (
+    PayloadMalformedError,
+    PayloadTooLargeError,
+    PayloadUnauthorizedError,
+    PurchaseNotMadeError,
+    SubscriptionNotFoundError,
 )
 from deal_sdk.errors.payments import (
     BatchPendingError,
@@ -149,12 +161,16 @@ __all__ = [
     "LimitExceededError",
     "MintNotFoundError",
     "Outcome",
+    "PayloadMalformedError",
+    "PayloadTooLargeError",
+    "PayloadUnauthorizedError",
     "PaymentNotFoundError",
     "PaymentPendingError",
     "PaymentsPausedError",
     "PreparedTransactionChangedError",
     "PreparedTransactionNotFoundError",
     "PurchaseLimitExceededError",
+    "PurchaseNotMadeError",
     "RateLimitExceededError",
     "RefundError",
     "RpcAllEndpointsFailedError",
@@ -170,6 +186,7 @@ __all__ = [
     "SignerRefusedError",
     "SignerUnavailableError",
     "StoreUnavailableError",
+    "SubscriptionNotFoundError",
     "TokenError",
     "TransactionExpiredError",
     "TransactionFailedError",

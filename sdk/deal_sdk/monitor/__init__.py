@@ -6,17 +6,23 @@ the executor proves, and never counts a buy that was told twice a second time.
 """
 
 from deal_sdk.monitor.buys import WatchedBuy
+from deal_sdk.monitor.counting import PurchaseCounter
 from deal_sdk.monitor.helius import DEFAULT_PAYING_MINTS, parse_buys
-from deal_sdk.monitor.purchase_runs import Executor, PurchaseOrder, RunBounds
+from deal_sdk.monitor.purchase_runs import Executor, PurchaseOrder, PurchaseRuns, RunBounds
+from deal_sdk.monitor.purchase_store import PurchaseStore
 from deal_sdk.monitor.subscription_store import SubscriptionStore
 from deal_sdk.monitor.subscription_values import Subscription, SubscriptionPurchase, WatchConfig
 from deal_sdk.monitor.subscriptions import SubscriptionJob, SubscriptionRouter
-from deal_sdk.monitor.webhook_intake import WebhookIntake
+from deal_sdk.monitor.webhook_intake import IntakeReply, WebhookIntake
 
 __all__ = [
     "DEFAULT_PAYING_MINTS",
     "Executor",
+    "IntakeReply",
+    "PurchaseCounter",
     "PurchaseOrder",
+    "PurchaseRuns",
+    "PurchaseStore",
     "RunBounds",
     "Subscription",
     "SubscriptionJob",

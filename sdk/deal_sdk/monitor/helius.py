@@ -42,7 +42,7 @@ def parse_buys(
     Raises:
         PayloadMalformedError: when anything in it is not as documented; nothing of it may be used then.
     """
-    buys = []
+    buys: list[WatchedBuy] = []
     for index, transaction in enumerate(_transactions(body)):
         try:
             buys += _buys_of(transaction, paying_mints)
@@ -110,7 +110,9 @@ def _changes(transaction: Mapping[str, Any]) -> tuple[dict[tuple[str, str], Deci
 
 
 def _list(transaction: Mapping[str, Any], name: str) -> list[Any]:
-    items = transaction.get(name) or []
+    items = transaction.get(name)
+    if items is None:
+        return []
     if not isinstance(items, list) or len(items) > MAX_TRANSFERS:
         raise ValueError(name)
     return items

@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -32,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 HOLD_SECONDS: Final = 60.0
 """How long a purchase that waits is its process's; others may take it after that."""
-CLOSE_SECONDS: Final = 5.0
 _NOT_HANDED_OVER: Final = ("received", "counted")
 
 LIMIT_REACHED: Final = "limit_reached"
@@ -67,6 +67,8 @@ class RunBounds:
     max_in_flight: int
     timeout_seconds: float
     max_age_seconds: float
+    close_seconds: float = 5.0
+    """How long executors have to end when the process ends."""
     max_waiting: int = 10_000
     """Beyond this the rows wait in the database until there is room."""
 
@@ -111,7 +113,7 @@ class PurchaseRuns:
             if self.is_ready and len(self._tasks) < self._bounds.max_waiting:
                 task = asyncio.create_task(self._run(purchase))
                 self._tasks[purchase.id] = task
-                task.add_done_callback(lambda _, purchase_id=purchase.id: self._tasks.pop(purchase_id))
+                task.add_done_callback(partial(self._finished, purchase.id))
 
     async def take_over(self, *, limit: int) -> int:
         """Carry on what nobody holds any more, and return how many that were.
@@ -136,10 +138,13 @@ class PurchaseRuns:
         """Give executors a little time to end, then cancel them; what they did is unknown then."""
         self._closed = True
         if self._tasks:
-            await asyncio.wait(tuple(self._tasks.values()), timeout=CLOSE_SECONDS)
+            await asyncio.wait(tuple(self._tasks.values()), timeout=self._bounds.close_seconds)
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _finished(self, purchase_id: UUID, task: asyncio.Task[None]) -> None:
+        del self._tasks[purchase_id]
 
     async def _run(self, purchase: SubscriptionPurchase) -> None:
         try:

@@ -126,6 +126,11 @@ class SubscriptionPurchase:
 
 
 def parse_subscription_id(subscription_id: UUID | str) -> UUID:
+    """Read a subscription\'s id.
+
+    Raises:
+        InvalidInputError: for a text that is no UUID.
+    """
     try:
         return subscription_id if isinstance(subscription_id, UUID) else UUID(subscription_id)
     except (ValueError, AttributeError, TypeError):

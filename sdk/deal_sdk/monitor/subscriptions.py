@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from pydantic import SecretStr
+
 from deal_sdk.limits.rules import UserKey
 from deal_sdk.monitor.buys import WatchedBuy
 from deal_sdk.monitor.helius import DEFAULT_PAYING_MINTS, parse_buys
@@ -17,6 +19,7 @@ from deal_sdk.monitor.purchase_runs import HOLD_SECONDS, Executor, PurchaseRuns
 from deal_sdk.monitor.purchase_store import PurchaseStore
 from deal_sdk.monitor.subscription_store import SubscriptionStore
 from deal_sdk.monitor.subscription_values import TRADE, Subscription, SubscriptionPurchase
+from deal_sdk.monitor.webhook_intake import WebhookIntake
 
 MAX_TAKEN_OVER: Final = 256
 
@@ -31,6 +34,7 @@ class SubscriptionRouter:
         runs: PurchaseRuns,
         *,
         paying_mints: Collection[str] = DEFAULT_PAYING_MINTS,
+        webhook_authorization: SecretStr | None = None,
     ) -> None:
         """Keep the parts; nothing is read yet.
 
@@ -39,11 +43,13 @@ class SubscriptionRouter:
             purchases: the rows of what buys lead to.
             runs: carries purchases to their ends.
             paying_mints: what is paid with; to get one of them is no buy.
+            webhook_authorization: what a webhook's requests must show; see `webhook`.
         """
         self._subscriptions = subscriptions
         self._purchases = purchases
         self._runs = runs
         self._paying_mints = frozenset(paying_mints)
+        self._webhook_authorization = webhook_authorization
 
     async def add(
         self,
@@ -91,6 +97,14 @@ class SubscriptionRouter:
         """
         self._runs.use(executor)
         return await self.recover()
+
+    def webhook(self) -> WebhookIntake:
+        """Return what answers a webhook's requests, in Starlette or any other framework.
+
+        Raises:
+            ConfigurationError: when the setting buy_webhook_authorization is missing or too short.
+        """
+        return WebhookIntake(self, self._webhook_authorization)
 
     async def handle_payload(self, body: bytes) -> tuple[SubscriptionPurchase, ...]:
         """Take in the buys of a Helius webhook's body, which someone else has authenticated.
@@ -142,12 +156,15 @@ class SubscriptionRouter:
 class SubscriptionJob:
     """Looks for purchases that nobody carries on."""
 
-    name: Final = "subscriptions"
-
     def __init__(self, router: SubscriptionRouter, *, interval_seconds: float) -> None:
         """Look at intervals."""
         self._router = router
         self._interval_seconds = interval_seconds
+
+    @property
+    def name(self) -> str:
+        """Return the job's name."""
+        return "subscriptions"
 
     @property
     def interval_seconds(self) -> float:

@@ -5,7 +5,14 @@ and the history of balances are read and appended here. It never talks to the ch
 whether a payment may be made, and never changes a payment's state: that is for payments to do.
 """
 
-from deal_sdk.records import accrual_tables, credit_tables, lookup_tables, purchase_tables, webhook_tables
+from deal_sdk.records import (
+    accrual_tables,
+    credit_tables,
+    lookup_tables,
+    purchase_tables,
+    subscription_tables,
+    webhook_tables,
+)
 from deal_sdk.records.attempts import Attempt
 from deal_sdk.records.batch_tables import payment_batches, payment_carriers
 from deal_sdk.records.database import Database
@@ -51,6 +58,7 @@ __all__ = [
     "purchase_tables",
     "put_meta",
     "row_to_transaction",
+    "subscription_tables",
     "upgrade",
     "webhook_tables",
 ]

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.chain.addresses import parse_address
 from deal_sdk.errors import InvalidInputError, SubscriptionNotFoundError
-from deal_sdk.limits.rules import MAX_LIMIT, UserKey, check_id
+from deal_sdk.limits.ids import UserKey, check_id
+from deal_sdk.limits.rules import MAX_LIMIT
 from deal_sdk.monitor.subscription_values import TRADE, Subscription, WatchConfig, parse_subscription_id
 from deal_sdk.records import Database
 from deal_sdk.records.subscription_tables import TYPE_LENGTH, subscriptions

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
-from deal_sdk.limits.rules import UserKey
+from deal_sdk.limits.ids import UserKey
 from deal_sdk.monitor.buys import WatchedBuy
 from deal_sdk.monitor.helius import DEFAULT_PAYING_MINTS, parse_buys
 from deal_sdk.monitor.purchase_runs import HOLD_SECONDS, Executor, PurchaseRuns

@@ -224,8 +224,8 @@ class HistorySync:
 
         async def append(connection: AsyncConnection) -> tuple[int, int]:
             found = await self._transactions.record_external(external, connection=connection)
-            rows = await self._history.append(changes, cursors=cursors, connection=connection)
-            return len(found), len(rows)
+            rows = await self._history.extend(changes, cursors=cursors, connection=connection)
+            return len(found), rows
 
         external_count, row_count = await self._database.run(append)
         return SyncReport(len(tracked), row_count, external_count, len(landed), progress, tuple(incomplete))

@@ -29,6 +29,7 @@ from deal_sdk.payments.rails import SafetyRails, refuse_when_paused, take_daily
 from deal_sdk.payments.refunds import refundable, take_refund
 from deal_sdk.payments.reservations import Reserved, admit, lock_accounts, sum_reservations
 from deal_sdk.records import Database, Transaction, row_to_transaction
+from deal_sdk.records.row_inserts import insert_new_rows, insert_rows
 from deal_sdk.records.tables import token_transactions
 
 MAX_INTENTS_PER_TRANSACTION: Final = 256
@@ -193,18 +194,13 @@ class IntentStore:
             intent.order.payment_id: transaction_row(intent.order, intent.signed) | leased
             for intent in accepted
         }
-        insert = (
-            self._database.insert(token_transactions)
-            .on_conflict_do_nothing(index_elements=["idempotency_key"])
-            .returning(token_transactions.c.id)
+        ids = await insert_new_rows(
+            connection, token_transactions, list(rows.values()), key="id", unless="idempotency_key"
         )
-        ids = set((await connection.execute(insert, list(rows.values()))).scalars())
         new = [intent for intent in accepted if intent.order.payment_id in ids]
         for table, row_of in COMPANIONS:
             companions = [row for intent in new if (row := row_of(intent)) is not None]
-            if companions:
-                # What is returned is of no use, but lets all rows go in one statement.
-                await connection.execute(table.insert().returning(table.c.payment_id), companions)
+            await insert_rows(connection, table, companions)
         by_id: dict[UUID | str, _Row] = {payment_id: rows[payment_id] for payment_id in ids}
         await self._outbox.recorded(connection, list(by_id.values()))
         by_key = {row["idempotency_key"]: row for row in by_id.values() if row["idempotency_key"]}

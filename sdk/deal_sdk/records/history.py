@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deal_sdk.amounts import DEAL_DECIMALS, BaseUnits
 from deal_sdk.records.database import Database
 from deal_sdk.records.export import ExportFormat, ExportTarget
-from deal_sdk.records.history_append import Cursors, append_changes, check_changes
+from deal_sdk.records.history_append import Cursors, append_changes, check_changes, read_rows
 from deal_sdk.records.history_check import violations_of
 from deal_sdk.records.history_rows import (
     HISTORY_AMOUNTS,
@@ -138,9 +138,28 @@ class BalanceHistoryRecorder:
         """
         check_changes(changes)
         moved: Cursors = cursors or {}
-        if connection is not None:
-            return await append_changes(connection, self._database, changes, moved)
-        return await self._database.run(lambda own: append_changes(own, self._database, changes, moved))
+
+        async def append(connection: AsyncConnection) -> list[HistoryRow]:
+            added = await append_changes(connection, self._database, changes, moved)
+            return await read_rows(connection, added)
+
+        return await (self._database.run(append) if connection is None else append(connection))
+
+    async def extend(
+        self, changes: Sequence[BalanceChange], *, cursors: Cursors, connection: AsyncConnection
+    ) -> int:
+        """Add changes as `append` does, and return how many rows were added, without reading them back.
+
+        Args:
+            changes: per account in the order of slot and index in the block.
+            cursors: as for `append`.
+            connection: a write transaction to take part in.
+
+        Raises:
+            HistoryGapError, InvalidInputError: as `append`.
+        """
+        check_changes(changes)
+        return len(await append_changes(connection, self._database, changes, cursors))
 
     async def track(
         self,

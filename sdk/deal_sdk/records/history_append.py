@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deal_sdk.errors import HistoryGapError, InvalidInputError
 from deal_sdk.records.database import Database
 from deal_sdk.records.history_rows import BalanceChange, HistoryRow, Position, history_from_row
+from deal_sdk.records.row_inserts import insert_rows
 from deal_sdk.records.tables import token_accounts, token_balance_history
 
 Cursors = Mapping[str, tuple[str, int]]
@@ -64,22 +65,51 @@ async def append_changes(
     database: Database,
     changes: Sequence[BalanceChange],
     cursors: Cursors,
-) -> list[HistoryRow]:
+) -> list[dict[str, Any]]:
     """Lock the accounts, insert what is new and move the cursors on.
 
     Returns:
-        The rows that were inserted, in the order of the changes.
+        The rows that were inserted, in the order of the changes and without their ids.
     """
     now = database.clock.now()
-    accounts = sorted({change.token_account for change in changes} | set(cursors))
-    await _add_accounts(connection, database, changes, now)
-    await _lock_accounts(connection, database, accounts)
+    await _lock_accounts(connection, database, changes, cursors, now)
     recorded = await _recorded(connection, changes)
     ends = await _ends(connection, {change.token_account for change in changes})
     rows = list(_new_rows(changes, ends, recorded, now))
-    inserted = await _insert(connection, rows)
+    await insert_rows(connection, _table, rows)
     await _move_cursors(connection, {**_last_signatures(changes), **cursors})
-    return inserted
+    return rows
+
+
+async def read_rows(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[HistoryRow]:
+    """Return rows as the database now holds them, in their order."""
+    found: dict[tuple[str, int], HistoryRow] = {}
+    for chunk in _chunks(sorted({row["signature"] for row in rows}), _KEYS_PER_STATEMENT):
+        statement = sa.select(_table).where(_table.c.signature.in_(chunk))
+        for row in await connection.execute(statement):
+            found[row.token_account, row.sequence] = history_from_row(row)
+    return [found[row["token_account"], row["sequence"]] for row in rows]
+
+
+async def _lock_accounts(
+    connection: AsyncConnection,
+    database: Database,
+    changes: Sequence[BalanceChange],
+    cursors: Cursors,
+    now: datetime,
+) -> None:
+    """Lock the accounts in their order; those that are not tracked yet become so before."""
+    changed = {change.token_account for change in changes}
+    accounts = sorted(changed | set(cursors))
+    known = await _tracked(connection, accounts)
+    missing = changed - known
+    if missing:
+        # Before any lock is held, so that nobody waits for a new account with another one in hand.
+        await _add_accounts(connection, database, [c for c in changes if c.token_account in missing], now)
+    if missing or database.dialect == "postgresql":
+        known = await _locked(connection, database, accounts)
+    if untracked := sorted(set(accounts) - known):
+        raise InvalidInputError("a cursor names an account that is not tracked", token_account=untracked[0])
 
 
 async def _add_accounts(
@@ -99,17 +129,23 @@ async def _add_accounts(
         await connection.execute(database.insert(token_accounts).values(rows).on_conflict_do_nothing())
 
 
-async def _lock_accounts(connection: AsyncConnection, database: Database, accounts: Sequence[str]) -> None:
-    locked: set[str] = set()
+async def _tracked(connection: AsyncConnection, accounts: Sequence[str]) -> set[str]:
+    known: set[str] = set()
+    for chunk in _chunks(accounts, _KEYS_PER_STATEMENT):
+        statement = sa.select(token_accounts.c.address).where(token_accounts.c.address.in_(chunk))
+        known.update(await connection.scalars(statement))
+    return known
+
+
+async def _locked(connection: AsyncConnection, database: Database, accounts: Sequence[str]) -> set[str]:
+    known: set[str] = set()
     address = token_accounts.c.address
     # The order of `Database.write`'s lock keys; a language's own collation would be another one.
     order = address.collate("C") if database.dialect == "postgresql" else address
     for chunk in _chunks(accounts, _KEYS_PER_STATEMENT):
         statement = sa.select(address).where(address.in_(chunk)).order_by(order).with_for_update()
-        locked.update(await connection.scalars(statement))
-    missing = sorted(set(accounts) - locked)
-    if missing:
-        raise InvalidInputError("a cursor names an account that is not tracked", token_account=missing[0])
+        known.update(await connection.scalars(statement))
+    return known
 
 
 async def _recorded(connection: AsyncConnection, changes: Sequence[BalanceChange]) -> set[tuple[str, str]]:
@@ -180,15 +216,6 @@ def _check_continues(change: BalanceChange, end: _End) -> None:
             slot=change.slot,
             recorded_slot=end.position[0],
         )
-
-
-async def _insert(connection: AsyncConnection, rows: list[dict[str, Any]]) -> list[HistoryRow]:
-    if not rows:
-        return []
-    # Asking the database to keep the order would make SQLite insert row by row.
-    result = await connection.execute(sa.insert(_table).returning(_table), rows)
-    inserted = {(row.token_account, row.sequence): history_from_row(row) for row in result}
-    return [inserted[row["token_account"], row["sequence"]] for row in rows]
 
 
 def _last_signatures(changes: Sequence[BalanceChange]) -> dict[str, tuple[str, int]]:

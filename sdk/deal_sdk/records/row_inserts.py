@@ -1,0 +1,138 @@
+"""Inserts many rows of one table at once, on SQLite past the SQL compiler.
+
+Binding row by row what the compiler was told column by column takes longer than SQLite takes to store it.
+What a statement means does not differ: values are written as the table's own types write them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deal_sdk.records._errors import translate
+from deal_sdk.records.sqlite_runner import InlineConnection
+from deal_sdk.records.tables import UtcDateTime
+
+Row: TypeAlias = Mapping[str, Any]
+_Process: TypeAlias = Callable[[Any], Any]
+
+_SQLITE: Final = sqlite.dialect()
+_VALUES_PER_STATEMENT: Final = 5_000
+
+
+async def insert_rows(connection: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
+    """Insert rows, all of them or none.
+
+    Args:
+        connection: of a write transaction.
+        table: theirs; columns that they do not name take the database's defaults.
+        rows: by column name, every one with the same columns.
+
+    Raises:
+        DatabaseError: as the database refuses them.
+    """
+    if not rows:
+        return
+    if isinstance(connection, InlineConnection):
+        await _write(connection, table, rows, "")
+        return
+    # What is returned is of no use, but lets all rows go in one statement.
+    await connection.execute(table.insert().returning(*table.primary_key), rows)
+
+
+async def insert_new_rows(
+    connection: AsyncConnection, table: sa.Table, rows: Sequence[Row], *, key: str, unless: str
+) -> set[Any]:
+    """Insert the rows whose value in one column is not there yet, and tell which went in.
+
+    Args:
+        connection: of a write transaction.
+        table: theirs.
+        rows: by column name, every one with the same columns.
+        key: the column to tell them by, in which their values are new.
+        unless: the unique column that decides; null is always new.
+
+    Returns:
+        The keys of those that went in.
+    """
+    if not rows:
+        return set()
+    if not isinstance(connection, InlineConnection):
+        insert = _insert_of(connection, table).on_conflict_do_nothing(index_elements=[unless])
+        return set((await connection.execute(insert.returning(table.c[key]), rows)).scalars())
+    count = await _write(connection, table, rows, f" ON CONFLICT ({unless}) DO NOTHING")
+    keys = [row[key] for row in rows]
+    if count == len(rows):
+        return set(keys)
+    found: set[Any] = set()
+    for start in range(0, len(keys), _VALUES_PER_STATEMENT):
+        chosen = table.c[key].in_(keys[start : start + _VALUES_PER_STATEMENT])
+        found.update(await connection.scalars(sa.select(table.c[key]).where(chosen)))
+    return found
+
+
+def _insert_of(connection: AsyncConnection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+async def _write(connection: InlineConnection, table: sa.Table, rows: Sequence[Row], tail: str) -> int:
+    names = tuple(rows[0])
+    try:
+        columns = [
+            _written([row[name] for row in rows], process)
+            for name, process in zip(names, _processes(table, names), strict=True)
+        ]
+    except (TypeError, ValueError) as error:
+        # As the compiler's own conversion would be told.
+        raise translate(error) from None
+    listed = list(zip(*columns, strict=True))
+    return (await connection.exec_driver_sql(_statement(table, names) + tail, listed)).rowcount
+
+
+def _written(values: list[Any], process: _Process | None) -> list[Any]:
+    return values if process is None else [None if value is None else process(value) for value in values]
+
+
+@lru_cache(maxsize=128)
+def _statement(table: sa.Table, names: tuple[str, ...]) -> str:
+    places = ", ".join("?" * len(names))
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})"
+
+
+@lru_cache(maxsize=128)
+def _processes(table: sa.Table, names: tuple[str, ...]) -> tuple[_Process | None, ...]:
+    return tuple(bind_process(table.c[name].type) for name in names)
+
+
+def bind_process(type_: sa.types.TypeEngine[Any]) -> _Process | None:
+    """Return how SQLite is given a value that is not null, or None where it is given as it is."""
+    if isinstance(type_, UtcDateTime):
+        return _time_text
+    if isinstance(type_, sa.Uuid):
+        return _hexadecimal
+    if isinstance(type_, sa.JSON):
+        return _json_text
+    process: _Process | None = type_.dialect_impl(_SQLITE).bind_processor(_SQLITE)
+    return process
+
+
+def _time_text(value: datetime) -> str:
+    if value.tzinfo is None:
+        raise ValueError("a time without a zone cannot be stored")
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def _hexadecimal(value: UUID) -> str:
+    return value.hex
+
+
+def _json_text(value: Any) -> str:
+    return orjson.dumps(value).decode()

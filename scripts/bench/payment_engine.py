@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from deal_sdk import PurchaseLimit, User
+from deal_sdk import PurchaseLimit, User, collect_rarely
 from deal_sdk.clock import SystemClock
 from deal_sdk.records import Database
 from deal_sdk.records.tables import token_balance_history
@@ -54,6 +54,8 @@ class PaymentEngine:
         self._weights = [DEFAULT_TIER_LIMITS[user.tier].per_minute for user in self._users]
         # The funding is a payment out of the treasury and a row for either side of it, too.
         await self._until_history_rows(HISTORY_ROWS_PER_PAYMENT * users)
+        # As `dealctl worker` does, and as any service may.
+        collect_rarely()
         return {}
 
     async def run(self, payments: int, callers: int) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from deal_sdk.errors import (
     WalletAlreadyConnectedError,
     WalletNotFoundError,
 )
+from deal_sdk.garbage import collect_rarely
 from deal_sdk.payments import PurchaseLimit, VerifyReport
 from deal_sdk.records import Transaction, User
 from deal_sdk.settings import Settings
@@ -79,6 +80,7 @@ __all__ = [
     "WalletAlreadyConnectedError",
     "WalletNotFoundError",
     "__version__",
+    "collect_rarely",
     "format_amount",
     "parse_amount",
     "to_decimal",

@@ -11,7 +11,7 @@ from tests.tidy.modules import Import, Module, imports_of
 LINES: Final = (
     ("_version", "errors"),
     ("amounts", "settings", "clock"),
-    ("metrics", "events", "batching", "flights"),
+    ("metrics", "events", "batching", "flights", "garbage"),
     ("records",),
     ("limits", "chain"),
     ("cache", "webhooks"),

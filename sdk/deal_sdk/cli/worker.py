@@ -11,6 +11,7 @@ from deal_sdk.cli.output import Reply, fields
 from deal_sdk.cli.session import Session
 from deal_sdk.cli.stopping import stop_signal
 from deal_sdk.client.monitoring import MonitoringServer
+from deal_sdk.garbage import collect_rarely
 
 DEFAULT_METRICS_PORT = 9464
 """Among the ports that Prometheus' list of exporters gives to applications' own metrics."""
@@ -37,6 +38,8 @@ async def worker(
         async with session.deal(background_jobs=True, webhook_delivery=True) as deal:
             server = MonitoringServer(deal.metrics, deal.health, host=metrics_host, port=metrics_port)
             async with server:
+                # A worker is a process of its own, and all that it needs is open by now.
+                collect_rarely()
                 document: dict[str, Any] = {
                     "worker": str(deal.leases.owner),
                     "metrics_url": f"{server.url}/metrics",

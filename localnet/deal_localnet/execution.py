@@ -31,6 +31,7 @@ from .records import (
 ACCOUNT_OVERHEAD_BYTES: Final = 128
 RENT_LAMPORTS_PER_BYTE: Final = 6_960
 LOADED_ACCOUNT_OVERHEAD_BYTES: Final = 64
+MINT_BYTES: Final = 32
 FEE_ONLY_ERRORS: Final = frozenset(
     {
         "ProgramAccountNotFound",
@@ -211,9 +212,7 @@ class Executor:
     ) -> Execution:
         meta = result if isinstance(result, TransactionMetadata) else result.meta()
         loaded = not isinstance(error, str)
-        tokens = {
-            index: found for index, state in enumerate(before) if (found := self._holding(index, state))
-        }
+        tokens = self._holdings(before)
         # The stub names this method after the Rust type; at run time it is `return_data`.
         returned = meta.return_data()  # type: ignore[attr-defined]
         data = returned.data
@@ -234,23 +233,28 @@ class Executor:
             micro_lamports_per_unit=costs.micro_lamports_per_unit,
         )
 
-    def _holding(self, index: int, state: AccountState | None) -> TokenHolding | None:
-        if state is None or state.head is None:
-            return None
-        mint = self._live.state(Pubkey.from_bytes(state.head[:32]))
-        return TokenHolding(index, state.head, state.owner, 0 if mint is None else mint.decimals)
-
     def _holdings(self, states: States) -> dict[int, TokenHolding]:
-        found = [self._holding(index, state) for index, state in enumerate(states)]
-        return {holding.account_index: holding for holding in found if holding is not None}
+        return {
+            index: TokenHolding(index, state.head, state.owner, self._decimals(state.head))
+            for index, state in enumerate(states)
+            if state is not None and state.head is not None
+        }
 
     def _holdings_after(
         self, tokens: dict[int, TokenHolding], before: States, after: States
     ) -> Iterator[TokenHolding]:
         for index, state in enumerate(after):
-            holding = tokens.get(index) if state is before[index] else self._holding(index, state)
-            if holding is not None:
-                yield holding
+            if state is None or state.head is None:
+                continue
+            old = tokens.get(index)
+            if old is not None and state is before[index]:
+                yield old
+            else:
+                yield TokenHolding(index, state.head, state.owner, self._decimals(state.head))
+
+    def _decimals(self, head: bytes) -> int:
+        mint = self._live.state(Pubkey.from_bytes(head[:MINT_BYTES]))
+        return 0 if mint is None else mint.decimals
 
 
 def refused_execution(error: Any, before: Iterable[AccountState | Account | None]) -> Execution:

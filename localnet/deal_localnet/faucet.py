@@ -34,4 +34,4 @@ class Faucet:
     def _signed(self, instructions: list[Instruction], blockhash: Hash) -> WireTransaction:
         message = Message.new_with_blockhash(instructions, self.address, blockhash)
         transaction = VersionedTransaction(message, [self._keypair])
-        return resolve(bytes(transaction), transaction, lambda _: None)
+        return resolve(bytes(transaction), transaction, message, lambda _: None)

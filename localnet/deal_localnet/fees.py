@@ -1,7 +1,9 @@
 """Fees and cost units by Agave's rules, since LiteSVM charges the signature fee alone."""
 
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from solders.instruction import CompiledInstruction
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 
@@ -62,23 +64,18 @@ class ComputeBudget(NamedTuple):
         return -(-self.unit_limit * self.micro_lamports_per_unit // MICRO_LAMPORTS_PER_LAMPORT)
 
 
-def compute_budget(message: Message | MessageV0) -> ComputeBudget:
+def compute_budget(keys: Sequence[Pubkey], instructions: Sequence[CompiledInstruction]) -> ComputeBudget:
     """Read the compute budget instructions; without a limit each instruction brings its default."""
-    keys = message.account_keys
     limit: int | None = None
-    price = default = 0
-    for instruction in message.instructions:
-        index = instruction.program_id_index
-        program = keys[index] if index < len(keys) else None
-        default += _default_units(program)
-        if program != COMPUTE_BUDGET_PROGRAM or not instruction.data:
-            continue
-        data = instruction.data
+    price = 0
+    for _, data in _budget_instructions(keys, instructions):
         if data[0] == SET_COMPUTE_UNIT_LIMIT and len(data) >= 5:
             limit = int.from_bytes(data[1:5], "little")
         elif data[0] == SET_COMPUTE_UNIT_PRICE and len(data) >= 9:
             price = int.from_bytes(data[1:9], "little")
-    return ComputeBudget(min(default if limit is None else limit, MAX_COMPUTE_UNITS), price)
+    if limit is None:
+        limit = sum(_default_units(keys, instruction.program_id_index) for instruction in instructions)
+    return ComputeBudget(min(limit, MAX_COMPUTE_UNITS), price)
 
 
 def duplicate_budget_instruction(message: Message | MessageV0) -> int | None:
@@ -87,18 +84,24 @@ def duplicate_budget_instruction(message: Message | MessageV0) -> int | None:
     if COMPUTE_BUDGET_PROGRAM not in keys:
         return None
     seen: set[int] = set()
-    for position, instruction in enumerate(message.instructions):
-        index, data = instruction.program_id_index, instruction.data
-        if index >= len(keys) or keys[index] != COMPUTE_BUDGET_PROGRAM or not data:
-            continue
+    for position, data in _budget_instructions(keys, message.instructions):
         if data[0] in seen:
             return position
         seen.add(data[0])
     return None
 
 
-def _default_units(program: Pubkey | None) -> int:
-    if program in BUILTIN_PROGRAMS:
+def _budget_instructions(
+    keys: Sequence[Pubkey], instructions: Sequence[CompiledInstruction]
+) -> Iterator[tuple[int, bytes]]:
+    program = keys.index(COMPUTE_BUDGET_PROGRAM)
+    for position, instruction in enumerate(instructions):
+        if instruction.program_id_index == program and instruction.data:
+            yield position, instruction.data
+
+
+def _default_units(keys: Sequence[Pubkey], program: int) -> int:
+    if program < len(keys) and keys[program] in BUILTIN_PROGRAMS:
         return BUILTIN_INSTRUCTION_COMPUTE_UNITS
     return DEFAULT_INSTRUCTION_COMPUTE_UNITS
 
@@ -135,7 +138,7 @@ def message_fee(message: Message | MessageV0) -> MessageFee:
         signatures += sum(_precompile_signatures(message).values())
     if COMPUTE_BUDGET_PROGRAM not in keys:
         return MessageFee(signatures * LAMPORTS_PER_SIGNATURE, 0, 0)
-    budget = compute_budget(message)
+    budget = compute_budget(keys, message.instructions)
     return MessageFee(
         signatures * LAMPORTS_PER_SIGNATURE, budget.prioritization_fee, budget.micro_lamports_per_unit
     )

@@ -1,10 +1,10 @@
 """Methods that send, simulate and look up transactions."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from solders.pubkey import Pubkey
 
-from .addresses import MEMO_PROGRAMS
 from .errors import RpcError, invalid_params
 from .fees import message_fee
 from .history import STATUS_CACHE_SLOTS
@@ -71,25 +71,25 @@ def get_signature_statuses(node: Node, params: list[Any]) -> dict[str, Any]:
     if len(values) > MAX_STATUSES:
         raise invalid_params(f"Too many inputs provided; max {MAX_STATUSES}")
     search = flag(struct(params[1], "RpcSignatureStatusConfig"), "searchTransactionHistory")
-    statuses = [_status(node, value, search) for value in values]
-    return with_context(node.bank.chain.slot_at(Commitment.PROCESSED), statuses)
+    chain = node.bank.chain
+    tops = {level: chain.slot_at(level) for level in Commitment}
+    statuses = [_status(node, value, search, tops) for value in values]
+    return with_context(tops[Commitment.PROCESSED], statuses)
 
 
-def _status(node: Node, value: Any, search: bool) -> dict[str, Any] | None:
+def _status(node: Node, value: Any, search: bool, tops: Mapping[Commitment, int]) -> dict[str, Any] | None:
     record = node.bank.history.find(value) if isinstance(value, str) else None
     if record is None:
         signature(value)
         return None
-    chain = node.bank.chain
-    top = chain.slot_at(Commitment.FINALIZED)
-    if not search and record.slot < top - STATUS_CACHE_SLOTS:
+    final = record.slot <= tops[Commitment.FINALIZED]
+    if final and not search and record.slot < tops[Commitment.FINALIZED] - STATUS_CACHE_SLOTS:
         return None
-    level = chain.commitment_of(record.slot)
     error = record.execution.error
-    confirmations = None if level is Commitment.FINALIZED else chain.confirmations(record.slot)
+    level = Commitment.CONFIRMED if record.slot <= tops[Commitment.CONFIRMED] else Commitment.PROCESSED
     return {
-        "confirmationStatus": level.label,
-        "confirmations": confirmations,
+        "confirmationStatus": (Commitment.FINALIZED if final else level).label,
+        "confirmations": None if final else node.bank.chain.confirmations(record.slot),
         "err": error,
         "slot": record.slot,
         "status": status(error),
@@ -173,7 +173,7 @@ def _listed(
                 "blockTime": _block_time(node, record),
                 "confirmationStatus": node.bank.chain.commitment_of(record.slot).label,
                 "err": record.execution.error,
-                "memo": None if MEMO_PROGRAMS.isdisjoint(record.keys) else memo_of(record),
+                "memo": memo_of(record),
                 "signature": record.signature,
                 "slot": record.slot,
             }

@@ -3,6 +3,7 @@
 Events at `processed` are told as each transaction lands; at the other levels when a block reaches them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
@@ -60,6 +61,8 @@ class Broker:
         self._bank = bank
         self._identifiers = count()
         self._by_topic: dict[Topic, dict[int, Subscription]] = {}
+        # How many there are of each kind: most events concern kinds that nobody asked for.
+        self._kinds: Counter[str] = Counter()
         self._by_identifier: dict[int, Subscription] = {}
 
     def next_identifier(self) -> int:
@@ -70,12 +73,14 @@ class Broker:
         """Enter a subscription."""
         self._by_identifier[subscription.identifier] = subscription
         self._by_topic.setdefault(subscription.topic, {})[subscription.identifier] = subscription
+        self._kinds[subscription.topic[0]] += 1
 
     def remove(self, identifier: int) -> None:
         """Take a subscription out; one that is gone already does no harm."""
         subscription = self._by_identifier.pop(identifier, None)
         if subscription is None:
             return
+        self._kinds[subscription.topic[0]] -= 1
         members = self._by_topic[subscription.topic]
         del members[identifier]
         if not members:
@@ -125,6 +130,10 @@ class Broker:
     def _tell_record(self, record: TransactionRecord, level: Commitment) -> None:
         for subscription in self._listeners(("signature", record.signature), level):
             self.tell_signature(subscription, record)
+        if self._kinds["logs"]:
+            self._tell_logs(record, level)
+
+    def _tell_logs(self, record: TransactionRecord, level: Commitment) -> None:
         listeners = self._listeners(ALL_LOGS_TOPIC, level)
         for key in dict.fromkeys(record.keys):
             listeners += self._listeners(("logs", key), level)
@@ -153,6 +162,8 @@ class Broker:
         return found
 
     def _tell_accounts(self, keys: Iterable[Pubkey], slot: int, level: Commitment) -> None:
+        if not self._kinds["account"] and not self._kinds["program"]:
+            return
         for key in keys:
             account = self._bank.accounts.at(key, slot)
             for subscription in self._listeners(("account", key), level):

@@ -3,8 +3,6 @@
 Fees, costs, parsed instructions and every JSON shape are derived from these when a reader asks.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from solders.hash import Hash
@@ -85,9 +83,11 @@ class TransactionRecord(NamedTuple):
     execution: Execution
 
 
-@dataclass(frozen=True)
-class WireTransaction:
-    """Holds a parsed transaction with the addresses of its lookup tables resolved."""
+class WireTransaction(NamedTuple):
+    """Holds a parsed transaction with the addresses of its lookup tables resolved.
+
+    `writable` are the indexes of the accounts that it may change.
+    """
 
     wire: bytes
     transaction: VersionedTransaction
@@ -96,23 +96,29 @@ class WireTransaction:
     keys: tuple[Pubkey, ...]
     loaded_writable: int
     loaded_readonly: int
+    writable: tuple[int, ...]
 
     @property
     def blockhash(self) -> Hash:
         """Return the blockhash or nonce that bounds the transaction's life."""
         return self.message.recent_blockhash
 
-    @cached_property
-    def writable(self) -> tuple[int, ...]:
-        """Return the indexes of the accounts that the transaction may change."""
-        header = self.message.header
-        static = len(self.keys) - self.loaded_writable - self.loaded_readonly
-        signers = header.num_required_signatures
-        return (
-            *range(signers - header.num_readonly_signed_accounts),
-            *range(signers, static - header.num_readonly_unsigned_accounts),
-            *range(static, static + self.loaded_writable),
-        )
+
+def writable_indexes(message: Message | MessageV0, static: int, loaded_writable: int) -> tuple[int, ...]:
+    """Return the indexes of the accounts that a message may change.
+
+    Args:
+        message: the message.
+        static: how many accounts it names itself.
+        loaded_writable: how many more it takes from lookup tables to write to.
+    """
+    header = message.header
+    signers = header.num_required_signatures
+    return (
+        *range(signers - header.num_readonly_signed_accounts),
+        *range(signers, static - header.num_readonly_unsigned_accounts),
+        *range(static, static + loaded_writable),
+    )
 
 
 def holds_tokens(data: bytes) -> bool:

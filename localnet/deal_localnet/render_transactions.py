@@ -13,7 +13,14 @@ from .base58 import b58encode
 from .errors import transaction_version_unsupported
 from .fees import cost_units
 from .instructions import parse_instruction
-from .records import Execution, InnerInstruction, TokenHolding, TransactionRecord, WireTransaction
+from .records import (
+    Execution,
+    InnerInstruction,
+    TokenHolding,
+    TransactionRecord,
+    WireTransaction,
+    writable_indexes,
+)
 from .token_state import ui_amount
 
 TOP_STACK_HEIGHT: Final = 1
@@ -37,6 +44,11 @@ class TransactionView:
             record.keys,
             record.loaded_writable,
             record.loaded_readonly,
+            writable_indexes(
+                self._message,
+                len(record.keys) - record.loaded_writable - record.loaded_readonly,
+                record.loaded_writable,
+            ),
         )
 
     @property

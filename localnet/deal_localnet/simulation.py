@@ -1,6 +1,5 @@
 """simulateTransaction: runs a transaction on a commitment's accounts and shows what it would do."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 from solders.account import Account
@@ -69,7 +68,7 @@ def _with_blockhash(transaction: WireTransaction, blockhash: Hash) -> WireTransa
             old.instructions,
         )
     swapped = VersionedTransaction.populate(fresh, transaction.transaction.signatures)
-    return replace(transaction, transaction=swapped, message=fresh)
+    return transaction._replace(transaction=swapped, message=fresh)
 
 
 def _wanted_accounts(config: Config, transaction: WireTransaction) -> list[Pubkey]:

@@ -26,7 +26,10 @@ class Commitment(IntEnum):
     @property
     def label(self) -> str:
         """Return the name that the RPC uses."""
-        return self.name.lower()
+        return COMMITMENT_LABELS[self]
+
+
+COMMITMENT_LABELS: Final = ("processed", "confirmed", "finalized")
 
 
 @dataclass(slots=True)

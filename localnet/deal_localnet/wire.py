@@ -13,7 +13,7 @@ from solders.transaction import SanitizeError, VersionedTransaction
 from .base58 import b58decode, bad_character
 from .errors import RpcError, invalid_params
 from .fees import duplicate_budget_instruction
-from .records import WireTransaction
+from .records import WireTransaction, writable_indexes
 
 PACKET_BYTES: Final = 1_232
 MAX_ENCODED_CHARS: Final = {"base58": 1_683, "base64": 1_644}
@@ -40,15 +40,17 @@ def decode_transaction(encoded: str, encoding: str, read_table: TableReader) -> 
         transaction.sanitize()
     except SanitizeError:
         raise invalid_params(SANITIZE_FAILURE) from None
-    duplicate = duplicate_budget_instruction(transaction.message)
+    message = transaction.message
+    duplicate = duplicate_budget_instruction(message)
     if duplicate is not None:
         raise invalid_params(f"{DUPLICATE_INSTRUCTION} ({duplicate}) that is not allowed")
-    return resolve(raw, transaction, read_table)
+    return resolve(raw, transaction, message, read_table)
 
 
-def resolve(raw: bytes, transaction: VersionedTransaction, read_table: TableReader) -> WireTransaction:
+def resolve(
+    raw: bytes, transaction: VersionedTransaction, message: Message | MessageV0, read_table: TableReader
+) -> WireTransaction:
     """Add the addresses that a transaction takes from lookup tables, writable ones first."""
-    message = transaction.message
     keys = message.account_keys
     writable: list[Pubkey] = []
     readonly: list[Pubkey] = []
@@ -67,6 +69,7 @@ def resolve(raw: bytes, transaction: VersionedTransaction, read_table: TableRead
         (*keys, *writable, *readonly),
         len(writable),
         len(readonly),
+        writable_indexes(message, len(keys), len(writable)),
     )
 
 

@@ -22,7 +22,7 @@ from deal_sdk.errors import (
     StoreUnavailableError,
     TokenError,
 )
-from deal_sdk.limits import Gate, PurchaseRule, RateLimiter, Reservation, Rule
+from deal_sdk.limits import Gate, RateLimiter, Reservation, Rule
 from deal_sdk.payments.accruals import AccrualStore, AccruedFee
 from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.intents import IntentStore
@@ -337,15 +337,7 @@ class Admission:
         user = str(sender.user_id)
         rules: list[Rule] = [self._rates.rule_for(user, sender.tier, order.type)]
         if order.purchase is not None:
-            rules.append(
-                PurchaseRule(
-                    user,
-                    order.purchase.token_mint,
-                    order.purchase.max_purchases,
-                    order.purchase.subscription_id,
-                    self._purchase_period_seconds,
-                )
-            )
+            rules += order.purchase.rules(user, order.amount, self._purchase_period_seconds)
         return rules
 
     async def _funds(self, order: Order) -> Funds:

@@ -100,6 +100,7 @@ def _purchase_row(intent: Intent) -> dict[str, Any] | None:
         "state": "reserved",
         "created_at": created,
         "updated_at": created,
+        "counts_until": order.purchase.counts_until(created),
     }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
 from deal_sdk.amounts import BaseUnits
 from deal_sdk.errors import InvalidInputError
+from deal_sdk.limits import AmountRule, CalendarWindow, PurchaseRule, Rule
 from deal_sdk.records.inputs import optional_text
 
 PlanKind = Literal["transfer", "mint", "burn"]
@@ -95,11 +96,43 @@ def transfer_plan(
 
 @dataclass(frozen=True, slots=True)
 class PurchaseLimit:
-    """The purchase limit that a caller attaches to a transfer."""
+    """The purchase limit that a caller attaches to a transfer, or that the user's policy holds."""
 
     token_mint: str
     max_purchases: int
     subscription_id: str | None = None
+    period_seconds: int | None = None
+    """A rolling period in place of the setting's."""
+    calendar: CalendarWindow | None = None
+    """Days or weeks of a place in place of a rolling period."""
+    max_amount_base_units: int | None = None
+    """The most that may be paid in a period."""
+
+    def rules(self, user: str, amount_base_units: int, period_seconds: int) -> list[Rule]:
+        """Return the rules that a payment must pass.
+
+        Args:
+            user: who pays.
+            amount_base_units: how much.
+            period_seconds: the setting's rolling period.
+
+        Raises:
+            InvalidInputError: for a limit that could never be counted.
+        """
+        seconds = self.period_seconds or period_seconds
+        count = PurchaseRule(
+            user, self.token_mint, self.max_purchases, self.subscription_id, seconds, self.calendar
+        )
+        if self.max_amount_base_units is None:
+            return [count]
+        most = self.max_amount_base_units
+        return [count, AmountRule(user, self.token_mint, amount_base_units, most, seconds, self.calendar)]
+
+    def counts_until(self, created_at: datetime) -> datetime | None:
+        """Return until when a purchase may count; None where the setting's period says it."""
+        if self.calendar is not None:
+            return created_at + timedelta(seconds=self.calendar.longest_seconds)
+        return None if self.period_seconds is None else created_at + timedelta(seconds=self.period_seconds)
 
 
 @dataclass(frozen=True, slots=True)

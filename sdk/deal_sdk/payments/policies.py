@@ -43,7 +43,14 @@ class StoredPolicies:
         except TokenError as error:
             return [error] * len(user_ids)
         limits = {
-            user_id: PurchaseLimit(policy.token_mint, policy.max_purchases, policy.subscription_id)
+            user_id: PurchaseLimit(
+                policy.token_mint,
+                policy.max_purchases,
+                policy.subscription_id,
+                policy.period_seconds,
+                policy.calendar,
+                policy.max_amount_base_units,
+            )
             for user_id, policy in found.items()
         }
         return [limits.get(user_id) for user_id in user_ids]

@@ -26,6 +26,7 @@ from deal_sdk import (
     WalletNotFoundError,
 )
 from deal_sdk.errors import DelegateInUseError, DelegationError, UnknownServiceTypeError
+from deal_sdk.limits import CalendarWindow
 from tests.integration.conftest import MakePerson, token_account
 
 
@@ -173,6 +174,24 @@ async def test_a_stored_policy_limits_every_transfer(deal: Deal, make_person: Ma
     await deal.tokens.transfer(alice.user.id, "treasury", "1")
     with pytest.raises(PurchaseLimitExceededError):
         await deal.tokens.transfer(alice.user.id, "treasury", "1")
+
+
+async def test_a_policy_limits_what_is_spent_in_a_day_of_its_place(
+    deal: Deal, make_person: MakePerson
+) -> None:
+    alice = await make_person("10")
+    await deal.purchases.set_policy(
+        alice.user.id,
+        str(deal.mint.address),
+        100,
+        calendar=CalendarWindow("week", "Asia/Kolkata"),
+        max_amount_base_units=300_000_000,
+    )
+    await deal.tokens.transfer(alice.user.id, "treasury", "2.5")
+    with pytest.raises(PurchaseLimitExceededError) as raised:
+        await deal.tokens.transfer(alice.user.id, "treasury", "0.50000001")
+    assert raised.value.limits == (f"amount:{deal.mint.address}:week",)
+    await deal.tokens.transfer(alice.user.id, "treasury", "0.5")
 
 
 async def test_a_burst_over_the_tier_is_refused(deal: Deal, make_person: MakePerson) -> None:

@@ -327,14 +327,14 @@ async def main():
     async with open_store(sys.argv[1], timeout_seconds=20) as store:
         gate = Gate(store, clock=SystemClock(), metrics=Metrics())
         rule = PurchaseRule("racer", "MINT", 10)
-        calls = (gate.reserve(f"{sys.argv[2]}-{n}", [rule]) for n in range(100))
+        calls = (gate.reserve(f"{sys.argv[2]}-{n}", [rule]) for n in range(50))
         print(sum(decision.allowed for decision in await asyncio.gather(*calls)))
 
 asyncio.run(main())
 """
 
 
-def test_racing_processes_get_exactly_the_maximum(redis_server: RedisServer) -> None:
+def test_two_hundred_tasks_in_four_processes_get_exactly_ten_purchases(redis_server: RedisServer) -> None:
     source = Path(__file__).parents[2] / "sdk"
     environment = {**os.environ, "PYTHONPATH": str(source)}
     racers = [
@@ -344,6 +344,6 @@ def test_racing_processes_get_exactly_the_maximum(redis_server: RedisServer) -> 
             text=True,
             env=environment,
         )
-        for number in range(2)
+        for number in range(4)
     ]
     assert sum(int(racer.communicate(timeout=200)[0]) for racer in racers) == 10

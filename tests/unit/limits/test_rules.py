@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import ConfigurationError, InvalidInputError
+from deal_sdk.limits.calendars import CalendarWindow
 from deal_sdk.limits.ids import MAX_ID_LENGTH, encode
 from deal_sdk.limits.rules import (
     MAX_LIMIT,
     MAX_PERIOD_SECONDS,
+    AmountRule,
+    CountedRule,
     KeySpace,
     LimitKind,
     PurchaseRule,
@@ -31,6 +34,33 @@ def hash_tag(key: str) -> str:
     """Return what Redis Cluster hashes: the text between the first { and the next }."""
     start = key.index("{")
     return key[start + 1 : key.index("}", start + 1)]
+
+
+SUBJECTS = st.sampled_from(("user", "ip", "api_key", "reservation", "category"))
+PERIODS = st.sampled_from(
+    (None, CalendarWindow("day"), CalendarWindow("week"), CalendarWindow("day", "Asia/Kolkata"))
+)
+Counted = tuple[type, str, str, str | None, CalendarWindow | None]
+
+
+WHAT_IS_COUNTED = st.builds(
+    lambda kind, user, what, by_category, calendar: (
+        (kind, user, "MINT", what, calendar) if by_category else (kind, user, what, None, calendar)
+    ),
+    st.sampled_from((PurchaseRule, AmountRule)),
+    IDS,
+    st.one_of(IDS, st.sampled_from(("category", "day", "UTC", "category:a", "MINT", "a:day:UTC"))),
+    st.booleans(),
+    PERIODS,
+)
+
+
+def rule_of(
+    kind: type, user: str, mint: str, category: str | None, calendar: CalendarWindow | None
+) -> CountedRule:
+    if kind is AmountRule:
+        return AmountRule(user, mint, 1, 1, calendar=calendar, category=category)
+    return PurchaseRule(user, mint, 1, calendar=calendar, category=category)
 
 
 class TestKeys:
@@ -62,6 +92,24 @@ class TestKeys:
         assert len(set(mine)) == len(mine)
         if first != second:
             assert not set(mine) & set(others)
+
+    @given(first=WHAT_IS_COUNTED, second=WHAT_IS_COUNTED)
+    def test_of_different_rules_never_meet(self, first: Counted, second: Counted) -> None:
+        keys = KeySpace()
+        if first != second:
+            assert not set(keys.counted(rule_of(*first))) & set(keys.counted(rule_of(*second)))
+        else:
+            assert keys.counted(rule_of(*first)) == keys.counted(rule_of(*second))
+
+    @given(first=st.tuples(SUBJECTS, IDS), second=st.tuples(SUBJECTS, IDS))
+    def test_of_different_subjects_never_meet(self, first: tuple[str, str], second: tuple[str, str]) -> None:
+        keys = KeySpace()
+        names = {
+            name
+            for subject, key in (first, second)
+            for name in (keys.rates(key, subject), keys.reservation(key, "id"))
+        }
+        assert len(names) == len({first, second}) + len({first[1], second[1]})
 
     @given(user=IDS, mint=IDS)
     def test_of_one_user_share_a_slot(self, user: str, mint: str) -> None:

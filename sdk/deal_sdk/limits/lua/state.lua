@@ -254,9 +254,10 @@ function window.read(key, field, window_ms, latest_ms, now_ms)
   local entries, count, at_ms = {}, 0, 0
   for difference, hits in string.gmatch(redis.call('HGET', key, field) or '', '(%d+):?(%d*)') do
     at_ms = at_ms + tonumber(difference)
-    -- A time in the future means that the server's clock went back.
+    -- A time in the future means that the server's clock went back. A little back, and it counts as now; by more
+    -- than a window, and it is forgotten, or it would refuse until the clock is there again.
     local noted_ms = math.min(at_ms, latest_ms)
-    if noted_ms + window_ms > now_ms then
+    if noted_ms + window_ms > now_ms and at_ms - latest_ms <= window_ms then
       hits = tonumber(hits) or 1
       entries[#entries + 1] = { at_ms = noted_ms, hits = hits }
       count = count + hits
@@ -344,7 +345,12 @@ function bucket.read(key, field, capacity, refill, now_us)
   end
   local tokens, counted_us = string.match(text, '^(%d+) (%d+)$')
   tokens = math.min(number_at(key, tokens), capacity)
-  local elapsed_us = math.max(now_us - number_at(key, counted_us), 0)
+  local elapsed_us = now_us - number_at(key, counted_us)
+  -- As in a window: when the clock went back by more than a bucket takes to fill, it is full.
+  if -elapsed_us > math.ceil(capacity / refill) then
+    return capacity
+  end
+  elapsed_us = math.max(elapsed_us, 0)
   -- Compared before it is multiplied, so that a long absence cannot leave the exact integers.
   if elapsed_us >= math.ceil((capacity - tokens) / refill) then
     return capacity

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import orjson
@@ -20,6 +20,10 @@ from deal_sdk.accounting.commands import MAX_CREDITS, Command, LedgerEntry, Oper
 from deal_sdk.accounting.row_ids import RowIds
 from deal_sdk.records.credit_tables import HASH_BYTES
 
+HoldState = Literal["live", "posted", "voided", "expired"]
+
+WHOLE_HOLD: Final = 0
+"""Stands for all that a hold holds, where an amount is asked for."""
 FIRST_HASH: Final = bytes(HASH_BYTES)
 """What an account's first entry has before it."""
 
@@ -31,12 +35,18 @@ class Account:
     id: UUID
     user_id: UUID | None
     balance: int = 0
+    held: int = 0
     entries: int = 0
     head_hash: bytes = FIRST_HASH
     updated_at: datetime | None = None
     spent: int = 0
     """Of a user: all that was ever debited for operations, refunds not taken off."""
     changed: bool = False
+
+    @property
+    def available(self) -> int:
+        """Return what may be spent: the balance without what is held."""
+        return self.balance - self.held
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,29 @@ class Debit:
     user_id: UUID
     amount: int
     refundable: int
+
+
+@dataclass(slots=True)
+class Hold:
+    """Credits put aside, and what has become of them."""
+
+    id: UUID
+    account_id: UUID
+    operation_type: str
+    amount: int
+    expires_at: datetime
+    created_at: datetime
+    state: HoldState = "live"
+    transfer_id: UUID | None = None
+    ended_at: datetime | None = None
+    metadata: Mapping[str, Any] | None = None
+    command: Command | None = None
+    """The one that made it in this transaction; None for one that was there before."""
+    taken: int = 0
+    """Of a posted one."""
+    entry_id: UUID | None = None
+    balance_after: int = 0
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +102,7 @@ class Book:
     users: dict[UUID, Account]
     operators: dict[str, Account]
     debits: dict[UUID, Debit] = field(default_factory=dict)
+    holds: dict[UUID, Hold] = field(default_factory=dict)
     transfers: list[Transfer] = field(default_factory=list)
     entries: list[LedgerEntry] = field(default_factory=list)
 
@@ -77,15 +111,86 @@ class Book:
         account = self.users.get(command.user_id)
         if account is None:
             return OperationResult(False, None, error="User not found", code="user_not_found")
+        if command.kind == "hold":
+            return self._hold(command, account)
+        if command.kind in ("post", "void"):
+            return self._end_hold(command, account)
         change = _change(command, account)
         refused = _refusal(command, account, change) or self._refund_refusal(command, account)
         if refused is not None:
-            error, code = refused
-            return OperationResult(False, account.balance, error=error, code=code)
+            return _refused(account, *refused)
         if change == 0:
             return OperationResult(True, account.balance)
         entry = self._post(command, account, change)
         return OperationResult(True, account.balance, entry.id)
+
+    def expire_holds(self) -> None:
+        """End every hold whose time is over, before anything is decided on what is left."""
+        for hold in self.holds.values():
+            if hold.state == "live" and hold.expires_at <= self.now:
+                self._release(hold, "expired")
+
+    def _hold(self, command: Command, account: Account) -> OperationResult:
+        if command.amount <= 0:
+            return _refused(account, "Hold amount must be positive", "invalid_amount")
+        if account.available < command.amount:
+            return _refused(account, insufficient(command.amount, account.available), "insufficient_tokens")
+        assert command.hold_id is not None
+        self.holds[command.hold_id] = Hold(
+            command.hold_id,
+            account.id,
+            command.type,
+            command.amount,
+            self.now + timedelta(seconds=command.lifetime_seconds),
+            self.now,
+            metadata=command.metadata,
+            command=command,
+        )
+        account.held += command.amount
+        account.changed = True
+        account.updated_at = account.updated_at or self.now
+        return OperationResult(True, account.balance, hold_id=command.hold_id)
+
+    def _end_hold(self, command: Command, account: Account) -> OperationResult:
+        assert command.hold_id is not None
+        hold = self.holds.get(command.hold_id)
+        if hold is None:
+            return _refused(account, "Hold not found", "hold_not_found")
+        if command.kind == "void":
+            return self._void(hold, account)
+        amount = hold.amount if command.amount == WHOLE_HOLD else command.amount
+        if hold.state == "posted" and amount == hold.taken:
+            return OperationResult(True, hold.balance_after, hold.entry_id, hold_id=hold.id, replayed=True)
+        if hold.state != "live":
+            return _refused(account, f"Hold is {hold.state} already", "hold_not_live")
+        if not 0 < amount <= hold.amount:
+            return _refused(
+                account, f"A hold of {hold.amount} cannot be posted as {amount}", "invalid_amount"
+            )
+        return self._post_hold(command, hold, account, amount)
+
+    def _post_hold(self, command: Command, hold: Hold, account: Account, amount: int) -> OperationResult:
+        self._release(hold, "posted")
+        made = replace(command, kind="debit", type=hold.operation_type, metadata=hold.metadata)
+        entry = self._post(made, account, -amount)
+        hold.transfer_id, hold.taken = entry.transfer_id, amount
+        hold.entry_id, hold.balance_after = entry.id, entry.balance_after
+        return OperationResult(True, account.balance, entry.id, hold_id=hold.id)
+
+    def _void(self, hold: Hold, account: Account) -> OperationResult:
+        if hold.state == "posted":
+            return _refused(account, "Hold is posted already", "hold_not_live")
+        # One that expired gave its credits back too, which is all that its caller wants.
+        was_live = hold.state == "live"
+        if was_live:
+            self._release(hold, "voided")
+        return OperationResult(True, account.balance, hold_id=hold.id, replayed=not was_live)
+
+    def _release(self, hold: Hold, state: HoldState) -> None:
+        account = self.users[hold.account_id]
+        account.held -= hold.amount
+        account.changed = True
+        hold.state, hold.ended_at, hold.changed = state, self.now, True
 
     def _refund_refusal(self, command: Command, account: Account) -> tuple[str, str] | None:
         if command.refund_of is None:
@@ -194,11 +299,15 @@ def _refusal(command: Command, account: Account, change: int) -> tuple[str, str]
         return ("Balance cannot be negative", "negative_balance") if command.amount < 0 else None
     if command.amount <= 0:
         return f"{command.kind.capitalize()} amount must be positive", "invalid_amount"
-    if command.kind == "debit" and not command.allow_overdraft and account.balance + change < 0:
-        return insufficient(command.amount, account.balance), "insufficient_tokens"
+    if command.kind == "debit" and not command.allow_overdraft and account.available < command.amount:
+        return insufficient(command.amount, account.available), "insufficient_tokens"
     if abs(account.balance + change) > MAX_CREDITS:
         return f"Balance cannot exceed {MAX_CREDITS}", "balance_too_large"
     return None
+
+
+def _refused(account: Account, error: str, code: str) -> OperationResult:
+    return OperationResult(False, account.balance, error=error, code=code)
 
 
 def insufficient(required: int, available: int) -> str:

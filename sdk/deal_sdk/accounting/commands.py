@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -12,13 +12,15 @@ import orjson
 
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.records.credit_tables import OPERATION_TYPE_LENGTH
-from deal_sdk.records.inputs import check_text
+from deal_sdk.records.fingerprint import fingerprint_of
+from deal_sdk.records.inputs import check_text, optional_text
 
 MAX_CREDITS: Final = 2**62
 """The most credits of one operation and of one balance, so that no sum of two leaves a BIGINT column."""
+MAX_KEY_LENGTH: Final = 255
 MAX_METADATA_BYTES: Final = 65_536
 
-CommandKind = Literal["debit", "credit", "refund", "reset"]
+CommandKind = Literal["debit", "credit", "refund", "reset", "hold", "post", "void"]
 OperatorAccount = Literal["issuance", "revenue"]
 
 REFUND_TYPE: Final = "refund"
@@ -38,6 +40,10 @@ class Command:
     allow_overdraft: bool = False
     refund_of: UUID | None = None
     """The debit's entry that is given back."""
+    hold_id: UUID | None = None
+    """The hold that is made, posted or voided."""
+    lifetime_seconds: int = 0
+    """Of a hold that is made."""
     metadata: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
     fingerprint: str = ""
@@ -53,6 +59,7 @@ class OperationResult:
     ledger_entry_id: UUID | None = None
     error: str | None = None
     code: str | None = None
+    hold_id: UUID | None = None
     replayed: bool = False
     """Whether the idempotency key was used before, and this is what was done then."""
 
@@ -65,6 +72,7 @@ class OperationResult:
             "ledger_entry_id": None if entry_id is None else str(entry_id),
             "error": self.error,
             "code": self.code,
+            "hold_id": None if self.hold_id is None else str(self.hold_id),
             "replayed": self.replayed,
         }
 
@@ -146,3 +154,35 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | No
     if not isinstance(found, dict):
         raise InvalidInputError("metadata must be a JSON object", field="metadata")
     return found
+
+
+def complete(
+    command: Command,
+    metadata: Mapping[str, Any] | None = None,
+    idempotency_key: str | None = None,
+    *,
+    allow_overdraft: bool = False,
+) -> Command:
+    """Check what a caller gave, and hash it for the key.
+
+    Raises:
+        InvalidInputError: for what no operation can be.
+    """
+    said = check_metadata(metadata)
+    return replace(
+        command,
+        type=check_operation_type(command.type),
+        amount=check_credits("amount", command.amount),
+        allow_overdraft=allow_overdraft,
+        metadata=said,
+        idempotency_key=optional_text("idempotency_key", idempotency_key, max_length=MAX_KEY_LENGTH),
+        fingerprint=fingerprint_of(
+            kind=command.kind,
+            user=command.user_id,
+            type=command.type,
+            amount=command.amount,
+            allow_overdraft=allow_overdraft,
+            refund_of=command.refund_of,
+            metadata=said,
+        ),
+    )

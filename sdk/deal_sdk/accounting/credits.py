@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,18 +16,15 @@ from deal_sdk.accounting.commands import (
     Command,
     OperationResult,
     check_credits,
-    check_metadata,
-    check_operation_type,
+    complete,
 )
 from deal_sdk.accounting.journal import Journal
 from deal_sdk.accounting.plans import OperationCosts
 from deal_sdk.errors import UserNotFoundError
 from deal_sdk.records import Database, UserId, parse_user_id
-from deal_sdk.records.fingerprint import fingerprint_of
 from deal_sdk.records.inputs import optional_text, parse_uuid
 from deal_sdk.records.tables import users
 
-MAX_IDEMPOTENCY_KEY_LENGTH: Final = 255
 MAX_REASON_LENGTH: Final = 1_000
 
 
@@ -167,7 +164,7 @@ class TokenAccountingService:
             InvalidInputError: for an amount that is no whole number, or metadata that is no JSON.
             DatabaseError: when the database failed.
         """
-        command = _command(
+        command = complete(
             Command("debit", parse_user_id(user_id), operation_type, amount, "revenue"),
             metadata,
             idempotency_key,
@@ -186,7 +183,7 @@ class TokenAccountingService:
     ) -> OperationResult:
         """Grant credits to a user, together with the ledger's entry; arguments and errors as for `debit`."""
         command = Command("credit", parse_user_id(user_id), operation_type, amount, "issuance")
-        return await self._journal.run(_command(command, metadata, idempotency_key))
+        return await self._journal.run(complete(command, metadata, idempotency_key))
 
     async def charge_for_operation(
         self,
@@ -229,7 +226,7 @@ class TokenAccountingService:
                 results[place] = await self._free(user_id)
                 continue
             command = Command("debit", user_id, charge.operation_type, amount, "revenue")
-            commands[place] = _command(command, charge.metadata, charge.idempotency_key)
+            commands[place] = complete(command, charge.metadata, charge.idempotency_key)
         decided = await self._journal.run_many(list(commands.values()))
         for place, result in zip(commands, decided, strict=True):
             results[place] = result
@@ -263,7 +260,7 @@ class TokenAccountingService:
         command = Command(
             "refund", parse_user_id(user_id), REFUND_TYPE, amount, "revenue", refund_of=original
         )
-        return await self._journal.run(_command(command, said, idempotency_key))
+        return await self._journal.run(complete(command, said, idempotency_key))
 
     async def reset_balance(
         self,
@@ -285,7 +282,7 @@ class TokenAccountingService:
             IdempotencyConflictError, InvalidInputError, DatabaseError: as for `debit`.
         """
         command = Command("reset", parse_user_id(user_id), RESET_TYPE, new_balance, "issuance")
-        return await self._journal.run(_command(command, metadata, idempotency_key))
+        return await self._journal.run(complete(command, metadata, idempotency_key))
 
     def _amount(self, operation_type: str, amount: int | None) -> int:
         return self.costs.of(operation_type) if amount is None else check_credits("amount", amount)
@@ -295,32 +292,3 @@ class TokenAccountingService:
             return OperationResult(True, (await self.get_balance(user_id)).tokens_balance)
         except UserNotFoundError as error:
             return OperationResult(False, None, error=error.message, code=error.code)
-
-
-def _command(
-    command: Command,
-    metadata: Mapping[str, Any] | None,
-    idempotency_key: str | None,
-    *,
-    allow_overdraft: bool = False,
-) -> Command:
-    """Check what a caller gave, and hash it for the key."""
-    said = check_metadata(metadata)
-    key = optional_text("idempotency_key", idempotency_key, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
-    return replace(
-        command,
-        type=check_operation_type(command.type),
-        amount=check_credits("amount", command.amount),
-        allow_overdraft=allow_overdraft,
-        metadata=said,
-        idempotency_key=key,
-        fingerprint=fingerprint_of(
-            kind=command.kind,
-            user=command.user_id,
-            type=command.type,
-            amount=command.amount,
-            allow_overdraft=allow_overdraft,
-            refund_of=command.refund_of,
-            metadata=said,
-        ),
-    )

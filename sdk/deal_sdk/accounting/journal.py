@@ -158,7 +158,7 @@ def _answer(book: Book, done: dict[str, Done], command: Command) -> Answer:
     known = done.get(key)
     if known is None:
         result = book.apply(command)
-        if result.ledger_entry_id is not None:
+        if result.ledger_entry_id is not None or result.hold_id is not None:
             done[key] = Done(command.fingerprint, replace(result, replayed=True))
         return result
     if known.fingerprint != command.fingerprint:

@@ -11,13 +11,14 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deal_sdk.accounting.book import Account, Book, Debit, Transfer
+from deal_sdk.accounting.book import Account, Book, Debit, Hold, Transfer
 from deal_sdk.accounting.commands import Command, LedgerEntry, OperationResult
 from deal_sdk.accounting.row_ids import RowIds
 from deal_sdk.records import Database
 from deal_sdk.records.credit_tables import (
     OPERATOR_ACCOUNTS,
     credit_accounts,
+    credit_holds,
     credit_transfers,
     operator_account_id,
     token_operations,
@@ -28,9 +29,10 @@ from deal_sdk.records.tables import users
 _account = credit_accounts.c
 _transfer = credit_transfers.c
 _entry = token_operations.c
+_hold = credit_holds.c
 
 _OPERATOR_NAMES: Final = {operator_account_id(name): name for name in OPERATOR_ACCOUNTS}
-_HEAD: Final = (_account.balance, _account.entries, _account.head_hash, _account.updated_at)
+_HEAD: Final = (_account.balance, _account.held, _account.entries, _account.head_hash, _account.updated_at)
 _USERS: Final = (
     sa.select(users.c.id, users.c.tokens_spent, *_HEAD)
     .join_from(users, credit_accounts, _account.id == users.c.id, isouter=True)
@@ -57,6 +59,47 @@ _REFUNDED: Final = (
 )
 _DEBITS: Final = sa.select(_entry.id, _entry.transfer_id, _entry.user_id, _entry.amount).where(
     _entry.id.in_(sa.bindparam("ids", expanding=True)), _entry.amount < 0, _entry.user_id.is_not(None)
+)
+_HELD_KEYS: Final = sa.select(_hold.idempotency_key, _hold.fingerprint, _hold.id, _account.balance).join_from(
+    credit_holds, credit_accounts, _account.id == _hold.account_id
+)
+_HOLDS: Final = sa.select(
+    _hold.id,
+    _hold.account_id,
+    _hold.operation_type,
+    _hold.amount,
+    _hold.expires_at,
+    _hold.created_at,
+    _hold.state,
+    _hold.transfer_id,
+    _hold.ended_at,
+    _hold.metadata,
+    _transfer.amount.label("taken"),
+    _entry.id.label("entry_id"),
+    _entry.balance_after,
+).select_from(
+    credit_holds.outerjoin(credit_transfers, _transfer.id == _hold.transfer_id).outerjoin(
+        token_operations,
+        sa.and_(_entry.transfer_id == _hold.transfer_id, _entry.account_id == _hold.account_id),
+    )
+)
+_NAMED_HOLDS: Final = _HOLDS.where(
+    _hold.id.in_(sa.bindparam("ids", expanding=True)),
+    _hold.account_id.in_(sa.bindparam("owners", expanding=True)),
+)
+_OVERDUE_HOLDS: Final = _HOLDS.where(
+    _hold.state == "live",
+    _hold.account_id.in_(sa.bindparam("owners", expanding=True)),
+    _hold.expires_at <= sa.bindparam("now"),
+)
+_UPDATE_HOLDS: Final = (
+    sa.update(credit_holds)
+    .where(_hold.id == sa.bindparam("hold_id"))
+    .values(
+        state=sa.bindparam("new_state"),
+        transfer_id=sa.bindparam("transfer"),
+        ended_at=sa.bindparam("ended"),
+    )
 )
 _UPDATE_USERS: Final = (
     sa.update(users)
@@ -91,7 +134,10 @@ async def open_book(
     rows = await connection.execute(_OPERATORS, {"ids": names})
     operators = {_OPERATOR_NAMES[row.id]: _operator_account(row) for row in rows}
     debits = await _read_debits(connection, [command.refund_of for command in commands])
-    return Book(now, ids, found, operators, debits)
+    book = Book(now, ids, found, operators, debits)
+    await _read_holds(connection, book, [command.hold_id for command in commands if command.kind != "hold"])
+    book.expire_holds()
+    return book
 
 
 async def find_done(connection: AsyncConnection, commands: Sequence[Command]) -> dict[str, Done]:
@@ -100,26 +146,57 @@ async def find_done(connection: AsyncConnection, commands: Sequence[Command]) ->
     if not keys:
         return {}
     rows = await connection.execute(_DONE, {"keys": sorted(keys)})
-    return {
+    done = {
         key: Done(fingerprint, OperationResult(True, balance, entry_id, replayed=True))
         for key, fingerprint, entry_id, balance in rows
     }
+    held = await connection.execute(_HELD_KEYS.where(_hold.idempotency_key.in_(sorted(keys))))
+    for key, fingerprint, hold_id, balance in held:
+        done[key] = Done(fingerprint, OperationResult(True, balance, hold_id=hold_id, replayed=True))
+    return done
 
 
 async def write_book(connection: AsyncConnection, database: Database, book: Book) -> None:
     """Add what the book's operations made, and move the accounts' heads."""
-    if not book.transfers:
-        return
     changed = [one for one in (*book.users.values(), *book.operators.values()) if one.changed]
+    if not changed:
+        return
     heads = database.insert(credit_accounts)
     heads = heads.on_conflict_do_update(
         index_elements=["id"],
         set_={column.name: heads.excluded[column.name] for column in _HEAD},
     )
     await connection.execute(heads, [_head_row(account) for account in changed])
-    await connection.execute(credit_transfers.insert(), [_transfer_row(one) for one in book.transfers])
-    await connection.execute(token_operations.insert(), [_entry_row(entry) for entry in book.entries])
+    if book.transfers:
+        await connection.execute(credit_transfers.insert(), [_transfer_row(one) for one in book.transfers])
+        await connection.execute(token_operations.insert(), [_entry_row(entry) for entry in book.entries])
+    await _write_holds(connection, book)
     await connection.execute(_UPDATE_USERS, [_user_row(one) for one in changed if one.user_id is not None])
+
+
+async def _read_holds(connection: AsyncConnection, book: Book, wanted: Sequence[UUID | None]) -> None:
+    """Read the holds that are asked for, and those of the users whose time is over."""
+    owners = sorted(account.id for account in book.users.values() if account.held > 0)
+    rows: list[Row] = []
+    if owners:
+        overdue = await connection.execute(_OVERDUE_HOLDS, {"owners": owners, "now": book.now})
+        rows += overdue.all()
+    ids = sorted({hold_id for hold_id in wanted if hold_id is not None})
+    if ids:
+        named = await connection.execute(_NAMED_HOLDS, {"ids": ids, "owners": sorted(book.users)})
+        rows += named.all()
+    for row in rows:
+        facts = {**row._mapping, "taken": row.taken or 0, "balance_after": row.balance_after or 0}
+        book.holds[row.id] = Hold(**facts)
+
+
+async def _write_holds(connection: AsyncConnection, book: Book) -> None:
+    made = [hold for hold in book.holds.values() if hold.command is not None]
+    if made:
+        await connection.execute(credit_holds.insert(), [_hold_row(hold) for hold in made])
+    ended = [hold for hold in book.holds.values() if hold.changed and hold.command is None]
+    if ended:
+        await connection.execute(_UPDATE_HOLDS, [_ended_row(hold) for hold in ended])
 
 
 async def _read_debits(connection: AsyncConnection, wanted: Sequence[UUID | None]) -> dict[UUID, Debit]:
@@ -140,13 +217,12 @@ async def _read_debits(connection: AsyncConnection, wanted: Sequence[UUID | None
 def _user_account(row: Row) -> Account:
     if row.entries is None:
         return Account(row.id, row.id)
-    return Account(
-        row.id, row.id, row.balance, row.entries, row.head_hash, row.updated_at, spent=row.tokens_spent
-    )
+    head = (row.balance, row.held, row.entries, row.head_hash, row.updated_at)
+    return Account(row.id, row.id, *head, spent=row.tokens_spent)
 
 
 def _operator_account(row: Row) -> Account:
-    return Account(row.id, None, row.balance, row.entries, row.head_hash, row.updated_at)
+    return Account(row.id, None, row.balance, row.held, row.entries, row.head_hash, row.updated_at)
 
 
 def _head_row(account: Account) -> dict[str, Any]:
@@ -154,6 +230,7 @@ def _head_row(account: Account) -> dict[str, Any]:
         "id": account.id,
         "kind": "operator" if account.user_id is None else "user",
         "balance": account.balance,
+        "held": account.held,
         "entries": account.entries,
         "head_hash": account.head_hash,
         "updated_at": account.updated_at,
@@ -166,6 +243,33 @@ def _user_row(account: Account) -> dict[str, Any]:
         "balance": account.balance,
         "spent": account.spent,
         "at": account.updated_at,
+    }
+
+
+def _hold_row(hold: Hold) -> dict[str, Any]:
+    assert hold.command is not None
+    return {
+        "id": hold.id,
+        "account_id": hold.account_id,
+        "operation_type": hold.operation_type,
+        "amount": hold.amount,
+        "state": hold.state,
+        "transfer_id": hold.transfer_id,
+        "idempotency_key": hold.command.idempotency_key,
+        "fingerprint": hold.command.fingerprint,
+        "metadata": hold.metadata,
+        "expires_at": hold.expires_at,
+        "created_at": hold.created_at,
+        "ended_at": hold.ended_at,
+    }
+
+
+def _ended_row(hold: Hold) -> dict[str, Any]:
+    return {
+        "hold_id": hold.id,
+        "new_state": hold.state,
+        "transfer": hold.transfer_id,
+        "ended": hold.ended_at,
     }
 
 

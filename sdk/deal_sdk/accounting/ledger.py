@@ -16,15 +16,14 @@ from deal_sdk.accounting.commands import (
     LedgerEntry,
     OperationResult,
     check_credits,
-    check_metadata,
     check_operation_type,
+    complete,
 )
 from deal_sdk.accounting.journal import Journal
 from deal_sdk.records import Database, Page, UserId, parse_user_id
 from deal_sdk.records.credit_tables import token_operations
 from deal_sdk.records.export import ExportFormat, ExportTarget
-from deal_sdk.records.fingerprint import fingerprint_of
-from deal_sdk.records.inputs import check_limit, check_offset, check_time, optional_text
+from deal_sdk.records.inputs import check_limit, check_offset, check_time
 from deal_sdk.records.listing import Listed, Listing
 from deal_sdk.records.paging import Keyset
 
@@ -120,19 +119,10 @@ class TokenLedger:
             InvalidInputError: for an amount that is no whole number, or metadata that is no JSON.
         """
         parsed, credits = parse_user_id(user_id), check_credits("amount", amount)
-        command = Command("credit", parsed, check_operation_type(operation_type), credits, "issuance")
+        command = Command("credit", parsed, operation_type, credits, "issuance")
         if credits < 0:
             command = replace(command, kind="debit", amount=-credits, operator="revenue")
-        said = check_metadata(metadata)
-        facts = {"user": parsed, "type": operation_type, "amount": credits, "metadata": said}
-        return await self._journal.run(
-            replace(
-                command,
-                metadata=said,
-                idempotency_key=optional_text("idempotency_key", idempotency_key, max_length=255),
-                fingerprint=fingerprint_of(kind="entry", **facts),
-            )
-        )
+        return await self._journal.run(complete(command, metadata, idempotency_key))
 
     async def get_user_entries(
         self,

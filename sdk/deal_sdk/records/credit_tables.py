@@ -16,6 +16,7 @@ from deal_sdk.records.tables import Json, _one_of, _time, metadata
 OPERATION_TYPE_LENGTH: Final = 64
 HASH_BYTES: Final = 32
 CREDIT_ACCOUNT_KINDS: Final = ("user", "operator")
+HOLD_STATES: Final = ("live", "posted", "voided", "expired")
 OPERATOR_ACCOUNTS: Final = ("issuance", "revenue")
 """Where granted credits come from, and where spent ones go; their balances are the totals of both."""
 
@@ -33,10 +34,12 @@ credit_accounts = sa.Table(
     sa.Column("id", sa.Uuid, primary_key=True, comment="A user's account has the user's id."),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("balance", sa.BigInteger, nullable=False),
+    sa.Column("held", sa.BigInteger, nullable=False, server_default="0", comment="Of it, in live holds."),
     sa.Column("entries", sa.BigInteger, nullable=False, comment="Their number; the last one's sequence."),
     sa.Column("head_hash", sa.LargeBinary(HASH_BYTES), nullable=False, comment="The last entry's."),
     _time("updated_at"),
     _one_of("kind", CREDIT_ACCOUNT_KINDS, "kind"),
+    sa.CheckConstraint("held >= 0", name="held"),
     comment="Who has how many credits; all balances together are zero.",
 )
 
@@ -88,4 +91,35 @@ sa.Index(
     token_operations.c.id,
     sqlite_where=token_operations.c.user_id.is_not(None),
     postgresql_where=token_operations.c.user_id.is_not(None),
+)
+
+credit_holds = sa.Table(
+    "credit_holds",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("account_id", sa.Uuid, sa.ForeignKey("credit_accounts.id"), nullable=False),
+    sa.Column("operation_type", sa.String(OPERATION_TYPE_LENGTH), nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column(
+        "transfer_id", sa.Uuid, sa.ForeignKey("credit_transfers.id"), comment="What was taken in the end."
+    ),
+    sa.Column("idempotency_key", sa.String(255), unique=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("metadata", Json),
+    _time("expires_at"),
+    _time("created_at"),
+    _time("ended_at", nullable=True),
+    sa.CheckConstraint("amount > 0", name="amount"),
+    _one_of("state", HOLD_STATES, "state"),
+    sa.CheckConstraint("(state = 'live') = (ended_at IS NULL)", name="ended"),
+    sa.CheckConstraint("(state = 'posted') = (transfer_id IS NOT NULL)", name="posted"),
+    comment="Credits put aside for an operation under way.",
+)
+sa.Index(
+    "ix_credit_holds_live",
+    credit_holds.c.account_id,
+    credit_holds.c.expires_at,
+    sqlite_where=credit_holds.c.state == "live",
+    postgresql_where=credit_holds.c.state == "live",
 )

@@ -191,6 +191,7 @@ class Settings(BaseSettings):
     limit_reservation_seconds: Count = 3_600
     limit_store_timeout_seconds: Seconds = 2.0
     rate_limit_store_policy: StorePolicy = "allow"
+    credit_hold_seconds: Count = 600
     operation_costs: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     tier_limits: dict[str, TierLimits] = Field(default_factory=lambda: dict(DEFAULT_TIER_LIMITS))
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from deal_sdk.accounting import (
-    CREDIT_INVARIANTS,
     Charge,
     Journal,
-    Operation,
     OperationCosts,
     OperationResult,
     TokenAccountingService,
-    TokenLedger,
-    broken_links,
 )
 from deal_sdk.accounting.commands import MAX_CREDITS
 from deal_sdk.clock import ManualClock
@@ -31,44 +27,8 @@ from deal_sdk.errors import (
     UnknownServiceTypeError,
     UserNotFoundError,
 )
-from deal_sdk.records import Database, UserDirectory
-
-
-class Books:
-    """A ledger on one database, with what its callbacks were told."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.told: list[Operation] = []
-        self.callback_fails = False
-        self.journal = Journal(database, observers=[self._fail, self._note])
-        self.credits = TokenAccountingService(database, self.journal, costs=OperationCosts({"video": 50}))
-        self.ledger = TokenLedger(database, self.journal)
-        self.users = UserDirectory(database)
-
-    async def user(self, credits: int = 0) -> UUID:
-        made = await self.users.create()
-        if credits:
-            assert (await self.credits.credit(made.id, "purchase", credits)).success
-        return made.id
-
-    async def balance(self, user_id: UUID) -> int:
-        return (await self.credits.get_balance(user_id)).tokens_balance
-
-    async def broken(self) -> list[Any]:
-        found: list[Any] = []
-        async with self.database.reading() as connection:
-            for query in CREDIT_INVARIANTS.values():
-                found += (await connection.execute(query)).all()
-            found += [row async for row in broken_links(connection, most=10)]
-        return found
-
-    async def _fail(self, operations: Sequence[Operation]) -> None:
-        if self.callback_fails:
-            raise RuntimeError("a callback that fails")
-
-    async def _note(self, operations: Sequence[Operation]) -> None:
-        self.told += operations
+from deal_sdk.records import Database
+from tests.contract.credit_world import Books, refused
 
 
 @pytest.fixture
@@ -79,13 +39,6 @@ async def books(database: Database) -> AsyncIterator[Books]:
     assert await opened.broken() == []
 
 
-def refused(result: OperationResult | Exception) -> tuple[str | None, str | None, int | None]:
-    assert isinstance(result, OperationResult)
-    assert not result.success
-    assert result.ledger_entry_id is None
-    return result.error, result.code, result.new_balance
-
-
 class TestBalances:
     async def test_a_new_user_has_nothing(self, books: Books) -> None:
         user_id = await books.user()
@@ -93,6 +46,8 @@ class TestBalances:
         assert found.to_dict() == {
             "user_id": str(user_id),
             "tokens_balance": 0,
+            "tokens_held": 0,
+            "tokens_available": 0,
             "tokens_spent": 0,
             "tier": "Gift",
         }

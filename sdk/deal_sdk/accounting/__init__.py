@@ -5,6 +5,7 @@ with its entries, which sum to zero, are never altered, and form a chain of hash
 never moves DEAL: payments asks for a price and does the moving.
 """
 
+from deal_sdk.accounting.billing import BilledOperation, TokenBilling
 from deal_sdk.accounting.commands import LedgerEntry, OperationResult
 from deal_sdk.accounting.credits import Affordability, Charge, CreditBalance, TokenAccountingService
 from deal_sdk.accounting.invariants import CREDIT_INVARIANTS, broken_links
@@ -19,6 +20,7 @@ __all__ = [
     "DEFAULT_COSTS",
     "DEFAULT_PRICES",
     "Affordability",
+    "BilledOperation",
     "Charge",
     "CreditBalance",
     "CreditWatch",
@@ -33,6 +35,7 @@ __all__ = [
     "PricingService",
     "SubscriptionTier",
     "TokenAccountingService",
+    "TokenBilling",
     "TokenLedger",
     "UserStatistics",
     "broken_links",

@@ -22,6 +22,7 @@ from deal_sdk.accounting.journal import Journal
 from deal_sdk.accounting.plans import OperationCosts
 from deal_sdk.errors import UserNotFoundError
 from deal_sdk.records import Database, UserId, parse_user_id
+from deal_sdk.records.credit_tables import credit_holds
 from deal_sdk.records.inputs import optional_text, parse_uuid
 from deal_sdk.records.tables import users
 
@@ -34,15 +35,24 @@ class CreditBalance:
 
     user_id: UUID
     tokens_balance: int
+    tokens_held: int
+    """Of the balance, put aside for operations under way."""
     tokens_spent: int
     """All that was ever debited; refunds are not taken off."""
     tier: str
+
+    @property
+    def tokens_available(self) -> int:
+        """Return what may be spent now."""
+        return self.tokens_balance - self.tokens_held
 
     def to_dict(self) -> dict[str, Any]:
         """Return the balance as JSON-serialisable data."""
         return {
             "user_id": str(self.user_id),
             "tokens_balance": self.tokens_balance,
+            "tokens_held": self.tokens_held,
+            "tokens_available": self.tokens_available,
             "tokens_spent": self.tokens_spent,
             "tier": self.tier,
         }
@@ -104,12 +114,17 @@ class TokenAccountingService:
             UserNotFoundError: no such user.
         """
         parsed = parse_user_id(user_id)
-        columns = (users.c.tokens_balance, users.c.tokens_spent, users.c.tier)
+        hold = credit_holds.c
+        # Holds whose time is over count no more, though they are still to be ended.
+        held = sa.select(sa.func.coalesce(sa.func.sum(hold.amount), 0)).where(
+            hold.account_id == parsed, hold.state == "live", hold.expires_at > self._database.clock.now()
+        )
+        columns = (users.c.tokens_balance, held.scalar_subquery(), users.c.tokens_spent, users.c.tier)
         rows = await self._database.fetch(sa.select(*columns).where(users.c.id == parsed))
         if not rows:
             raise UserNotFoundError("User not found", user_id=str(parsed))
-        balance, spent, tier = rows[0]
-        return CreditBalance(parsed, balance, spent, tier)
+        balance, on_hold, spent, tier = rows[0]
+        return CreditBalance(parsed, balance, int(on_hold), spent, tier)
 
     async def can_afford(
         self, user_id: UserId, operation_type: str | None = None, *, amount: int | None = None
@@ -127,7 +142,7 @@ class TokenAccountingService:
         """
         required = self._amount(operation_type or "", amount)
         try:
-            available = (await self.get_balance(user_id)).tokens_balance
+            available = (await self.get_balance(user_id)).tokens_available
         except UserNotFoundError:
             return Affordability(False, required, 0, required, "User not found", "user_not_found")
         deficit = max(0, required - available)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting.book import FIRST_HASH, chain_hash
-from deal_sdk.records.credit_tables import credit_accounts, credit_transfers, token_operations
+from deal_sdk.records.credit_tables import credit_accounts, credit_holds, credit_transfers, token_operations
 from deal_sdk.records.database import Row
 from deal_sdk.records.invariants import BrokenRows, broken
 from deal_sdk.records.tables import users
@@ -22,6 +22,7 @@ _PAGE_ROWS: Final = 1_000
 _account = credit_accounts.c
 _transfer = credit_transfers.c
 _entry = token_operations.c
+_hold = credit_holds.c
 
 
 def _text(value: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
@@ -86,12 +87,37 @@ def _heads_are_last() -> BrokenRows:
     )
 
 
+def _held_is_on_hold() -> BrokenRows:
+    """What an account counts as held is the sum of its live holds."""
+    live = sa.and_(_hold.account_id == _account.id, _hold.state == "live")
+    total = sa.func.coalesce(sa.func.sum(_hold.amount), 0)
+    problem = sa.literal("counts ") + _text(_account.held) + " as held, its live holds sum to " + _text(total)
+    return (
+        broken("credit_accounts", _account.id, problem)
+        .join_from(credit_accounts, credit_holds, live, isouter=True)
+        .group_by(_account.id, _account.held)
+        .having(total != _account.held)
+    )
+
+
+def _posted_holds_within() -> BrokenRows:
+    """What a hold was posted as is no more than it held."""
+    problem = sa.literal("held ") + _text(_hold.amount) + ", and was posted as " + _text(_transfer.amount)
+    return (
+        broken("credit_holds", _hold.id, problem)
+        .join_from(credit_holds, credit_transfers, _transfer.id == _hold.transfer_id)
+        .where(_transfer.amount > _hold.amount)
+    )
+
+
 CREDIT_INVARIANTS: Final[Mapping[str, BrokenRows]] = MappingProxyType(
     {
         "credit_transfers_sum_to_zero": _transfers_balance(),
         "credit_balances_are_sums": _balances_are_sums(),
         "credit_balances_of_users": _users_agree(),
         "credit_heads_are_last": _heads_are_last(),
+        "credit_holds_are_counted": _held_is_on_hold(),
+        "credit_holds_bound_their_posts": _posted_holds_within(),
         "credit_refunds_bounded": _refunds_bounded(),
     }
 )

@@ -7,6 +7,7 @@ are written together. A refusal is an answer, so it undoes no neighbour.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 MAX_OPERATIONS_PER_COMMIT: Final = 256
 MAX_COMMITS_AT_ONCE: Final = 2
 """On PostgreSQL the next batch is read while one is being made durable; SQLite has a single writer."""
+
+OBSERVER_TIMEOUT_SECONDS: Final = 2.0
+"""What hangs longer is ended, because the next commit waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Journal:
             observers: told one after another after each commit, before the callers return.
         """
         self._database = database
-        self._observers = tuple(observers)
+        self._observers = list(observers)
         self._ids = RowIds()
         self._closed = False
         self._collector: Collector[_Call, OperationResult] = Collector(
@@ -70,6 +74,10 @@ class Journal:
             max_items=MAX_OPERATIONS_PER_COMMIT,
             max_in_flight=1 if database.dialect == "sqlite" else MAX_COMMITS_AT_ONCE,
         )
+
+    def observe(self, observer: Observer) -> None:
+        """Tell one more observer of every operation from now on."""
+        self._observers.append(observer)
 
     async def run(self, command: Command) -> OperationResult:
         """Decide one operation, and return once its commit is durable.
@@ -146,7 +154,8 @@ class Journal:
         ]
         for observer in self._observers:
             try:
-                await observer(told)
+                async with asyncio.timeout(OBSERVER_TIMEOUT_SECONDS):
+                    await observer(told)
             except Exception:
                 logger.exception("a callback after a commit of %d credit operations failed", len(told))
 

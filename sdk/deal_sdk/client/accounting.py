@@ -1,49 +1,68 @@
-"""Wiring of prices and credits over one journal."""
+"""Wiring of prices, credits and billing over one journal."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from typing import Protocol
 
 from deal_sdk.accounting import (
     CreditWatch,
     Journal,
+    Operation,
     OperationCosts,
     PricingService,
     TokenAccountingService,
+    TokenBilling,
     TokenLedger,
 )
+from deal_sdk.cache import UserCache
 from deal_sdk.events import EventBus
+from deal_sdk.limits import RateLimiter
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
 from deal_sdk.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Accounting:
-    """What services cost, and the credits that users have."""
+class AccountingParts(Protocol):
+    """What credits need of a `Deal`, and what they give it."""
 
+    settings: Settings
+    events: EventBus
+    metrics: Metrics
+    rates: RateLimiter
+    user_cache: UserCache
     pricing: PricingService
     credits: TokenAccountingService
     ledger: TokenLedger
+    billing: TokenBilling
 
 
-def open_accounting(
-    stack: AsyncExitStack, database: Database, settings: Settings, *, events: EventBus, metrics: Metrics
-) -> Accounting:
-    """Wire prices and credits; nothing is read yet.
+def open_accounting(stack: AsyncExitStack, database: Database, deal: AccountingParts) -> None:
+    """Give a `Deal` its prices, credits, ledger and billing; nothing is read yet.
 
     Args:
         stack: finishes the operations under way when it closes.
         database: where the ledger is.
-        settings: what operations cost.
-        events: told of what was spent.
-        metrics: count the operations.
+        deal: has the parts that they stand on.
     """
-    journal = Journal(database, observers=[CreditWatch(metrics, events)])
+
+    async def forget_balances(operations: Sequence[Operation]) -> None:
+        changed = {operation.command.user_id for operation in operations if operation.result.success}
+        if changed:
+            await deal.user_cache.invalidate_credit_balance(*changed)
+
+    journal = Journal(database, observers=[forget_balances, CreditWatch(deal.metrics, deal.events)])
     stack.push_async_callback(journal.close)
-    return Accounting(
-        PricingService(database, database.clock),
-        TokenAccountingService(database, journal, costs=OperationCosts(settings.operation_costs)),
-        TokenLedger(database, journal),
+    deal.pricing = PricingService(database, database.clock)
+    costs = OperationCosts(deal.settings.operation_costs)
+    deal.credits = TokenAccountingService(database, journal, costs=costs)
+    deal.ledger = TokenLedger(database, journal)
+    deal.billing = TokenBilling(
+        database,
+        journal,
+        deal.credits,
+        rates=deal.rates,
+        balances=deal.user_cache,
+        hold_seconds=deal.settings.credit_hold_seconds,
     )

@@ -11,7 +11,7 @@ from uuid import UUID
 from solders.pubkey import Pubkey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deal_sdk.accounting import PricingService, TokenAccountingService, TokenLedger
+from deal_sdk.accounting import PricingService, TokenAccountingService, TokenBilling, TokenLedger
 from deal_sdk.cache import BalanceManager, CacheManager, UserCache
 from deal_sdk.chain import (
     BlockhashSource,
@@ -102,6 +102,7 @@ class Deal:
     pricing: PricingService
     credits: TokenAccountingService
     ledger: TokenLedger
+    billing: TokenBilling
     transaction_monitor: TransactionMonitor
     transactions: TransactionRecorder
     pause: PauseSwitch
@@ -218,10 +219,6 @@ class Deal:
         self.keystore = self._backends.keystore
         self.health = Health(self._backends, self.clock)
         self.users = open_users(self._database, self)
-        books = open_accounting(
-            self._stack, self._database, self.settings, events=self.events, metrics=self.metrics
-        )
-        self.pricing, self.credits, self.ledger = books.pricing, books.credits, books.ledger
 
     def _open_limits_and_cache(self) -> None:
         settings = self.settings
@@ -293,6 +290,7 @@ class Deal:
         )
         self._stack.push_async_callback(self.balances.close)
         self.user_cache = open_user_cache(self._stack, self._store, self, decimals=self.mint.decimals)
+        open_accounting(self._stack, self._database, self)
         self._invalidation = BalanceInvalidation(self._balance_reads, self.balances)
 
     def _open_pipeline(self, signer: PaymentSigner, confirmer: Confirmer) -> None:

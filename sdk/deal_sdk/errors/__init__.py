@@ -19,6 +19,7 @@
     ├── UserAlreadyExistsError
     ├── WalletAlreadyConnectedError
     ├── InsufficientBalanceError          says required, available and deficit
+    ├── InsufficientTokensError           credits that do not cover an operation
     ├── LimitExceededError                says which limits refused and when to come back
     │   ├── PurchaseLimitExceededError
     │   └── RateLimitExceededError
@@ -100,6 +101,7 @@ from deal_sdk.errors.payments import (
     DelegationFailedError,
     FeePayerError,
     InsufficientBalanceError,
+    InsufficientTokensError,
     KeystoreError,
     LimitExceededError,
     MintNotFoundError,
@@ -153,6 +155,7 @@ __all__ = [
     "HistoryGapError",
     "IdempotencyConflictError",
     "InsufficientBalanceError",
+    "InsufficientTokensError",
     "InvalidAmountError",
     "InvalidInputError",
     "InvalidSignatureError",

@@ -35,6 +35,18 @@ class InsufficientBalanceError(TokenError):
         self.is_provisional = is_provisional
 
 
+class InsufficientTokensError(TokenError):
+    """Credits that do not cover an operation; what is on hold for others is not counted."""
+
+    code = "insufficient_tokens"
+
+    def __init__(self, message: str, *, required: int, available: int, operation: str) -> None:
+        """Keep the credits that are required and those that are there."""
+        super().__init__(message, required=required, available=available, operation=operation)
+        self.required = required
+        self.available = available
+
+
 class LimitExceededError(TokenError):
     """A limit that refused the payment before anything was recorded or sent."""
 

@@ -21,7 +21,7 @@ from deal_sdk.chain import SignedTransaction, Signer, build_and_sign, instructio
 from deal_sdk.payments import Plan
 from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
-from deal_sdk.records.credit_tables import credit_accounts, credit_transfers, token_operations
+from deal_sdk.records.credit_tables import credit_accounts, credit_holds, credit_transfers, token_operations
 from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     balance_reservations,
@@ -182,6 +182,9 @@ async def fill_credits(world: World, user_id: UUID) -> None:
         spent = await credits.debit(user_id, "image_generation", amount, metadata={"picture": amount})
     assert spent.ledger_entry_id is not None
     await credits.refund(user_id, 5, spent.ledger_entry_id)
+    held = [await world.deal.billing.hold(user_id, "image_generation") for _ in range(2)]
+    assert held[0].hold_id is not None
+    await world.deal.billing.post(held[0].hold_id, 7)
 
 
 async def fill_without_success(world: World, dave: UUID) -> None:
@@ -632,6 +635,21 @@ async def an_account_s_head_is_no_entry(world: World) -> str:
     changed = credit_accounts.update().where(credit_accounts.c.id == user_id)
     await world.execute(changed.values(head_hash=bytes(32)))
     return named(credit_accounts, user_id)
+
+
+@breaks("credit_holds_are_counted")
+async def a_hold_is_forgotten(world: World) -> str:
+    live = credit_holds.c.state == "live"
+    await world.execute(credit_holds.delete().where(live))
+    return named(credit_accounts, world.users["alice"])
+
+
+@breaks("credit_holds_bound_their_posts")
+async def a_hold_was_posted_as_more_than_it_held(world: World) -> str:
+    posted = credit_holds.c.state == "posted"
+    hold_id = await world.one(sa.select(credit_holds.c.id).where(posted))
+    await world.execute(credit_holds.update().where(posted).values(amount=6))
+    return named(credit_holds, hold_id)
 
 
 @breaks("credit_refunds_bounded")

@@ -1,0 +1,63 @@
+"""A ledger of credits on one database, with what its callbacks were told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from deal_sdk.accounting import (
+    CREDIT_INVARIANTS,
+    Journal,
+    Operation,
+    OperationCosts,
+    OperationResult,
+    TokenAccountingService,
+    TokenLedger,
+    broken_links,
+)
+from deal_sdk.records import Database, UserDirectory
+
+
+class Books:
+    """A ledger on one database, with what its callbacks were told."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.told: list[Operation] = []
+        self.callback_fails = False
+        self.journal = Journal(database, observers=[self._fail, self._note])
+        self.credits = TokenAccountingService(database, self.journal, costs=OperationCosts({"video": 50}))
+        self.ledger = TokenLedger(database, self.journal)
+        self.users = UserDirectory(database)
+
+    async def user(self, credits: int = 0) -> UUID:
+        made = await self.users.create()
+        if credits:
+            assert (await self.credits.credit(made.id, "purchase", credits)).success
+        return made.id
+
+    async def balance(self, user_id: UUID) -> int:
+        return (await self.credits.get_balance(user_id)).tokens_balance
+
+    async def broken(self) -> list[Any]:
+        found: list[Any] = []
+        async with self.database.reading() as connection:
+            for query in CREDIT_INVARIANTS.values():
+                found += (await connection.execute(query)).all()
+            found += [row async for row in broken_links(connection, most=10)]
+        return found
+
+    async def _fail(self, operations: Sequence[Operation]) -> None:
+        if self.callback_fails:
+            raise RuntimeError("a callback that fails")
+
+    async def _note(self, operations: Sequence[Operation]) -> None:
+        self.told += operations
+
+
+def refused(result: OperationResult | Exception) -> tuple[str | None, str | None, int | None]:
+    assert isinstance(result, OperationResult)
+    assert not result.success
+    assert result.ledger_entry_id is None
+    return result.error, result.code, result.new_balance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +14,18 @@ from pydantic import SecretStr
 
 from deal_sdk.clock import SystemClock
 from deal_sdk.errors import ConfigurationError, StoreUnavailableError
-from deal_sdk.limits import Gate, KeySpace, PurchaseRule, Store, StoreAccess, open_store
+from deal_sdk.limits import (
+    Gate,
+    KeySpace,
+    PurchaseRecords,
+    PurchaseRule,
+    Store,
+    StoreAccess,
+    TokenPurchaseTracker,
+    open_store,
+)
 from deal_sdk.metrics import Metrics
+from deal_sdk.records import Database
 from tests.servers import RedisCluster, RedisSentinels, RedisServer, TlsFiles, free_port, make_tls_files
 from tests.servers.tls_files import KEY_PASSWORD
 
@@ -60,6 +70,16 @@ class Accountant:
     async def check(self) -> None:
         (state,) = await self._gate.peek([purchase(self.user)])
         assert self.allowed <= state.current <= self.allowed + self.unknown
+
+
+@asynccontextmanager
+async def recorded_purchases(store: Store) -> AsyncIterator[TokenPurchaseTracker]:
+    clock = SystemClock()
+    database = await Database.open("sqlite+aiosqlite://", clock=clock)
+    records = PurchaseRecords(database)
+    gate = Gate(store, clock=clock, metrics=Metrics(), history=records)
+    yield TokenPurchaseTracker(gate, store, records, clock=clock)
+    await database.close()
 
 
 async def eventually_works(store: Store) -> None:
@@ -192,10 +212,18 @@ class TestClusterFaults:
             for worker in workers:
                 await worker.check()
 
-            # It dies for good, and the former master takes its place.
-            frozen.kill()
-            await eventually_works_for(gate, sorted(theirs)[0])
-            assert cluster.owner_of(gate.keys.rates(sorted(theirs)[0])) is first
+            # It dies for good with writes that its replica has not got, and the replica takes its place.
+            async with recorded_purchases(store) as tracker:
+                user = sorted(theirs)[0]
+                first.pause()
+                for _ in range(3):
+                    assert (await tracker.increment_and_validate_purchase(user, "NEW", 5)).success
+                frozen.kill()
+                first.resume()
+                await eventually_works_for(gate, user)
+                assert cluster.owner_of(gate.keys.rates(user)) is first
+                assert (await tracker.can_user_purchase_token(user, "NEW", 5)).current_count == 3
+                assert (await tracker.increment_and_validate_purchase(user, "NEW", 5)).new_count == 4
             assert len(await store.command_everywhere("PING")) == 3
 
     @staticmethod
@@ -224,15 +252,23 @@ class TestSentinel:
 
             with redis_sentinels.replica.client() as client:
                 assert client.wait(1, 5_000) == 1
-            redis_sentinels.replica.kill()
-            await worker.reserve()
-            assert worker.unknown == 1
-            await asyncio.to_thread(redis_sentinels.wait_for, redis_sentinels.master)
-            await eventually_works(store)
-            await worker.reserve()
-            assert worker.allowed == 3
-            await worker.check()
-            assert await counted(redis_sentinels.master, worker) == 3
+            async with recorded_purchases(store) as tracker:
+                # These are acknowledged and never reach the replica: the record knows of them.
+                redis_sentinels.master.pause()
+                for _ in range(3):
+                    assert (await tracker.increment_and_validate_purchase("user", "NEW", 5)).success
+                redis_sentinels.replica.kill()
+                redis_sentinels.master.resume()
+                await worker.reserve()
+                assert worker.unknown == 1
+                await asyncio.to_thread(redis_sentinels.wait_for, redis_sentinels.master)
+                await eventually_works(store)
+                await worker.reserve()
+                assert worker.allowed == 3
+                await worker.check()
+                assert await counted(redis_sentinels.master, worker) == 3
+                assert (await tracker.can_user_purchase_token("user", "NEW", 5)).current_count == 3
+                assert (await tracker.increment_and_validate_purchase("user", "NEW", 5)).new_count == 4
 
     async def test_a_name_that_nobody_watches(self, redis_server: RedisServer) -> None:
         url = redis_server.url.replace("redis://", "redis+sentinel://").replace("/0", "/nobody")

@@ -212,6 +212,7 @@ class CacheManager:
         Raises:
             InvalidInputError: for a value that is no JSON, or a lifetime, tag or version out of range.
         """
+        check_id("key", key)
         return await self._store({key: value}, ttl_seconds, tags, version) == 1
 
     async def set_many(
@@ -227,8 +228,8 @@ class CacheManager:
             Whether the store took it; else it is told as soon as it answers, and until then nothing of these
             entries is served here.
         """
-        versions = dict.fromkeys(keys)
         self._forget(keys)
+        versions = dict.fromkeys(keys)
         try:
             await self._link.through(lambda: self._entries.drop(versions))
         except StoreUnavailableError:
@@ -277,6 +278,7 @@ class CacheManager:
         await self._debts.close()
 
     async def _look_up(self, key: str, tags: Sequence[str] = (), *, serves_stale: bool = False) -> Lookup:
+        check_id("key", key)
         return (await self._look_up_many({key: tags}, serves_stale=serves_stale))[key]
 
     async def _look_up_many(
@@ -285,8 +287,6 @@ class CacheManager:
         tier = self._tier
         if tier is None:
             return await self._lookups.find_many(tags_by_key, serves_stale=serves_stale)
-        for key in tags_by_key:
-            check_id("key", key)
         self._listener.ensure()
         tier.report()
         marks = {key: tier.begin(key) for key in tags_by_key}

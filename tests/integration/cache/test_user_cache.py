@@ -34,6 +34,14 @@ async def test_a_change_of_tier_and_a_payment_are_seen_at_once(deal: Deal, make_
     }
 
 
+async def test_spent_credits_are_seen_at_once(deal: Deal) -> None:
+    user = await deal.users.create()
+    await deal.credits.credit(user.id, "purchase", 100)
+    assert await deal.user_cache.credit_balance(user.id) == 100
+    await deal.credits.charge_for_operation(user.id, "image_generation")
+    assert await deal.user_cache.credit_balance(user.id) == 90
+
+
 async def test_a_tier_that_another_process_changed_is_seen_through_the_shared_store() -> None:
     shared = {**FAST_CHAIN, "redis_url": "memory://two-processes", "cache_local_entries": 100}
     async with Deal.open(**shared) as deal:

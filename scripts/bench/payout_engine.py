@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from solders.keypair import Keypair
 
+from deal_sdk import collect_rarely
 from deal_sdk.chain import ensure_lamports, parse_address
 from deal_sdk.payments import RewardLine
 from scripts.bench.contestants import Handler, Stopwatch, answer_commands
@@ -41,6 +42,8 @@ class PayoutEngine:
             await ensure_lamports(self._deal.rpc, parse_address(treasury.address), step)
         await self._deal.tokens.transfer("treasury", "reward", FUNDING, wait_for="finalized")
         await self._pay_together(self._recipients)
+        # As `dealctl worker` does, and as any service may.
+        collect_rarely()
         return {}
 
     async def run(self, payments: int, callers: int) -> dict[str, Any]:

@@ -110,6 +110,20 @@ class TestInsertRows:
             await database.run(plain)
             assert await stored_text(database, token_balance_history) == history
 
+    async def test_what_rows_share_is_stored_with_each(self, database: Database) -> None:
+        whole = [payment("a", lease_owner=uuid.UUID(int=7)), payment("b", lease_owner=uuid.UUID(int=7))]
+        own = [{name: row[name] for name in ("id", "idempotency_key", "instruction")} for row in whole]
+        common = {name: value for name, value in whole[0].items() if name not in own[0]}
+
+        async def refill(connection: AsyncConnection, rows: list[dict[str, Any]], shared: Any) -> None:
+            await connection.execute(token_transactions.delete())
+            await insert_rows(connection, token_transactions, rows, shared)
+
+        await database.run(lambda connection: refill(connection, whole, {}))
+        stored = await read_all(database)
+        await database.run(lambda connection: refill(connection, own, common))
+        assert await read_all(database) == stored
+
     async def test_a_refused_row_says_which_rule_and_keeps_none(self, database: Database) -> None:
         rows = [payment("a"), payment("b", amount=0)]
         with pytest.raises(ConstraintError) as refused:

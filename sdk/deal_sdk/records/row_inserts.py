@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -28,13 +29,16 @@ _SQLITE: Final = sqlite.dialect()
 _VALUES_PER_STATEMENT: Final = 5_000
 
 
-async def insert_rows(connection: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
+async def insert_rows(
+    connection: AsyncConnection, table: sa.Table, rows: Sequence[Row], common: Row = MappingProxyType({})
+) -> None:
     """Insert rows, all of them or none.
 
     Args:
         connection: of a write transaction.
         table: theirs; columns that they do not name take the database's defaults.
         rows: by column name, every one with the same columns.
+        common: what all rows have, which is converted once.
 
     Raises:
         DatabaseError: as the database refuses them.
@@ -42,10 +46,11 @@ async def insert_rows(connection: AsyncConnection, table: sa.Table, rows: Sequen
     if not rows:
         return
     if isinstance(connection, InlineConnection):
-        await _write(connection, table, rows, "")
+        await _write(connection, table, rows, "", common)
         return
     # What is returned is of no use, but lets all rows go in one statement.
-    await connection.execute(table.insert().returning(*table.primary_key), rows)
+    whole = [{**row, **common} for row in rows]
+    await connection.execute(table.insert().returning(*table.primary_key), whole)
 
 
 async def insert_new_rows(
@@ -83,13 +88,22 @@ def _insert_of(connection: AsyncConnection, table: sa.Table) -> sqlite.Insert | 
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
-async def _write(connection: InlineConnection, table: sa.Table, rows: Sequence[Row], tail: str) -> int:
-    names = tuple(rows[0])
+async def _write(
+    connection: InlineConnection,
+    table: sa.Table,
+    rows: Sequence[Row],
+    tail: str,
+    common: Row = MappingProxyType({}),
+) -> int:
+    varying = tuple(rows[0])
+    names = (*varying, *common)
     try:
         columns = [
             _written([row[name] for row in rows], process)
-            for name, process in zip(names, _processes(table, names), strict=True)
+            for name, process in zip(varying, _processes(table, varying), strict=True)
         ]
+        for name, process in zip(common, _processes(table, tuple(common)), strict=True):
+            columns.append(_written([common[name]], process) * len(rows))
     except (TypeError, ValueError) as error:
         # As the compiler's own conversion would be told.
         raise translate(error) from None

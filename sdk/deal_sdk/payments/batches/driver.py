@@ -131,10 +131,10 @@ class BatchDriver:
         """Drive shares that were just recorded, as the chain's accounts wanted them paid then."""
         if not shares:
             return
-        counts = await self._carriers.counts(batch.id)
         run = self._runs.get(batch.id)
         if run is None:
-            run = self._begin(batch, counts)
+            counts = await self._carriers.counts(batch.id)
+            run = self._runs.get(batch.id) or self._begin(batch, counts)
         else:
             run.counts["pending"] += len(shares)
         run.start(self._pack(run, shares))

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import orjson
 import sqlalchemy as sa
 from solders.pubkey import Pubkey
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,7 +26,7 @@ from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
 from deal_sdk.payments.rails import SafetyRails, refuse_when_paused, take_daily_amount
 from deal_sdk.payments.reservations import admit_total, lock_accounts, sum_reservations
 from deal_sdk.records import Database, payment_batches
-from deal_sdk.records.bulk import BulkInsert, Encoded
+from deal_sdk.records.row_inserts import insert_rows
 from deal_sdk.records.tables import balance_reservations, token_rewards, token_transactions
 
 MAX_RECORDED_TOGETHER: Final = 2_000
@@ -200,7 +199,7 @@ class BatchRecorder:
             "created_at": now,
             "updated_at": now,
         }
-        await _PAYMENTS.run(connection, _rows(batch, new), common)
+        await insert_rows(connection, token_transactions, _rows(batch, new), common)
         span = {
             "b_batch": batch.id,
             "b_first": new[0].share.position,
@@ -294,52 +293,29 @@ async def _without_replays(connection: AsyncConnection, planned: Sequence[Planne
     return [one for one in planned if one.payee.line.key not in used]
 
 
-def _rows(batch: Batch, new: Sequence[Planned]) -> list[tuple[Any, ...]]:
-    """Return the payments' rows, as `_PAYMENTS` names their columns."""
+def _rows(batch: Batch, new: Sequence[Planned]) -> list[dict[str, Any]]:
+    """Return what is the payments' own in their rows."""
     plan = Plan("transfer", batch.source_address, batch.source_account, None, None).to_json()
     return [_row(batch, plan, one.payee, one.share.payment_id) for one in new]
 
 
-def _row(batch: Batch, plan: Mapping[str, Any], payee: Payee, payment_id: UUID) -> tuple[Any, ...]:
+def _row(batch: Batch, plan: Mapping[str, Any], payee: Payee, payment_id: UUID) -> dict[str, Any]:
     line, party, fingerprint = payee.line, payee.party, payee.fingerprint
-    instruction = {**plan, "destination": party.token_account, "destination_owner": party.address}
-    return (
-        payment_id,
-        line_key(batch.key, line.position) if line.key is None else line.key,
-        batch.fingerprint if fingerprint is None else fingerprint,
-        party.user_id,
-        party.address,
-        line.amount,
-        line.reward_type,
-        orjson.dumps(instruction).decode(),
-        line.position,
-    )
-
-
-_PAYMENTS: Final = BulkInsert(
-    token_transactions,
-    (
-        "id",
-        "idempotency_key",
-        "fingerprint",
-        "to_user_id",
-        "to_address",
-        "amount",
-        "reason",
-        Encoded("instruction"),
-        "batch_position",
-    ),
-    (
-        "type",
-        "status",
-        "from_user_id",
-        "from_address",
-        "batch_id",
-        "lease_owner",
-        "created_at",
-        "updated_at",
-    ),
-)
+    return {
+        "id": payment_id,
+        "idempotency_key": line_key(batch.key, line.position) if line.key is None else line.key,
+        "fingerprint": batch.fingerprint if fingerprint is None else fingerprint,
+        "to_user_id": party.user_id,
+        "to_address": party.address,
+        "amount": line.amount,
+        "reason": line.reward_type,
+        "instruction": {
+            **plan,
+            "destination": party.token_account,
+            "destination_owner": party.address,
+        },
+        "batch_position": line.position,
+    }
 
 
 def _companions() -> tuple[sa.Insert, ...]:

@@ -34,7 +34,7 @@ def check_id(name: str, value: str) -> None:
         raise InvalidInputError(f"{name} must be a str, not {type(value).__name__}")
     if not value or len(value) > MAX_ID_LENGTH:
         raise InvalidInputError(f"{name} must have 1 to {MAX_ID_LENGTH} characters")
-    if _UNSTORABLE.search(value):
+    if (not value.isascii() and _UNSTORABLE.search(value)) or "\x00" in value:
         raise InvalidInputError(f"{name} holds a character that cannot be stored")
 
 

@@ -27,6 +27,7 @@ from deal_sdk.limits._errors import (
     timed_out,
 )
 from deal_sdk.limits.scripts import Script, ScriptForm, Words
+from deal_sdk.limits.wire import pack
 
 CLOSE_TIMEOUT_SECONDS: Final = 5.0
 _ASKING: Final[Words] = ("ASKING",)
@@ -137,8 +138,7 @@ class ServerConnections:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 connection = await self._connect()
-                packed = connection.pack_commands(commands)
-                await connection.send_packed_command(packed, check_health=False)
+                await connection.send_packed_command(pack(commands), check_health=False)
                 for words in commands:
                     replies.append(await self._read(connection, words))
         except STORE_FAILURES as error:

@@ -33,6 +33,7 @@ WINDOW_SECONDS: Final = 60
 WINDOW_ENTRIES: Final = 100
 _MILLISECONDS: Final = 1000
 _ENCODED_IDS: Final = 8_192
+_REMEMBERED_RULES: Final = 4_096
 
 
 class LimitKind(StrEnum):
@@ -229,21 +230,25 @@ class KeySpace:
         """
         if not 0 < len(rules) <= MAX_RULES_PER_RESERVATION:
             raise InvalidInputError(f"a reservation needs 1 to {MAX_RULES_PER_RESERVATION} rules")
-        limits = tuple(limit for rule in rules for limit in self._limits_of(rule, now))
-        if len({limit.place for limit in limits}) < len(limits):
+        limits = tuple([limit for rule in rules for limit in self._limits_of(rule, now)])
+        if len({(limit.keys, limit.field) for limit in limits}) < len(limits):
             raise InvalidInputError("two rules of one reservation count the same thing")
         return limits
 
     def _limits_of(self, rule: Rule, now: datetime) -> tuple[Limit, ...]:
+        if isinstance(rule, RateRule) or rule.calendar is None:
+            return _lasting_limits(self, rule)
+        moments = rule.calendar.boundaries(now)
+        boundaries = " ".join(str(int(moment.timestamp()) * _MILLISECONDS) for moment in moments)
+        return (self._counted(rule, boundaries),)
+
+    def lasting_limits(self, rule: Rule) -> tuple[Limit, ...]:
+        """Return the limits of a rule that are the same at all times: all but a calendar's."""
         if isinstance(rule, RateRule):
             return (self._window(rule), self._bucket(rule))
-        return (self._counted(rule, now),)
+        return (self._counted(rule, ""),)
 
-    def _counted(self, rule: CountedRule, now: datetime) -> Limit:
-        boundaries = ""
-        if rule.calendar is not None:
-            moments = rule.calendar.boundaries(now)
-            boundaries = " ".join(str(int(moment.timestamp()) * _MILLISECONDS) for moment in moments)
+    def _counted(self, rule: CountedRule, boundaries: str) -> Limit:
         if isinstance(rule, AmountRule):
             kind, maximum, cost = LimitKind.AMOUNT, rule.max_amount_base_units, rule.amount_base_units
             third = str(cost)
@@ -286,6 +291,12 @@ class KeySpace:
             field=rate_field(rule.operation, kind),
             tag=encode(str(rule.user_id)),
         )
+
+
+@lru_cache(maxsize=_REMEMBERED_RULES)
+def _lasting_limits(keys: KeySpace, rule: Rule) -> tuple[Limit, ...]:
+    # Whoever asks often asks for the same.
+    return keys.lasting_limits(rule)
 
 
 def fingerprint(limits: Sequence[Limit], elsewhere: Sequence[str] = ()) -> str:

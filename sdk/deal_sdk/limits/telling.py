@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from prometheus_client import Counter
+
 from deal_sdk.events import EventBus
 from deal_sdk.limits.decisions import LimitState
-from deal_sdk.limits.rules import AmountRule, CountedRule, Limit, RateRule
+from deal_sdk.limits.rules import AmountRule, CountedRule, Limit, LimitKind, RateRule
 from deal_sdk.metrics import Metrics
 
 PURCHASE_LIMIT_NEAR: Final = "purchase_limit_near"
@@ -26,11 +28,13 @@ class LimitTeller:
         """Remember whom to tell; without a bus only the metrics are."""
         self._metrics = metrics
         self._events = events
+        # Looked up once for each pair, because a decision counts several.
+        self._counters: dict[tuple[LimitKind, str], Counter] = {}
 
     def count(self, limits: Sequence[Limit], outcome: str) -> None:
         """Count one outcome for each limit."""
         for limit in limits:
-            self._metrics.limit_checks.labels(limit=limit.kind.value, outcome=outcome).inc()
+            self._counter(limit.kind, outcome).inc()
 
     def allowed(self, states: Sequence[LimitState]) -> None:
         """Tell of limits that were taken, and of the shadows among them that would have refused."""
@@ -38,7 +42,7 @@ class LimitTeller:
             if not state.allowed:
                 self._refused(state)
                 continue
-            self.count((state.limit,), "allowed")
+            self._counter(state.limit.kind, "allowed").inc()
             rule = state.limit.rule
             if self._events is not None and not isinstance(rule, RateRule):
                 self._tell_of_use(rule, state)
@@ -50,6 +54,13 @@ class LimitTeller:
                 self.count((state.limit,), "allowed")
             else:
                 self._refused(state)
+
+    def _counter(self, kind: LimitKind, outcome: str) -> Counter:
+        found = self._counters.get((kind, outcome))
+        if found is None:
+            found = self._metrics.limit_checks.labels(limit=kind.value, outcome=outcome)
+            self._counters[kind, outcome] = found
+        return found
 
     def _tell_of_use(self, rule: CountedRule, state: LimitState) -> None:
         near = -(-state.maximum * NEAR_PERCENT // 100)

@@ -270,12 +270,22 @@ class TestSentinel:
                 assert (await tracker.can_user_purchase_token("user", "NEW", 5)).current_count == 3
                 assert (await tracker.increment_and_validate_purchase("user", "NEW", 5)).new_count == 4
 
-    async def test_a_name_that_nobody_watches(self, redis_server: RedisServer) -> None:
+    async def test_a_look_up_ends_with_the_store(self, redis_server: RedisServer) -> None:
+        url = redis_server.url.replace("redis://", "redis+sentinel://").replace("/0", "/nobody")
+        store = open_store(url)
+        call = asyncio.create_task(store.command("GET", "key"))
+        redis_server.pause()
+        await asyncio.sleep(0)
+        await store.close()
+        with pytest.raises(StoreUnavailableError):
+            await call
+
+    async def test_a_server_that_is_no_sentinel_says_so(self, redis_server: RedisServer) -> None:
         url = redis_server.url.replace("redis://", "redis+sentinel://").replace("/0", "/nobody")
         async with open_store(url, timeout_seconds=TIMEOUT_SECONDS) as store:
             with pytest.raises(StoreUnavailableError) as raised:
                 await store.ping()
-        assert raised.value.facts["reason"] == "connection"
+        assert raised.value.facts["reason"] == "refused"
 
 
 class TestOneServer:
@@ -334,6 +344,12 @@ class TestOneServer:
             with pytest.raises(StoreUnavailableError) as raised:
                 await store.ping()
         assert raised.value.facts["reason"] == "authentication"
+        url = redis_server.url.replace("redis://", "redis+cluster://payer:wrong-secret@")
+        async with open_store(url, timeout_seconds=TIMEOUT_SECONDS) as other:
+            with pytest.raises(StoreUnavailableError) as raised:
+                await other.ping()
+        assert raised.value.facts["reason"] == "authentication"
+        assert "secret" not in f"{other!r} {raised.value!r} {raised.value.to_dict()}"
         assert "secret" not in f"{wrong!r} {store!r} {raised.value!r} {raised.value.to_dict()}"
 
 

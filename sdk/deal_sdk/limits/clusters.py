@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits._errors import Address, NotRunError, Reason
 from deal_sdk.limits.lanes import Lane
-from deal_sdk.limits.servers import SharedLookUp, answers
+from deal_sdk.limits.servers import SharedLookUp
 
 _MAX_ASKED: Final = 8
 """How many servers are asked for the map at once."""
@@ -44,6 +45,11 @@ class ClusterServers:
         else:
             owner = self._owners[key_slot(key.encode())]
         return None if owner is None else self._lane(owner)
+
+    @property
+    def failure(self) -> StoreUnavailableError | None:
+        """Return why nobody could tell where a key is, when the latest look-up found out."""
+        return self._shared.failure
 
     def lanes(self) -> list[Lane]:
         """Return the ways to all masters that are known."""
@@ -90,7 +96,7 @@ class ClusterServers:
     async def _read_map(self) -> None:
         known = [address for address in dict.fromkeys(self._owners) if address is not None]
         asked = [self._lane(address) for address in dict.fromkeys([*known, *self._seeds])][:_MAX_ASKED]
-        async with aclosing(answers(asked, ("CLUSTER", "SLOTS"))) as told:
+        async with aclosing(self._shared.ask(asked, ("CLUSTER", "SLOTS"))) as told:
             async for lane, ranges in told:
                 if ranges:
                     self._take(ranges, self._address_of(lane).host)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
+from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits._errors import Address, NotRunError, Reason
 from deal_sdk.limits.lanes import Lane
-from deal_sdk.limits.servers import SharedLookUp, answers
+from deal_sdk.limits.servers import SharedLookUp
 
 
 class SentinelServers:
@@ -38,6 +39,11 @@ class SentinelServers:
     def lane_for(self, key: str | None) -> Lane | None:
         """Return the way to the master, or None when sentinels must be asked first."""
         return self._master
+
+    @property
+    def failure(self) -> StoreUnavailableError | None:
+        """Return why nobody could tell where a key is, when the latest look-up found out."""
+        return self._shared.failure
 
     def lanes(self) -> list[Lane]:
         """Return the way to the master, if it is known."""
@@ -67,7 +73,7 @@ class SentinelServers:
     async def _find_master(self) -> None:
         seen: set[Address] = set()
         question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master_name)
-        async with aclosing(answers(self._sentinels, question)) as told:
+        async with aclosing(self._shared.ask(self._sentinels, question)) as told:
             async for _, answer in told:
                 address = _address_of(answer)
                 if address is None or address in seen:
@@ -79,7 +85,7 @@ class SentinelServers:
     async def _is_master(self, address: Address) -> bool:
         known = self._master if address == self._address else None
         lane = known or self._make_lane(address)
-        roles = [role async for _, role in answers([lane], ("ROLE",))]
+        roles = [role async for _, role in self._shared.ask([lane], ("ROLE",))]
         if roles and roles[0][0] in (b"master", "master"):
             self._turn_to(address, lane)
             return True

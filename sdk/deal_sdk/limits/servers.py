@@ -7,6 +7,7 @@ Owns the seam between the store and its servers, and the simplest of them, one s
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,8 @@ from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits._errors import NotRunError, Reason
 from deal_sdk.limits.lanes import Command, Lane
 from deal_sdk.limits.scripts import Words
+
+logger = logging.getLogger(__name__)
 
 PROBE_SECONDS: Final = 1.0
 """How long a server may take to say where the keys are; others are asked at the same time."""
@@ -24,6 +27,11 @@ class Servers(Protocol):
 
     def lane_for(self, key: str | None) -> Lane | None:
         """Return the way to the server that holds a key, or None when that must be looked up first."""
+        ...
+
+    @property
+    def failure(self) -> StoreUnavailableError | None:
+        """Return why nobody could tell where a key is, when the latest look-up found out."""
         ...
 
     def lanes(self) -> list[Lane]:
@@ -66,6 +74,11 @@ class OneServer:
         """Return the only way there is."""
         return self._lane
 
+    @property
+    def failure(self) -> StoreUnavailableError | None:
+        """Return None: nothing is looked up."""
+        return None
+
     def lanes(self) -> list[Lane]:
         """Return the only way there is."""
         return [self._lane]
@@ -101,16 +114,18 @@ class SharedLookUp:
         self._look_up = look_up
         self._running: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self.failure: StoreUnavailableError | None = None
+        """Why a server that was asked in the latest look-up could not tell."""
 
     def begin(self) -> asyncio.Task[None]:
         """Return the look-up under way, or start one."""
         if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._look_up())
+            self._running = asyncio.create_task(self._run())
         return self._running
 
     async def done(self) -> None:
         """Wait for a look-up; a caller who gives up stops it for nobody else."""
-        await asyncio.shield(self.begin())
+        await asyncio.wait([self.begin()])
 
     def retire(self, lane: Lane) -> None:
         """Close a lane once it has finished what is under way."""
@@ -126,33 +141,46 @@ class SharedLookUp:
         closings: list[Awaitable[None]] = [*self._closing, *(lane.close() for lane in lanes)]
         await asyncio.gather(*closings)
 
+    async def ask(
+        self, lanes: Iterable[Lane], words: Words, *, timeout_seconds: float = PROBE_SECONDS
+    ) -> AsyncGenerator[tuple[Lane, Any]]:
+        """Ask several servers the same at once, and yield what they answer as it comes.
 
-async def answers(
-    lanes: Iterable[Lane], words: Words, *, timeout_seconds: float = PROBE_SECONDS
-) -> AsyncGenerator[tuple[Lane, Any]]:
-    """Ask several servers the same at once, and yield what they answer as it comes.
+        Servers that fail or do not answer in time are left out.
 
-    Servers that fail or do not answer in time are left out.
+        Args:
+            lanes: whom to ask.
+            words: the question, which must change nothing.
+            timeout_seconds: for all of them together.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        asked = {lane.put(Command(words, deadline)): lane for lane in lanes}
+        try:
+            while asked:
+                left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
+                done, _ = await asyncio.wait(asked, timeout=left_seconds, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    return
+                for future in done:
+                    lane = asked.pop(future)
+                    if self._has_answered(future):
+                        yield lane, future.result()
+        finally:
+            for future in asked:
+                future.cancel()
 
-    Args:
-        lanes: whom to ask.
-        words: the question, which must change nothing.
-        timeout_seconds: for all of them together.
-    """
-    deadline = asyncio.get_running_loop().time() + timeout_seconds
-    asked = {lane.put(Command(words, deadline)): lane for lane in lanes}
-    try:
-        while asked:
-            left_seconds = deadline - asyncio.get_running_loop().time()
-            done, _ = await asyncio.wait(
-                asked, timeout=max(left_seconds, 0), return_when=asyncio.FIRST_COMPLETED
-            )
-            if not done:
-                return
-            for future in done:
-                lane = asked.pop(future)
-                if not isinstance(future.exception(), NotRunError | StoreUnavailableError):
-                    yield lane, future.result()
-    finally:
-        for future in asked:
-            future.cancel()
+    async def _run(self) -> None:
+        self.failure = None
+        try:
+            await self._look_up()
+        except (LookupError, TypeError, ValueError):
+            logger.warning("a server of the store gave an answer that cannot be read")
+
+    def _has_answered(self, future: asyncio.Future[Any]) -> bool:
+        error = future.exception()
+        if isinstance(error, NotRunError):
+            error = error.error
+        if isinstance(error, StoreUnavailableError):
+            self.failure = error
+            return False
+        return True

@@ -242,6 +242,8 @@ class Store:
             raise StoreUnavailableError(f"the store {self.name} is closed", store=self.name, reason="closed")
 
     def _nobody(self) -> StoreUnavailableError:
+        if self._servers.failure is not None:
+            return self._servers.failure
         text = f"no server of the store {self.name} is known to hold the key"
         return StoreUnavailableError(text, store=self.name, reason="connection")
 

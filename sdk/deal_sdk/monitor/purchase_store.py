@@ -76,10 +76,8 @@ class PurchaseStore:
                 for subscription in by_wallet.get(buy.kol_wallet, ())
             ]
             new = await self._insert(connection, purchases)
-            return [
-                purchase if purchase.id in new else await _told_before(connection, purchase)
-                for purchase in purchases
-            ]
+            before = await _told_before(connection, [item for item in purchases if item.id not in new])
+            return [item if item.id in new else before[_key(item)] for item in purchases]
 
         return tuple(await self._database.write(unit))
 
@@ -209,15 +207,25 @@ class PurchaseStore:
         return await self._database.write(unit)
 
 
-async def _told_before(connection: AsyncConnection, purchase: SubscriptionPurchase) -> SubscriptionPurchase:
+async def _told_before(
+    connection: AsyncConnection, purchases: Sequence[SubscriptionPurchase]
+) -> dict[tuple[object, ...], SubscriptionPurchase]:
+    found: dict[tuple[object, ...], SubscriptionPurchase] = {}
+    for start in range(0, len(purchases), _ROWS_PER_INSERT):
+        part = purchases[start : start + _ROWS_PER_INSERT]
+        query = _joined().where(
+            _bought.subscription_id.in_({item.subscription.id for item in part}),
+            _bought.signature.in_({item.buy.signature for item in part}),
+        )
+        for row in await connection.execute(query):
+            known = replace(_purchase(row), is_duplicate=True)
+            found[_key(known)] = known
+    return found
+
+
+def _key(purchase: SubscriptionPurchase) -> tuple[object, ...]:
     buy = purchase.buy
-    query = _joined().where(
-        _bought.subscription_id == purchase.subscription.id,
-        _bought.signature == buy.signature,
-        _bought.instruction_index == buy.instruction_index,
-        _bought.token_mint == buy.token_mint,
-    )
-    return replace(_purchase((await connection.execute(query)).one()), is_duplicate=True)
+    return purchase.subscription.id, buy.signature, buy.instruction_index, buy.token_mint
 
 
 def _joined() -> sa.Select[Any]:

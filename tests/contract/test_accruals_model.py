@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
@@ -32,6 +31,7 @@ from deal_sdk.payments.orders import FeeClaim, Funds
 from deal_sdk.payments.reservations import held_now
 from deal_sdk.records import Database, UserDirectory
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
+from tests.contract.crashing import Crashing
 from tests.contract.payment_orders import (
     STARTED,
     TREASURY,
@@ -51,31 +51,6 @@ START = 100
 STEPS = 30
 ENDS = ("finalized", "failed", "attempt_expired", "expired")
 LASTING = ("pending", "finalized")
-
-
-class Crashing:
-    """A database whose next write dies before its commit, or after it with nobody to hear of it."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.dies: str | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    async def run(self, unit: Callable[[Any], Awaitable[T]]) -> T:
-        dies, self.dies = self.dies, None
-
-        async def cut_short(connection: Any) -> T:
-            result = await unit(connection)
-            if dies == "before":
-                raise DatabaseUnavailableError("died before the commit")
-            return result
-
-        result = await self._database.run(cut_short)
-        if dies == "after":
-            raise DatabaseUnavailableError("died after the commit")
-        return result
 
 
 @dataclass

@@ -1,0 +1,296 @@
+"""Credits against a plain model: many operations at once, keys, holds that run out, crashes of a commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from deal_sdk.accounting import Journal, OperationResult, TokenAccountingService, TokenBilling
+from deal_sdk.clock import ManualClock
+from deal_sdk.errors import DatabaseUnavailableError, IdempotencyConflictError
+from deal_sdk.records import Database
+from tests.contract.crashing import Crashing
+from tests.contract.credit_world import Books
+
+pytestmark = pytest.mark.slow
+
+STEPS = 25
+HOLD_SECONDS = 30
+KEYS = ("a", "b", "c")
+
+
+@dataclass
+class Hold:
+    """A hold as the model knows it."""
+
+    amount: int
+    expires_at: datetime
+    state: str = "live"
+    taken: int = 0
+
+
+@dataclass
+class Wallet:
+    """A user's credits as the model knows them."""
+
+    balance: int = 0
+    spent: int = 0
+    entries: int = 0
+    holds: dict[UUID, Hold] = field(default_factory=dict)
+    debits: dict[UUID, int] = field(default_factory=dict)
+    """By entry what is left to give back."""
+
+    def held(self, now: datetime) -> int:
+        return sum(
+            hold.amount for hold in self.holds.values() if hold.state == "live" and hold.expires_at > now
+        )
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call that the machine makes: what, for whom, how much, on which of its debits or holds."""
+
+    kind: str
+    who: int
+    amount: int
+    which: int
+    key: str | None
+
+
+calls = st.builds(
+    Call,
+    kind=st.sampled_from(
+        ["debit", "debit", "credit", "overdraft", "reset", "refund", "hold", "post", "void"]
+    ),
+    who=st.integers(0, 1),
+    amount=st.integers(-1, 40),
+    which=st.integers(0, 30),
+    key=st.sampled_from([None, None, None, *KEYS]),
+)
+fates = st.sampled_from([None, None, None, None, "before", "after"])
+
+
+class CreditMachine(RuleBasedStateMachine):
+    """Makes the same calls of the services and of the model."""
+
+    def __init__(self, runner: asyncio.Runner, database: Database, clock: ManualClock) -> None:
+        super().__init__()
+        self.run = runner.run
+        self.clock = clock
+        self.database = Crashing(database)
+        self.books = Books(database)
+        self.users = [self.run(self.books.user()) for _ in range(2)]
+        self.wallets = [Wallet(), Wallet()]
+        self.keys: dict[str, tuple[Call, Any]] = {}
+        self.prefix = uuid4().hex
+        self.open()
+
+    def open(self) -> None:
+        """Begin as a new process does."""
+        database: Any = self.database
+        self.journal = Journal(database)
+        self.credits = TokenAccountingService(database, self.journal)
+        self.billing = TokenBilling(
+            database,
+            self.journal,
+            self.credits,
+            rates=None,  # type: ignore[arg-type]
+            balances=None,  # type: ignore[arg-type]
+            hold_seconds=HOLD_SECONDS,
+        )
+
+    @rule(made=st.lists(calls, min_size=1, max_size=8), fate=fates)
+    def call_at_once(self, made: list[Call], fate: str | None) -> None:
+        # What ends holds first reads whose they are, so those calls arrive later than the others.
+        made = sorted(made, key=lambda call: call.kind in ("post", "void"))
+        targets = [self.target(call) for call in made]
+        self.database.dies = fate
+        answers = self.run(self.gather([self.start(*pair) for pair in zip(made, targets, strict=True)]))
+        for call, target, answer in zip(made, targets, answers, strict=True):
+            if isinstance(answer, DatabaseUnavailableError):
+                # The same call tells what became of it, where it has a key; else the entries do.
+                self.recover()
+                return
+            self.compare(call, target, answer)
+
+    @rule(seconds=st.sampled_from([1, HOLD_SECONDS // 2, HOLD_SECONDS]))
+    def time_goes_on(self, seconds: int) -> None:
+        self.run(self.clock.advance(seconds))
+
+    @rule()
+    def the_process_dies(self) -> None:
+        self.open()
+
+    @invariant()
+    def the_balances_are_the_model_s(self) -> None:
+        for user_id, wallet in zip(self.users, self.wallets, strict=True):
+            found = self.run(self.books.credits.get_balance(user_id))
+            now = self.clock.now()
+            assert (found.tokens_balance, found.tokens_spent, found.tokens_held) == (
+                wallet.balance,
+                wallet.spent,
+                wallet.held(now),
+            )
+
+    def teardown(self) -> None:
+        assert self.run(self.books.broken()) == []
+
+    async def gather(self, started: list[Awaitable[OperationResult]]) -> list[Any]:
+        return await asyncio.gather(*started, return_exceptions=True)
+
+    def target(self, call: Call) -> UUID:
+        """Choose the debit or the hold that a call is about; one that nobody knows where there is none."""
+        wallet = self.wallets[call.who]
+        known = list(wallet.debits if call.kind == "refund" else wallet.holds)
+        return known[call.which % len(known)] if known else uuid4()
+
+    def start(self, call: Call, target: UUID) -> Awaitable[OperationResult]:
+        user_id, amount = self.users[call.who], call.amount
+        key = None if call.key is None else f"{self.prefix}-{call.key}"
+        if call.kind in ("debit", "overdraft"):
+            allowed = call.kind == "overdraft"
+            return self.credits.debit(user_id, "video", amount, allowed, idempotency_key=key)
+        if call.kind == "credit":
+            return self.credits.credit(user_id, "purchase", amount, idempotency_key=key)
+        if call.kind == "reset":
+            return self.credits.reset_balance(user_id, amount)
+        if call.kind == "refund":
+            return self.credits.refund(user_id, amount, target)
+        if call.kind == "hold":
+            return self.billing.hold(user_id, "video", amount, idempotency_key=key)
+        if call.kind == "void":
+            return self.billing.void(target)
+        return self.billing.post(target, max(1, amount))
+
+    def compare(self, call: Call, target: UUID, answer: Any) -> None:
+        """Hold an answer against what the model says, and move the model on."""
+        keyed = call.key is not None and call.kind in ("debit", "overdraft", "credit", "hold")
+        if keyed and call.key in self.keys:
+            first, told = self.keys[call.key]
+            same = (first.kind, first.who, first.amount) == (call.kind, call.who, call.amount)
+            if same:
+                assert (answer.success, answer.ledger_entry_id, answer.hold_id) == told
+                assert answer.replayed
+            else:
+                assert isinstance(answer, IdempotencyConflictError)
+            return
+        expected = getattr(self, f"expect_{call.kind}")(call, target, answer)
+        assert (answer.success, answer.code) == expected
+        if answer.success:
+            assert answer.replayed or answer.new_balance == self.wallets[call.who].balance
+            if keyed:
+                self.keys[call.key or ""] = (call, (True, answer.ledger_entry_id, answer.hold_id))
+
+    def expect_debit(self, call: Call, _: UUID, answer: OperationResult) -> tuple[bool, str | None]:
+        wallet = self.wallets[call.who]
+        if call.amount <= 0:
+            return False, "invalid_amount"
+        if call.kind == "debit" and wallet.balance - wallet.held(self.clock.now()) < call.amount:
+            return False, "insufficient_tokens"
+        wallet.balance -= call.amount
+        wallet.spent += call.amount
+        assert answer.ledger_entry_id is not None
+        wallet.debits[answer.ledger_entry_id] = call.amount
+        return True, None
+
+    expect_overdraft = expect_debit
+
+    def expect_credit(self, call: Call, _: UUID, answer: OperationResult) -> tuple[bool, str | None]:
+        if call.amount <= 0:
+            return False, "invalid_amount"
+        self.wallets[call.who].balance += call.amount
+        return True, None
+
+    def expect_reset(self, call: Call, _: UUID, answer: OperationResult) -> tuple[bool, str | None]:
+        if call.amount < 0:
+            return False, "negative_balance"
+        self.wallets[call.who].balance = call.amount
+        return True, None
+
+    def expect_refund(self, call: Call, target: UUID, answer: OperationResult) -> tuple[bool, str | None]:
+        wallet = self.wallets[call.who]
+        if call.amount <= 0:
+            return False, "invalid_amount"
+        if target not in wallet.debits:
+            return False, "operation_not_found"
+        if call.amount > wallet.debits[target]:
+            return False, "refund_exceeds_debit"
+        wallet.debits[target] -= call.amount
+        wallet.balance += call.amount
+        return True, None
+
+    def expect_hold(self, call: Call, _: UUID, answer: OperationResult) -> tuple[bool, str | None]:
+        wallet, now = self.wallets[call.who], self.clock.now()
+        if call.amount <= 0:
+            return False, "invalid_amount"
+        if wallet.balance - wallet.held(now) < call.amount:
+            return False, "insufficient_tokens"
+        assert answer.hold_id is not None
+        wallet.holds[answer.hold_id] = Hold(call.amount, now + timedelta(seconds=HOLD_SECONDS))
+        return True, None
+
+    def expect_post(self, call: Call, target: UUID, answer: OperationResult) -> tuple[bool, str | None]:
+        wallet, amount = self.wallets[call.who], max(1, call.amount)
+        hold = wallet.holds.get(target)
+        if hold is None:
+            return False, "hold_not_found"
+        if hold.state == "posted" and hold.taken == amount:
+            assert answer.replayed
+            return True, None
+        if hold.state != "live" or hold.expires_at <= self.clock.now():
+            return False, "hold_not_live"
+        if amount > hold.amount:
+            return False, "invalid_amount"
+        hold.state, hold.taken = "posted", amount
+        wallet.balance -= amount
+        wallet.spent += amount
+        assert answer.ledger_entry_id is not None
+        wallet.debits[answer.ledger_entry_id] = amount
+        return True, None
+
+    def expect_void(self, _: Call, target: UUID, answer: OperationResult) -> tuple[bool, str | None]:
+        hold = next((wallet.holds[target] for wallet in self.wallets if target in wallet.holds), None)
+        if hold is None:
+            return False, "hold_not_found"
+        if hold.state == "posted":
+            return False, "hold_not_live"
+        if hold.state == "live" and hold.expires_at > self.clock.now():
+            hold.state = "voided"
+        return True, None
+
+    def recover(self) -> None:
+        """Take over from the ledger what became of calls that were not answered; `teardown` proves it."""
+        self.open()
+        for user_id, wallet in zip(self.users, self.wallets, strict=True):
+            found = self.run(self.books.credits.get_balance(user_id))
+            wallet.balance, wallet.spent = found.tokens_balance, found.tokens_spent
+            wallet.debits, wallet.holds = {}, {}
+            if found.tokens_held:
+                # What is on hold cannot be told apart any more, so its time is let run out.
+                self.run(self.clock.advance(HOLD_SECONDS))
+        # Whether a key was used is for the next call with it to say, which a new prefix leaves open.
+        self.keys, self.prefix = {}, uuid4().hex
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_credits_are_the_model_s(kind: str, request: pytest.FixtureRequest) -> None:
+    url = "sqlite+aiosqlite://" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    clock = ManualClock()
+    with asyncio.Runner() as runner:
+        database = runner.run(Database.open(url, clock=clock, migrate=True))
+        try:
+            run_state_machine_as_test(
+                lambda: CreditMachine(runner, database, clock),
+                settings=settings(max_examples=40, stateful_step_count=STEPS, deadline=None),
+            )
+        finally:
+            runner.run(database.close())

@@ -96,6 +96,11 @@ class CacheManager:
             self._tier = LocalTier(policy.local_entries, policy.local_ttl_seconds, clock, self._report_local)
             self._listener = ChangeListener(redis, self._entries.channel, self._tier, clock)
 
+    @property
+    def local_entries(self) -> int:
+        """Return how many entries this process holds for itself."""
+        return 0 if self._tier is None else len(self._tier)
+
     async def get(self, key: str, default: Any = None) -> Any:
         """Return the cached value, or `default` where there is none or the store is down."""
         tier = self._tier

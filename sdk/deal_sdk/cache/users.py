@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from random import Random
 from typing import Any, Final
 from uuid import UUID
 
@@ -69,6 +70,7 @@ class UserCache:
         policy: CachePolicy | None = None,
         decimals: int = DEAL_DECIMALS,
         prefix: str = DEFAULT_PREFIX,
+        random: Random | None = None,
     ) -> None:
         """Keep the parts; nothing is asked yet.
 
@@ -83,12 +85,14 @@ class UserCache:
             policy: bounds, and the tier in this process.
             decimals: the mint's.
             prefix: begins every key.
+            random: spreads lifetimes.
         """
         lifetimes = lifetimes or UserLifetimes()
         policy = replace(policy or CachePolicy(), ttl_spread=TTL_SPREAD)
 
         def manager(namespace: str, ttl_seconds: float) -> CacheManager:
             shared: dict[str, Any] = {"policy": policy, "clock": clock, "metrics": metrics, "prefix": prefix}
+            shared["random"] = random
             return CacheManager(store, namespace, ttl_seconds, **shared)
 
         self._profiles = manager("profiles", lifetimes.profile_seconds)

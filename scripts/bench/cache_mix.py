@@ -15,7 +15,7 @@ from uuid import UUID
 from deal_sdk.cache import BalanceManager, CacheManager, UserCache, UserProfile, UserSources
 from deal_sdk.clock import ManualClock
 from deal_sdk.limits import open_store
-from deal_sdk.limits.rules import UserKey
+from deal_sdk.limits.ids import UserKey
 from deal_sdk.metrics import Metrics
 
 SEED: Final = 20260101

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -70,15 +71,25 @@ async def fail(keys: Any) -> Any:
     raise AssertionError("nothing is missing")
 
 
-async def test_what_a_caller_changes_is_its_own_copy(pair: list[Process]) -> None:
-    cache = pair[0].cache
-    await cache.set("key", {"list": [1]})
-    for _ in range(3):
-        value = await cache.get("key")
-        value["list"].append(2)
-        loaded = await cache.get_or_load("key", Source().read)
-        loaded["list"].append(3)
-    assert await cache.get("key") == {"list": [1]}
+@pytest.mark.parametrize("value", [{"list": [1]}, {"flat": 1}, [1, [2]], [1]], ids=str)
+async def test_what_a_caller_changes_is_its_own_copy(pair: list[Process], value: Any) -> None:
+    mine, _ = pair
+    await mine.cache.set("key", value)
+    before = deepcopy(value)
+
+    async def spoil() -> bool:
+        for found in (
+            await mine.cache.get("key"),
+            await mine.cache.get_or_load("key", Source().read),
+            (await mine.cache.get_many(["key"]))["key"],
+        ):
+            assert found == before
+            inner = found["list"] if "list" in found else found
+            inner.clear()
+        return await serves_itself(mine, "key")
+
+    await until(spoil)
+    assert await spoil()
 
 
 @pytest.mark.parametrize("change", ["set", "delete", "tag", "newer version"])

@@ -27,7 +27,7 @@ class BatchParts:
     link: StoreLink
     loader: Loader[bytes]
     sealer: Sealer
-    accept: Callable[[str, Sequence[str], bytes], Awaitable[Found[bytes] | None]]
+    accept: Callable[[str, bytes], Awaitable[Found[bytes] | None]]
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class Batch:
         for key, grant in others.items():
             found = None
             if grant.text is not None:
-                found = await self.parts.accept(key, self.tags.get(key, ()), grant.text)
+                found = await self.parts.accept(key, grant.text)
             if found is not None:
                 self.bodies[key] = found.value
             else:

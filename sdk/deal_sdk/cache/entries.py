@@ -111,6 +111,20 @@ class Entries:
             raise
         return Read(text, lease.decode() if lease else "")
 
+    async def read_many(self, keys: Sequence[str]) -> list[Read]:
+        """Return the values of many entries in their order, a few hundred in each command.
+
+        Raises:
+            StoreUnavailableError: when the store failed.
+        """
+        if len(keys) == 1:
+            return [await self.read(keys[0])]
+        if self._store.has_slots:
+            return list(await asyncio.gather(*(self.read(key) for key in keys)))
+        steps = range(0, len(keys), MAX_KEYS_PER_COMMAND)
+        parts = [keys[start : start + MAX_KEYS_PER_COMMAND] for start in steps]
+        return [read for part in await asyncio.gather(*map(self._read_part, parts)) for read in part]
+
     async def lease(self, key: str, seen: bytes | None, *, take: bool = False) -> Grant:
         """Ask to be the one who loads.
 
@@ -201,6 +215,11 @@ class Entries:
             StoreUnavailableError: when the store failed.
         """
         await self._run_tag(tag, "end", "", self.channel, f"{TAG_MARK}{tag}")
+
+    async def _read_part(self, keys: Sequence[str]) -> list[Read]:
+        script = load_script("read", "read", package=_PACKAGE)
+        found = iter(await self._store.run(script, [self._key(key) for key in keys], ()))
+        return [Read(text, lease.decode() if lease else "") for text, lease in zip(found, found, strict=True)]
 
     async def _write(self, verb: Literal["fill", "put"], key: str, token: str, write: Write) -> Written:
         keep_seconds = write.keep_seconds

@@ -108,14 +108,15 @@ class Lookups:
             self._measure(found[key])
         return found
 
-    async def judge(self, text: bytes | None, key: str, tags: Sequence[str] = ()) -> Lookup:
+    async def judge(self, text: bytes | None, key: str) -> Lookup:
         """Say what a text that is stored under a key is worth.
 
         Raises:
             StoreUnavailableError: when the store failed to tell its tags.
         """
-        known = await self._tokens(self._hinted(key, tags)) if text else {}
-        return await self._judge(key, text, known)
+        envelope, known = parse_envelope(text), dict[str, str]()
+        await self._complete(known, [envelope])
+        return self._weigh(key, text, envelope, known)
 
     def now_ms(self) -> int:
         """Return the present time as entries hold it."""
@@ -135,29 +136,36 @@ class Lookups:
             self.measure_age(lookup.age_ms / _MILLISECONDS)
 
     async def _find_all(self, tags_by_key: Mapping[str, Sequence[str]]) -> dict[str, Lookup]:
-        if len(tags_by_key) == 1:
-            # Spares the most frequent call a task of its own.
-            ((key, tags),) = tags_by_key.items()
-            return {key: await self._find(key, tags)}
-        found = await asyncio.gather(*(self._find(key, tags) for key, tags in tags_by_key.items()))
-        return dict(zip(tags_by_key, found, strict=True))
-
-    async def _find(self, key: str, tags: Sequence[str]) -> Lookup:
-        hinted = self._hinted(key, tags)
+        keys = list(tags_by_key)
+        hinted = sorted({tag for key, tags in tags_by_key.items() for tag in self._hinted(key, tags)})
         known: dict[str, str] = {}
-        if not hinted:
-            read = await self._entries.read(key)
+        if hinted:
+            # Entries are asked for first: a tag that ends between the two makes a miss, never a hit.
+            reads, known = await asyncio.gather(self._entries.read_many(keys), self._tokens(hinted))
         else:
-            # The entry is asked for first: a tag that ends between the two makes a miss, never a hit.
-            read, known = await asyncio.gather(self._entries.read(key), self._tokens(hinted))
-        state = state_of(read.lease, {tag: known[tag] for tag in tags})
-        return await self._judge(key, read.text, known, state)
+            reads = await self._entries.read_many(keys)
+        envelopes = [parse_envelope(read.text) for read in reads]
+        await self._complete(known, envelopes)
+        found: dict[str, Lookup] = {}
+        for key, read, envelope in zip(keys, reads, envelopes, strict=True):
+            state = state_of(read.lease, {tag: known[tag] for tag in tags_by_key[key]})
+            found[key] = self._weigh(key, read.text, envelope, known, state)
+        return found
 
-    async def _judge(self, key: str, text: bytes | None, known: dict[str, str], state: str = "") -> Lookup:
-        envelope = parse_envelope(text)
-        if envelope is not None and not await self._carries_living_tags(key, envelope, known):
-            envelope = None
-        if envelope is not None:
+    async def _complete(self, known: dict[str, str], envelopes: Sequence[Envelope | None]) -> None:
+        unknown = {tag for envelope in envelopes if envelope for tag in envelope.tags if tag not in known}
+        if unknown:
+            known |= await self._tokens(sorted(unknown))
+
+    def _weigh(
+        self,
+        key: str,
+        text: bytes | None,
+        envelope: Envelope | None,
+        known: Mapping[str, str],
+        state: str = "",
+    ) -> Lookup:
+        if envelope is not None and self._carries_living_tags(key, envelope, known):
             age_ms = envelope.age_ms(self.now_ms())
             if age_ms < envelope.ttl_ms:
                 return Lookup("hit", envelope, age_ms, text, state)
@@ -165,13 +173,9 @@ class Lookups:
                 return Lookup("stale", envelope, age_ms, text, state)
         return Lookup("miss", seen=text, state=state)
 
-    async def _carries_living_tags(self, key: str, envelope: Envelope, known: dict[str, str]) -> bool:
-        if not envelope.tags:
-            return True
-        self._remember_hint(key, tuple(envelope.tags))
-        unknown = [tag for tag in envelope.tags if tag not in known]
-        if unknown:
-            known |= await self._tokens(unknown)
+    def _carries_living_tags(self, key: str, envelope: Envelope, known: Mapping[str, str]) -> bool:
+        if envelope.tags:
+            self._remember_hint(key, tuple(envelope.tags))
         return all(token and known[tag] == token for tag, token in envelope.tags.items())
 
     async def _tokens(self, tags: Sequence[str]) -> dict[str, str]:

@@ -105,7 +105,7 @@ class CacheManager:
         """Return the cached value, or `default` where there is none or the store is down."""
         tier = self._tier
         if tier is not None and (held := tier.find(key)) is not None:
-            return held.value if held.body is None else orjson.loads(held.body)
+            return held.value if held.copy is None else held.copy()
         hit = (await self._look_up(key)).hit
         return default if hit is None else hit.value
 
@@ -143,7 +143,7 @@ class CacheManager:
         """
         tier = self._tier
         if tier is not None and (held := tier.find(key)) is not None:
-            return held.value if held.body is None else orjson.loads(held.body)
+            return held.value if held.copy is None else held.copy()
         seconds = self._sealer.lifetime(ttl_seconds)
         check_tags(tags)
         lookup = await self._look_up(key, tags, serves_stale=True)
@@ -153,7 +153,7 @@ class CacheManager:
             key,
             lookup.seen,
             lookup.state,
-            partial(self._accept, key, tags),
+            partial(self._accept, key),
             partial(self._sealer.try_join, tags, seconds),
             partial(self._load, load, seconds),
         )
@@ -304,9 +304,9 @@ class CacheManager:
                     _keep(tier, key, lookup)
         return found
 
-    async def _accept(self, key: str, tags: Sequence[str], text: bytes) -> Found[bytes] | None:
+    async def _accept(self, key: str, text: bytes) -> Found[bytes] | None:
         with suppress(StoreUnavailableError):
-            lookup = await self._lookups.judge(text, key, tags)
+            lookup = await self._lookups.judge(text, key)
             if lookup.outcome == "hit" and lookup.envelope is not None:
                 return Found(lookup.envelope.body)
         return None
@@ -372,7 +372,7 @@ class CacheManager:
             if held is None:
                 missing.append(key)
             else:
-                values[key] = held.value if held.body is None else orjson.loads(held.body)
+                values[key] = held.value if held.copy is None else held.copy()
         return values, missing
 
     def _report_local(self, hits: int, age_seconds: float) -> None:

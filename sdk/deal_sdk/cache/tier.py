@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
+
+import orjson
 
 from deal_sdk.cache.values import Envelope, is_scalar
 from deal_sdk.clock import Clock
@@ -20,18 +23,29 @@ _NEVER: Final = float("-inf")
 
 
 class Held:
-    """One entry of the tier: a scalar, or the JSON of what callers could change."""
+    """One entry of the tier; what callers could change is copied for each of them."""
 
-    __slots__ = ("body", "ends_seconds", "stored_seconds", "tags", "value")
+    __slots__ = ("copy", "ends_seconds", "stored_seconds", "tags", "value")
 
     def __init__(self, envelope: Envelope, *, stored_seconds: float, ends_seconds: float) -> None:
         """Hold an entry that was stored and ends at these moments of the monotonic clock."""
-        scalar = is_scalar(envelope.value)
-        self.value: Any = envelope.value if scalar else None
-        self.body: bytes | None = None if scalar else envelope.body
+        # The envelope's own value belongs to whoever read it.
+        self.value: Any = orjson.loads(envelope.body)
+        self.copy = _copier(self.value, envelope.body)
+        """Makes a copy; None for a scalar, which needs none."""
         self.tags = tuple(envelope.tags)
         self.stored_seconds = stored_seconds
         self.ends_seconds = ends_seconds
+
+
+def _copier(value: Any, body: bytes) -> Callable[[], Any] | None:
+    if is_scalar(value):
+        return None
+    inner = value.values() if isinstance(value, dict) else value
+    if all(map(is_scalar, inner)):
+        copy: Callable[[], Any] = value.copy
+        return copy
+    return partial(orjson.loads, body)
 
 
 class LocalTier:

@@ -118,7 +118,9 @@ class AccountStore:
         """Forget the versions that a final slot replaced."""
         for key in self._touched.pop(slot, ()):
             versions = self._versions[key]
-            keep = next((i for i in range(len(versions) - 1, 0, -1) if versions[i][0] <= slot), 0)
+            keep = len(versions) - 1
+            while keep and versions[keep][0] > slot:
+                keep -= 1
             dropped, kept = versions[:keep], versions[keep:]
             self._settle(key, kept)
             if key in self._restless:

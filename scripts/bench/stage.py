@@ -18,10 +18,15 @@ from tests.servers import PostgresServer, RedisServer
 BARE: Final = "bare batches"
 SOLANA_PY: Final = "solana-py"
 KIT: Final = "@solana/kit"
+LITESVM: Final = "bare LiteSVM"
 ENGINE: Final = "engine"
 STORES: Final = ("sqlite+memory", "sqlite+redis", "postgresql+memory", "postgresql+redis")
 """What the engine records in, and where it keeps its limits."""
-_PEER_MODULES: Final = {BARE: "scripts.bench.peers.bare_batches", SOLANA_PY: "scripts.bench.peers.solana_py"}
+_PEER_MODULES: Final = {
+    BARE: "scripts.bench.peers.bare_batches",
+    LITESVM: "scripts.bench.peers.bare_litesvm",
+    SOLANA_PY: "scripts.bench.peers.solana_py",
+}
 
 
 @dataclass(slots=True)

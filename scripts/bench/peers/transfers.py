@@ -32,6 +32,11 @@ class Transfers:
         self._decimals = int(world["decimals"])
         self._numbers: Iterator[int] = itertools.count(first_amount)
 
+    @property
+    def owners(self) -> list[Pubkey]:
+        """Return who pays, in the order of the token accounts."""
+        return [owner.pubkey() for owner in self._owners]
+
     def sign(self, blockhash: Hash) -> Transaction:
         """Build and sign the next transfer."""
         number = next(self._numbers)

@@ -34,12 +34,14 @@ from deal_sdk.client.batches import Batches, PayerParts, RecordParts, SigningPar
 from deal_sdk.client.bookkeeping import make_bookkeeping
 from deal_sdk.client.caching import open_cache, open_user_cache, open_users
 from deal_sdk.client.confirming import open_confirmer
+from deal_sdk.client.delegations import make_delegations
 from deal_sdk.client.fees import open_fees, open_micro_fees, settlement_job
 from deal_sdk.client.health import Health
 from deal_sdk.client.jobs import JobRunner
 from deal_sdk.client.limits import make_limits
 from deal_sdk.client.opening import DealOpening
 from deal_sdk.client.owner_signing import open_owner_signing, open_prepared
+from deal_sdk.client.packages import open_packages
 from deal_sdk.client.subscriptions import open_subscriptions
 from deal_sdk.client.webhooks import open_webhooks
 from deal_sdk.clock import Clock, SystemClock
@@ -53,7 +55,7 @@ from deal_sdk.payments import (
     AttemptStore,
     BalanceInvalidation,
     BalanceReads,
-    Delegations,
+    CreditPackages,
     IntentStore,
     Landing,
     LeaseKeeper,
@@ -103,6 +105,7 @@ class Deal:
     credits: TokenAccountingService
     ledger: TokenLedger
     billing: TokenBilling
+    packages: CreditPackages
     transaction_monitor: TransactionMonitor
     transactions: TransactionRecorder
     pause: PauseSwitch
@@ -310,7 +313,7 @@ class Deal:
             events=self.events,
             metrics=self.metrics,
             bounds=PipelineBounds(settings.max_payment_attempts, settings.max_payments_in_flight),
-            observers=(LimitSettlement(self.gate), self._invalidation, self._mark_history),
+            observers=(LimitSettlement(self.gate), self._invalidation, self._follow_up),
             on_attempt_end=self._fees.learn,
         )
         records = RecordParts(self._backends, observer=self._note_landing, **shared)
@@ -349,20 +352,12 @@ class Deal:
             confirm_timeout_seconds=timeout_seconds,
             clock=self.clock,
         )
-        delegations = Delegations(
-            mint=self.mint,
-            rpc=self.rpc,
-            signer=signer,
-            follower=confirmer,
-            clock=self.clock,
-            confirm_timeout_seconds=timeout_seconds,
-        )
         self.tokens = TokenService(
             mint=self.mint,
             rpc=self.rpc,
             admission=admission,
             parties=self._parties,
-            delegations=delegations,
+            delegations=make_delegations(self, signer, confirmer),
             signer=signer,
             owner_signing=open_owner_signing(
                 admission, self._parties, self._intents, signer, self._prepared, self._pipeline
@@ -374,6 +369,7 @@ class Deal:
             payments=self.transactions,
         )
         self.rewards = self._batches.rewards(admission)
+        self._package_grants = open_packages(self, self._database, admission, self._parties)
         self.transaction_monitor = TransactionMonitor(
             confirmer=confirmer,
             attempts=self._attempts,
@@ -382,8 +378,9 @@ class Deal:
             timeout_seconds=timeout_seconds,
         )
 
-    async def _mark_history(self, payments: Sequence[Transaction]) -> None:
+    async def _follow_up(self, payments: Sequence[Transaction]) -> None:
         await self._reconciler.observe(payments)
+        await self._package_grants(payments)
 
     async def _note_landing(self, landing: Landing) -> None:
         await self._invalidation.moved(landing.accounts, landing.slot)

@@ -16,6 +16,7 @@
     │   └── SchemaError                   the database's schema is not this version's
     ├── UserNotFoundError, WalletNotFoundError, PaymentNotFoundError
     ├── PreparedTransactionNotFoundError
+    ├── PackageNotFoundError
     ├── UserAlreadyExistsError
     ├── WalletAlreadyConnectedError
     ├── InsufficientBalanceError          says required, available and deficit
@@ -77,6 +78,7 @@ from deal_sdk.errors.inputs import (
     InvalidInputError,
     InvalidSignatureError,
     InvalidWalletAddressError,
+    PackageNotFoundError,
     PaymentNotFoundError,
     PreparedTransactionChangedError,
     PreparedTransactionNotFoundError,
@@ -164,6 +166,7 @@ __all__ = [
     "LimitExceededError",
     "MintNotFoundError",
     "Outcome",
+    "PackageNotFoundError",
     "PayloadMalformedError",
     "PayloadTooLargeError",
     "PayloadUnauthorizedError",

@@ -83,6 +83,12 @@ class UserAlreadyExistsError(TokenError):
     code = "user_already_exists"
 
 
+class PackageNotFoundError(TokenError):
+    """A credit package that is not offered."""
+
+    code = "package_not_found"
+
+
 class WalletNotFoundError(TokenError):
     """A wallet that is not connected, or not that user's."""
 

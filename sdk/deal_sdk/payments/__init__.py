@@ -51,6 +51,7 @@ from deal_sdk.payments.outbox import PAYMENT_EVENTS, PaymentOutbox
 from deal_sdk.payments.own_wallet import PreparedTransaction
 from deal_sdk.payments.owner_messages import OwnerMessages
 from deal_sdk.payments.owner_signing import OwnerSigning
+from deal_sdk.payments.packages import CreditPackage, CreditPackages, PackageGrants
 from deal_sdk.payments.parties import TREASURY, PartyReference, PartyResolver
 from deal_sdk.payments.pipeline import PaymentPipeline, PipelineBounds
 from deal_sdk.payments.policies import StoredPolicies
@@ -85,6 +86,8 @@ __all__ = [
     "CarrierStore",
     "CheckResult",
     "CostEstimator",
+    "CreditPackage",
+    "CreditPackages",
     "Delegations",
     "DeliveryNotes",
     "FeePayer",
@@ -102,6 +105,7 @@ __all__ = [
     "MicroFees",
     "OwnerMessages",
     "OwnerSigning",
+    "PackageGrants",
     "Party",
     "PartyReference",
     "PartyResolver",

@@ -8,7 +8,9 @@ from typing import Final
 import sqlalchemy as sa
 
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
+from deal_sdk.records.credit_tables import token_operations
 from deal_sdk.records.invariants import BrokenRows, broken
+from deal_sdk.records.package_tables import credit_package_grants, credit_packages
 from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     ENDED_ATTEMPT_STATUSES,
@@ -32,6 +34,7 @@ _wallet = token_wallets.c
 _history = token_balance_history.c
 _accrual = service_fee_accruals.c
 _settlement = service_fee_settlements.c
+_package_grant = credit_package_grants.c
 
 _OPEN: Final = ("pending", "confirmed")
 _ENDED_WITHOUT_PAYING: Final = ("failed", "expired")
@@ -267,6 +270,26 @@ def _fees_settled_by_their_owner() -> BrokenRows:
     )
 
 
+def _packages_paid_for() -> BrokenRows:
+    """Credits were granted for final payments alone, as many as the package has."""
+    return (
+        broken("credit_package_grants", _package_grant.payment_id, "granted without its payment")
+        .join_from(
+            credit_package_grants, token_transactions, _payment.id == _package_grant.payment_id, isouter=True
+        )
+        .join(credit_packages, credit_packages.c.id == _package_grant.package_id, isouter=True)
+        .join(token_operations, token_operations.c.id == _package_grant.entry_id, isouter=True)
+        .where(
+            sa.or_(
+                _payment.status != "finalized",
+                _payment.amount != credit_packages.c.price,
+                token_operations.c.amount != credit_packages.c.credits,
+                token_operations.c.user_id != _payment.from_user_id,
+            )
+        )
+    )
+
+
 SQL_INVARIANTS: Final[Mapping[str, BrokenRows]] = {
     "finalized_payments_have_proof": _finalized_with_proof(),
     "failed_payments_have_evidence": _failed_with_evidence(),
@@ -282,6 +305,7 @@ SQL_INVARIANTS: Final[Mapping[str, BrokenRows]] = {
     "history_is_what_payments_moved": _payments_in_history(),
     "purchases_follow_their_payments": _purchases_follow(),
     "rewards_are_recorded": _rewards_recorded(),
+    "packages_are_paid_for": _packages_paid_for(),
     "keys_have_fingerprints": _keys_have_fingerprints(),
     "refunds_are_within_their_payments": _refunds_within(),
     "settlements_pay_their_fees": _settlements_pay_their_fees(),

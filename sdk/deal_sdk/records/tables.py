@@ -202,6 +202,12 @@ sa.Index(
     postgresql_where=token_transactions.c.batch_id.is_not(None),
 )
 sa.Index(
+    "ix_token_transactions_purchases",
+    token_transactions.c.updated_at,
+    sqlite_where=token_transactions.c.type == "purchase",
+    postgresql_where=token_transactions.c.type == "purchase",
+)
+sa.Index(
     "ix_token_transactions_open",
     token_transactions.c.status,
     sqlite_where=token_transactions.c.status.in_(("pending", "confirmed")),

@@ -22,6 +22,7 @@ from deal_sdk.payments import Plan
 from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
 from deal_sdk.records.credit_tables import credit_accounts, credit_holds, credit_transfers, token_operations
+from deal_sdk.records.package_tables import credit_package_grants, credit_packages
 from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     balance_reservations,
@@ -171,6 +172,7 @@ async def fill(world: World) -> None:
         await pay_outside(deal, treasury, world.addresses["carol"], amount)
     assert await deal.settled(timeout_seconds=30)
     await fill_credits(world, alice)
+    await buy_credits(world, alice)
     await fill_without_success(world, dave)
 
 
@@ -185,6 +187,12 @@ async def fill_credits(world: World, user_id: UUID) -> None:
     held = [await world.deal.billing.hold(user_id, "image_generation") for _ in range(2)]
     assert held[0].hold_id is not None
     await world.deal.billing.post(held[0].hold_id, 7)
+
+
+async def buy_credits(world: World, user_id: UUID) -> None:
+    await world.deal.packages.offer("starter", 500, "0.5")
+    bought = await world.deal.packages.buy(user_id, "starter", wait_for="finalized")
+    world.payments["bought"] = bought
 
 
 async def fill_without_success(world: World, dave: UUID) -> None:
@@ -558,6 +566,12 @@ async def a_reward_lost_its_row(world: World) -> str:
     payment_id = world.payments["reward"].id
     await world.execute(token_rewards.delete().where(token_rewards.c.payment_id == payment_id))
     return named(token_transactions, payment_id)
+
+
+@breaks("packages_are_paid_for")
+async def credits_were_granted_for_a_cheaper_package(world: World) -> str:
+    await world.execute(credit_packages.update().values(price=1))
+    return named(credit_package_grants, world.payments["bought"].id)
 
 
 @breaks("keys_have_fingerprints")

@@ -39,7 +39,7 @@ from deal_sdk.limits.rules import (
     period_seconds_of,
     record_tail,
 )
-from deal_sdk.limits.scripts import load_script
+from deal_sdk.limits.scripts import Argument, load_script
 from deal_sdk.limits.settling import Settlement
 from deal_sdk.limits.store import Store
 from deal_sdk.limits.telling import LimitTeller
@@ -250,8 +250,8 @@ class Gate:
             keys.insert(0, self.keys.reservation_part(part.tag, reservation_id))
             mark = fingerprint(limits, part.elsewhere)
         head = (mode, self._store.script_time(), lifetime_ms, mark, " ".join(part.elsewhere), len(limits))
-        words = [word for limit in limits for word in limit.words()]
-        reply: list[Any] = await self._store.run(load_script("gate", "state", "gate"), keys, [*head, *words])
+        arguments: list[Argument] = [*head, *[limit.packed for limit in limits]]
+        reply: list[Any] = await self._store.run(load_script("gate", "state", "gate"), keys, arguments)
         return reply
 
     async def _seed(self, limit: Limit) -> Limit:

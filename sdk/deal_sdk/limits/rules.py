@@ -6,6 +6,7 @@ share that user's hash tag, so that one script reaches them on a Redis Cluster. 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Final, TypeAlias
 from deal_sdk.errors import ConfigurationError, InvalidInputError
 from deal_sdk.limits.calendars import CalendarWindow
 from deal_sdk.limits.ids import USER_SUBJECT, UserKey, check_id, check_integer, check_subject, encode, tag_of
+from deal_sdk.limits.scripts import Packed
 from deal_sdk.settings import StorePolicy
 
 MAX_LIMIT: Final = 10_000_000
@@ -153,6 +155,11 @@ class Limit:
     field: str = ""
     tag: str = ""
     """The encoded user or key whose hash tag its keys carry."""
+    packed: Packed = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Write its words once, because most limits are asked for again and again."""
+        object.__setattr__(self, "packed", Packed.of(self.words()))
 
     @property
     def place(self) -> str:

@@ -14,7 +14,25 @@ from functools import cache
 from importlib import resources
 from typing import Final, Protocol, TypeAlias
 
-Argument: TypeAlias = str | bytes | int
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Words that are sent often, written once as the connection carries them; ASCII."""
+
+    words: tuple[str, ...]
+    written: str = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, words: tuple[str, ...]) -> Packed:
+        """Write words.
+
+        Args:
+            words: ASCII text.
+        """
+        return cls(words, "".join([f"${len(word)}\r\n{word}\r\n" for word in words]))
+
+
+Argument: TypeAlias = str | bytes | int | Packed
 Words: TypeAlias = tuple[Argument, ...]
 
 _LUA_PACKAGE: Final = "deal_sdk.limits"
@@ -77,5 +95,8 @@ class Functions:
         return ("FUNCTION", "LOAD", "REPLACE", f"{head}{script.source}\nend)")
 
     def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Words:
-        """Return FCALL."""
-        return ("FCALL", script.name, len(keys), *keys, *arguments)
+        """Return FCALL, every word by itself: nothing is written on a connection."""
+        words: list[Argument] = []
+        for argument in arguments:
+            words.extend(argument.words if isinstance(argument, Packed) else (argument,))
+        return ("FCALL", script.name, len(keys), *keys, *words)

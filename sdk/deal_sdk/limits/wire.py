@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deal_sdk.limits.scripts import Words
+from deal_sdk.limits.scripts import Packed, Words
 
 
 def pack(commands: Sequence[Words]) -> bytes:
@@ -21,19 +21,33 @@ def pack(commands: Sequence[Words]) -> bytes:
 
 
 def _pack_one(words: Words) -> bytes:
-    parts = [f"*{len(words)}\r\n"]
+    parts = [""]
+    count = 0
     for word in words:
+        if isinstance(word, Packed):
+            parts.append(word.written)
+            count += len(word.words)
+            continue
         if isinstance(word, int):
             word = str(word)
         elif isinstance(word, bytes) or not word.isascii():
             return _pack_bytes(words)
         parts.append(f"${len(word)}\r\n{word}\r\n")
+        count += 1
+    parts[0] = f"*{count}\r\n"
     return "".join(parts).encode("ascii")
 
 
 def _pack_bytes(words: Words) -> bytes:
-    parts = [b"*%d\r\n" % len(words)]
+    parts = [b""]
+    count = 0
     for word in words:
+        if isinstance(word, Packed):
+            parts.append(word.written.encode("ascii"))
+            count += len(word.words)
+            continue
         text = word if isinstance(word, bytes) else str(word).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(text), text))
+        count += 1
+    parts[0] = b"*%d\r\n" % count
     return b"".join(parts)

@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
+from solders.account import Account
 from solders.pubkey import Pubkey
 
 from deal_sdk import Deal, User
+from deal_sdk.chain import LocalnetTransport
 
 FAST_CHAIN = {"localnet_slot_seconds": 0.02, "localnet_finality_slots": 8}
+FROZEN = 2
+_STATE_BYTE = 108
 
 
 @pytest.fixture
@@ -50,3 +54,16 @@ async def assert_books_agree(deal: Deal) -> None:
 
 def token_account(deal: Deal, address: str) -> str:
     return str(deal.token_account_of(Pubkey.from_string(address)))
+
+
+async def freeze(deal: Deal, wallet: str) -> None:
+    """Freeze a token account behind the backend's back, as an issuer could."""
+    transport = deal.rpc.transport
+    assert isinstance(transport, LocalnetTransport)
+    address = Pubkey.from_string(token_account(deal, wallet))
+    found = transport.localnet.bank.accounts.current(address)
+    assert found is not None
+    data = bytearray(found.data)
+    data[_STATE_BYTE] = FROZEN
+    changed = Account(found.lamports, bytes(data), found.owner, found.executable, found.rent_epoch)
+    transport.localnet.set_account(address, changed)

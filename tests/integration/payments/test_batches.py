@@ -23,12 +23,9 @@ from deal_sdk.errors import (
 )
 from deal_sdk.payments import BatchProgress, RewardLine
 from deal_sdk.payments.batches import recording
-from tests.integration.conftest import FAST_CHAIN, MakePerson, assert_books_agree, token_account
+from tests.integration.conftest import FAST_CHAIN, MakePerson, assert_books_agree, freeze, token_account
 
 pytestmark = pytest.mark.slow
-
-FROZEN = 2
-_STATE_BYTE = 108
 
 
 def addresses(count: int) -> list[str]:
@@ -43,19 +40,6 @@ def lines(wallets: list[str], amount: str = "1") -> list[RewardLine]:
 async def funded(deal: Deal) -> Deal:
     await deal.tokens.transfer("treasury", "reward", "10000")
     return deal
-
-
-async def freeze(deal: Deal, wallet: str) -> None:
-    """Freeze a token account behind the backend's back, as an issuer could."""
-    transport = deal.rpc.transport
-    assert isinstance(transport, LocalnetTransport)
-    address = Pubkey.from_string(token_account(deal, wallet))
-    found = transport.localnet.bank.accounts.current(address)
-    assert found is not None
-    data = bytearray(found.data)
-    data[_STATE_BYTE] = FROZEN
-    changed = Account(found.lamports, bytes(data), found.owner, found.executable, found.rent_epoch)
-    transport.localnet.set_account(address, changed)
 
 
 async def test_many_are_paid_in_few_transactions(funded: Deal) -> None:

@@ -18,7 +18,7 @@ from deal_sdk.payments import BatchReport, RewardLine
 from deal_sdk.payments.batches.table_store import TableStore
 from deal_sdk.records import payment_carriers
 from deal_sdk.records.lookup_tables import lookup_tables
-from tests.integration.conftest import FAST_CHAIN, assert_books_agree, token_account
+from tests.integration.conftest import FAST_CHAIN, assert_books_agree, freeze, token_account
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +89,26 @@ async def test_a_table_is_made_used_again_and_closed(known: Deal) -> None:
     assert await known.rpc.get_account(Pubkey.from_string(table.address)) is None
     after = await known.rpc.get_balance(known._fees.payer)
     assert after == before + table.locked_lamports - 2 * 5_000
+
+
+async def test_bad_recipients_in_a_transaction_with_a_table_are_isolated(known: Deal) -> None:
+    await known.rewards.distribute_batch(lines(WALLETS), batch_key="second", wait_for="finalized")
+    bad = [17, 31]
+    for place in bad:
+        await freeze(known, WALLETS[place])
+    report = await known.rewards.distribute_batch(lines(WALLETS), batch_key="third", wait_for="finalized")
+    assert [line.position - 1 for line in report.unpaid] == bad
+    assert [line.error["InstructionError"][1] for line in report.unpaid if line.error] == [{"Custom": 17}] * 2
+    for place, wallet in enumerate(WALLETS):
+        balance = await known.rpc.get_token_balance(Pubkey.from_string(token_account(known, wallet)))
+        assert balance.amount_base_units == (2 if place in bad else 3) * 10**known.mint.decimals
+    carrier = payment_carriers.c
+    query = sa.select(carrier.status, carrier.members, carrier.signed_bytes).order_by(carrier.created_at)
+    third = [row for row in await known._backends.database.fetch(query) if row.status == "failed"]
+    # Each time the chain's error names who it was, so that nobody waits for finality after finality.
+    assert [row.members for row in third if row.members > 1] == [40, 11]
+    assert VersionedTransaction.from_bytes(third[0].signed_bytes).message.address_table_lookups
+    await assert_books_agree(known)
 
 
 async def test_a_table_goes_on_after_a_crash_and_holds_every_address_once(

@@ -8,12 +8,16 @@ spans of the group, in its order, because a span is what a carrier is recorded b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from deal_sdk.payments.batches.shares import Share
+
+TRANSFER_CHECKED: Final = b"\x0c"
+"""What its data begins with, in either token program."""
 
 
 def split(shares: Sequence[Share], raw_bytes: bytes, error: Any) -> list[tuple[Share, ...]]:
@@ -24,23 +28,44 @@ def split(shares: Sequence[Share], raw_bytes: bytes, error: Any) -> list[tuple[S
         raw_bytes: the transaction as it was sent.
         error: the chain's, such as `{"InstructionError": [3, {"Custom": 17}]}`.
     """
-    named = accounts_at(raw_bytes, error)
+    message = VersionedTransaction.from_bytes(raw_bytes).message
+    at = _instruction(error)
+    place = None if at is None else _place_of(shares, message, at)
+    if place is None:
+        return _halves(shares)
+    before, after = shares[:place], shares[place + 1 :]
+    return [part for part in (tuple(before), (shares[place],), *_halves(after)) if part]
+
+
+def _place_of(shares: Sequence[Share], message: Message | MessageV0, at: int) -> int | None:
+    """Return whom the instruction at a place pays, or None where that cannot be told."""
+    if at >= len(message.instructions):
+        return None
+    named = _written_out(message, at)
     for place, share in enumerate(shares):
         if share.account in named:
-            before, after = shares[:place], shares[place + 1 :]
-            return [part for part in (tuple(before), (share,), *_halves(after)) if part]
-    return _halves(shares)
+            return place
+    return _order_of(shares, message, at)
 
 
-def accounts_at(raw_bytes: bytes, error: Any) -> frozenset[Pubkey]:
-    """Return the written-out accounts of the instruction at which a transaction failed, or none."""
-    place = _instruction(error)
-    message = VersionedTransaction.from_bytes(raw_bytes).message
-    if place is None or place >= len(message.instructions):
-        return frozenset()
+def _written_out(message: Message | MessageV0, at: int) -> frozenset[Pubkey]:
     keys = message.account_keys
-    indexes = bytes(message.instructions[place].accounts)
-    return frozenset(keys[index] for index in indexes if index < len(keys))
+    return frozenset(keys[index] for index in bytes(message.instructions[at].accounts) if index < len(keys))
+
+
+def _order_of(shares: Sequence[Share], message: Message | MessageV0, at: int) -> int | None:
+    """Count the transfers up to one whose recipient is in a lookup table: the shares are in their order."""
+    failed = message.instructions[at]
+    kind = (failed.program_id_index, bytes(failed.data)[:1])
+    if kind[1] != TRANSFER_CHECKED or max(bytes(failed.accounts), default=0) < len(message.account_keys):
+        return None
+    transfers = [
+        place
+        for place, one in enumerate(message.instructions)
+        if (one.program_id_index, bytes(one.data)[:1]) == kind
+    ]
+    # Where not all of its members are still to be paid, their order says nothing.
+    return transfers.index(at) if len(transfers) == len(shares) else None
 
 
 def _instruction(error: Any) -> int | None:

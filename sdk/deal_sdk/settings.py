@@ -158,6 +158,7 @@ class Settings(BaseSettings):
     max_payment_attempts: Count = 3
     max_payments_in_flight: Count = 4096
     lookup_tables: bool = True
+    lookup_table_uses: Count = 1
     lease_seconds: LeaseSeconds = 15.0
     background_jobs: bool = True
     max_payment_amount: str | None = None

@@ -28,6 +28,7 @@ async def test_a_batch_is_paid_by_a_table_that_is_then_used_again_and_deactivate
         database_url=f"sqlite+aiosqlite:///{tmp_path}/deal.db",
         keystore_passphrase="correct horse battery staple",
         create_mint=True,
+        lookup_table_uses=30,
     ) as deal:
         await deal.tokens.transfer("treasury", "reward", "1000")
         await deal.rewards.distribute_batch(lines, batch_key="first")

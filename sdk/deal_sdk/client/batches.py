@@ -104,6 +104,7 @@ class Batches:
             follower=signing.follower,
             clock=clock,
             enabled=settings.lookup_tables,
+            uses=settings.lookup_table_uses,
         )
         self.driver = BatchDriver(
             batches=recorder,

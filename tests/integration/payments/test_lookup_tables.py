@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -27,6 +28,15 @@ WALLETS = [str(Keypair().pubkey()) for _ in range(40)]
 
 def lines(wallets: list[str]) -> list[RewardLine]:
     return [RewardLine(wallet, "1", "airdrop") for wallet in wallets]
+
+
+@pytest.fixture
+async def deal() -> AsyncIterator[Deal]:
+    """A deal that pays the same people every day of a month, so that tables are worth it for few."""
+    options = {**FAST_CHAIN, "lookup_table_uses": 30, "history_poll_interval_seconds": 0.05}
+    async with Deal.open(**options) as opened:
+        yield opened
+        await assert_books_agree(opened)
 
 
 @pytest.fixture
@@ -62,6 +72,7 @@ async def held(deal: Deal, address: str) -> list[str]:
 async def test_a_table_is_made_used_again_and_closed(known: Deal) -> None:
     cost = await known.rewards.estimate_batch(lines(WALLETS), batch_key="second")
     assert (cost.lookup_tables, cost.transactions, cost.fee_lamports) == (1, 3, 20_000)
+    assert cost.lookup_table_seconds == 1.5
     paid = await known.rewards.distribute_batch(lines(WALLETS), batch_key="second")
     assert {line.status for line in paid.recipients} == {"confirmed"}
     assert len({line.signature for line in paid.recipients}) == 1

@@ -34,9 +34,11 @@ class BatchCost:
     accounts_to_create: int
     rent_lamports: int
     lookup_tables: int
-    """That are made for it, because they save more fees than they take."""
+    """That are made for it, because they save more than they take."""
     locked_lamports: int
     """Their rent, which comes back when they are closed."""
+    lookup_table_seconds: float
+    """By how much they delay the last payment."""
 
     @property
     def lamports(self) -> int:
@@ -85,6 +87,7 @@ class CostEstimator:
             rent_lamports=len(created) * rent,
             lookup_tables=len(plan.tables),
             locked_lamports=plan.locked_lamports,
+            lookup_table_seconds=plan.wait_seconds,
         )
 
     async def _fee_lamports(self, frame: Frame, groups: Sequence[Sequence[Share]], rent: int) -> int:

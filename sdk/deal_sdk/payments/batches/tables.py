@@ -33,6 +33,7 @@ from deal_sdk.clock import Clock
 from deal_sdk.errors import TokenError
 from deal_sdk.payments.batches.building import Group, build
 from deal_sdk.payments.batches.packing import Frame, pack
+from deal_sdk.payments.batches.recording import MAX_RECORDED_TOGETHER
 from deal_sdk.payments.batches.seen_tables import SeenTables, read_tables
 from deal_sdk.payments.batches.shares import Share
 from deal_sdk.payments.batches.table_plans import (
@@ -40,6 +41,7 @@ from deal_sdk.payments.batches.table_plans import (
     TablePlan,
     TablePrices,
     extensions_of,
+    joined,
     plan_tables,
 )
 from deal_sdk.payments.batches.table_store import RecordedTable, TableStore
@@ -94,6 +96,7 @@ class LookupTables:
         follower: TransactionFollower,
         clock: Clock,
         enabled: bool,
+        uses: int = 1,
     ) -> None:
         """Wire the parts; nothing is read yet.
 
@@ -104,6 +107,7 @@ class LookupTables:
             follower: sends it and proves what became of it.
             clock: spaces the reads.
             enabled: whether batches use tables; they can be listed and closed in any case.
+            uses: how many batches to the same recipients a table is to serve.
         """
         self._store = store
         self._rpc = rpc
@@ -112,6 +116,7 @@ class LookupTables:
         self._follower = follower
         self._clock = clock
         self._enabled = enabled
+        self._uses = uses
         self._planning = asyncio.Lock()
         self._seen = SeenTables(rpc, clock)
 
@@ -191,12 +196,29 @@ class LookupTables:
         return replace(frame, tables=tables, held=tuple(held))
 
     async def _decide(self, frame: Frame, shares: Sequence[Share]) -> TablePlan:
+        """Plan the tables of a batch part by part, as its payments are recorded and driven."""
         carrier = LAMPORTS_PER_SIGNATURE * len({frame.fee_payer, frame.authority})
-        least = TablePrices(carrier, LAMPORTS_PER_SIGNATURE, MAX_U64, 0, 0)
-        # Whatever does not pay off at the least price needs no question about the real one.
-        plan = await asyncio.to_thread(plan_tables, frame, shares, least)
-        if not plan.tables:
-            return plan
+        # Whatever is not worth it at the least price needs no question about the real one.
+        least = TablePrices(carrier, LAMPORTS_PER_SIGNATURE, 2 * LAMPORTS_PER_SIGNATURE, MAX_U64, 0, 0)
+        prices: TablePrices | None = None
+        plans: list[TablePlan] = []
+        for start in range(0, len(shares), MAX_RECORDED_TOGETHER):
+            part = shares[start : start + MAX_RECORDED_TOGETHER]
+            plan = await self._plan_part(frame, part, least)
+            if plan.tables:
+                prices = prices or await self._prices(frame, shares, plan, carrier)
+                plan = await self._plan_part(frame, part, prices)
+                left = prices.spendable_lamports - plan.locked_lamports
+                prices = replace(prices, spendable_lamports=left)
+            plans.append(plan)
+        return joined(plans)
+
+    async def _plan_part(self, frame: Frame, part: Sequence[Share], prices: TablePrices) -> TablePlan:
+        return await asyncio.to_thread(plan_tables, frame, part, prices, uses=self._uses)
+
+    async def _prices(
+        self, frame: Frame, shares: Sequence[Share], plan: TablePlan, carrier_lamports: int
+    ) -> TablePrices:
         slot = (await recent_slots(self._rpc))[0]
         step = self._extension(slot, extensions_of(plan.tables[0])[0], creates=True)
         extension = await self._signer.fees.price(step)
@@ -207,8 +229,8 @@ class LookupTables:
         spendable = held - KEPT_LAMPORTS - len(groups) * priced.lamports
         empty, full = await asyncio.gather(*map(self._rent, (0, MAX_TABLE_ADDRESSES)))
         each = -(-(full - empty) // MAX_TABLE_ADDRESSES)
-        prices = TablePrices(carrier, extension.lamports, spendable, empty, each)
-        return await asyncio.to_thread(plan_tables, frame, shares, prices)
+        closing = 2 * extension.lamports
+        return TablePrices(carrier_lamports, extension.lamports, closing, spendable, empty, each)
 
     async def _rent(self, addresses: int) -> int:
         return await self._rpc.get_minimum_balance_for_rent_exemption(table_size_bytes(addresses))

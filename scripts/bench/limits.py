@@ -69,7 +69,7 @@ class Sizes:
     cycles: int
 
 
-WHOLE: Final = Sizes(alone=2_000, at_once=8_000, cycles=7)
+WHOLE: Final = Sizes(alone=1_500, at_once=4_000, cycles=5)
 SHORT: Final = Sizes(alone=400, at_once=1_600, cycles=3)
 
 

@@ -27,6 +27,7 @@ from deal_sdk.limits import (
     Reservation,
     Store,
     TokenPurchaseTracker,
+    open_store,
 )
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
@@ -339,6 +340,19 @@ class TestShadows:
             assert (await tracker.increment_and_validate_purchase(USER, "MINT", 1, terms=terms)).success
         check = await tracker.can_user_purchase_token(USER, "MINT", 1, terms=terms)
         assert (check.can_purchase, check.refused_by) == (True, ("purchase:MINT",))
+
+    async def test_a_purchase_in_shadow_succeeds_without_the_store(
+        self, database: Database, clock: ManualClock
+    ) -> None:
+        async with open_store("redis://127.0.0.1:1/0") as store:
+            records = PurchaseRecords(database)
+            gate = Gate(store, clock=clock, metrics=Metrics(), history=records)
+            tracker = TokenPurchaseTracker(gate, store, records, clock=clock)
+            shadow = PurchaseTerms(shadow=True)
+            bought = await tracker.increment_and_validate_purchase(USER, "MINT", 1, terms=shadow)
+            refused = await tracker.increment_and_validate_purchase(USER, "MINT", 1)
+        assert (bought.success, refused.success) == (True, False)
+        assert (await tracker.get_token_purchase_stats()).total_purchases == 1
 
 
 class TestRefunds:

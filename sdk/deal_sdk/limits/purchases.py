@@ -138,7 +138,8 @@ class TokenPurchaseTracker:
         except (StoreUnavailableError, DatabaseError) as error:
             self._outages.say(error, "the purchase was refused")
             return PurchaseIncrement(False, 0, False)
-        count = decision.states[0].current
+        # In shadow a purchase goes on while the store is down, uncounted; its row is written all the same.
+        count = decision.states[0].current if decision.states else 0
         if not decision.allowed:
             names = tuple(refusal.limit for refusal in decision.refusals)
             return PurchaseIncrement(False, count, True, names, decision.retry_after_seconds)

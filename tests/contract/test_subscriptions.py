@@ -156,9 +156,9 @@ class TestSubscriptions:
             with pytest.raises(SubscriptionNotFoundError):
                 await process.router.remove(unknown)
 
-    @pytest.mark.parametrize(
-        "fields",
-        [
+    async def test_that_could_not_be_followed_are_refused(self, process: Process) -> None:
+        given = {"user_id": "user", "kol_wallet": KOL, "token_buy_count": 1, "watch_config": CONFIG}
+        for fields in (
             {"user_id": ""},
             {"token_buy_count": -1},
             {"token_buy_count": True},
@@ -172,14 +172,10 @@ class TestSubscriptions:
             {"watch_config": {"more": object()}},
             {"watch_config": {"more": "x" * 20_000}},
             {"watch_config": [1]},
-        ],
-    )
-    async def test_that_could_not_be_followed_are_refused(
-        self, process: Process, fields: dict[str, Any]
-    ) -> None:
-        given = {"user_id": "user", "kol_wallet": KOL, "token_buy_count": 1, "watch_config": CONFIG}
-        with pytest.raises(InvalidInputError):
-            await process.router.add(**{**given, **fields})
+        ):
+            wrong: dict[str, Any] = {**given, **fields}
+            with pytest.raises(InvalidInputError):
+                await process.router.add(**wrong)
         with pytest.raises(InvalidWalletAddressError):
             await process.router.add("user", "nobody")
         assert await process.router.list() == ()
@@ -199,17 +195,18 @@ class TestBuys:
         found = {item.reference for item in await process.router.purchases(subscription_id=subscription.id)}
         assert found == {"payment-1", "payment-2", None}
 
-    @pytest.mark.parametrize(
-        "fields", [{"token_buy_count": None}, {"token_buy_count": 0}, {"watch_config": None}]
-    )
     async def test_of_a_subscription_without_a_limit_are_executed_without_a_check(
-        self, process: Process, fields: dict[str, Any]
+        self, process: Process
     ) -> None:
-        await follow(process, **{"count": 1, **fields}) if "token_buy_count" not in fields else (
-            await process.router.add("user", KOL, **{"watch_config": CONFIG, **fields})
-        )
+        unlimited: list[dict[str, Any]] = [
+            {"token_buy_count": None, "watch_config": CONFIG},
+            {"token_buy_count": 0, "watch_config": CONFIG},
+            {"token_buy_count": 1, "watch_config": None},
+        ]
+        for fields in unlimited:
+            await process.router.add("user", KOL, **fields)
         await process.router.start(Executor())
-        assert await process.tell(buy(1), buy(2), buy(3)) == ["executed"] * 3
+        assert await process.tell(buy(1), buy(2), buy(3)) == ["executed"] * 9
         assert await process.used() == 0
 
     async def test_of_other_types_and_wallets_are_ignored(self, process: Process) -> None:
@@ -237,7 +234,6 @@ class TestBuys:
         assert (purchase.state, purchase.is_duplicate) == ("received", False)
         assert [order.buy.token_amount for order in executor.orders] == ["4821077.123456"]
 
-    @ON_POSTGRES_TOO
     async def test_race_for_exactly_as_many_as_allowed(self, process: Process) -> None:
         executor = Executor()
         await follow(process, count=10)

@@ -89,12 +89,15 @@ class RedisCluster:
         _ask(replica, "CLUSTER", "FAILOVER")
         wait_until(lambda: _role(replica) == "master", "the replica was not promoted", _READY_SECONDS)
 
+    def allow_failover(self, replica: RedisServer, *, allowed: bool) -> None:
+        """Say whether a replica may take its master's place by itself."""
+        with replica.client() as client:
+            client.config_set("cluster-replica-no-failover", "no" if allowed else "yes")
+
     def is_whole(self) -> bool:
         """Say whether every running node sees all slots served and every replica is in step."""
         running = [node for node in self.nodes if node.running]
-        return all(_cluster_state(node) == "ok" for node in running) and all(
-            _in_step(node) for node in running
-        )
+        return all(_serves_all(node) for node in running) and all(_in_step(node) for node in running)
 
     def remove(self) -> None:
         """End all nodes and delete their directories."""
@@ -112,6 +115,8 @@ def _node() -> RedisServer:
     port = free_port_block(2)
     options = ["--cluster-enabled", "yes", "--cluster-port", str(port + _BUS_OFFSET)]
     options += ["--cluster-node-timeout", str(_NODE_TIMEOUT_MS), "--repl-diskless-sync-delay", "0"]
+    # What one server cannot serve is no reason for the others to refuse.
+    options += ["--cluster-require-full-coverage", "no"]
     return RedisServer(port=port, options=options)
 
 
@@ -126,11 +131,12 @@ def _info(node: RedisServer) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
-def _cluster_state(node: RedisServer) -> str:
+def _serves_all(node: RedisServer) -> bool:
     try:
-        return _info(node)["cluster_state"]
+        info = _info(node)
     except redis.RedisError:
-        return "none"
+        return False
+    return info["cluster_state"] == "ok" and info["cluster_slots_ok"] == str(SLOTS)
 
 
 def _role(node: RedisServer) -> str:

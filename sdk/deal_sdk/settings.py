@@ -43,6 +43,7 @@ Commitment = Literal["processed", "confirmed", "finalized"]
 WaitFor = Literal["recorded", "confirmed", "finalized"]
 TokenProgram = Literal["classic", "token-2022"]
 StorePolicy = Literal["allow", "refuse"]
+RenewalMode = Literal["add", "reset"]
 
 Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
 LeaseSeconds = Annotated[float, Field(ge=1.0, le=300.0)]
@@ -78,6 +79,16 @@ class TierLimits(BaseModel):
 
     per_minute: Count
     burst_per_second: Count
+
+
+class TierPlanSettings(BaseModel):
+    """What a tier grants in a period, what that costs, and whether only the channel's members have it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    credits: Annotated[int, Field(ge=0)]
+    price_rub: Annotated[int, Field(ge=0)] = 0
+    needs_channel: bool = False
 
 
 class RemoteSignerSettings(BaseModel):
@@ -193,6 +204,13 @@ class Settings(BaseSettings):
     limit_store_timeout_seconds: Seconds = 2.0
     rate_limit_store_policy: StorePolicy = "allow"
     credit_hold_seconds: Count = 600
+    tier_plans: dict[str, TierPlanSettings] = Field(default_factory=dict)
+    renewal_period: str = Field("30d", pattern=r"^([1-9][0-9]{0,2}d|month)$")
+    renewal_mode: RenewalMode = "add"
+    renewal_rollover_cap: Annotated[int, Field(ge=0)] | None = None
+    renewal_catch_up_periods: int = Field(12, ge=0, le=120)
+    renewal_job: bool = False
+    channel_membership_ttl_seconds: Seconds = 600.0
     operation_costs: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     tier_limits: dict[str, TierLimits] = Field(default_factory=lambda: dict(DEFAULT_TIER_LIMITS))
 
@@ -265,6 +283,13 @@ class Settings(BaseSettings):
             raise ValueError("ws_url must begin with ws:// or wss://")
         if not self.redis_url.get_secret_value().startswith(_REDIS_SCHEMES):
             raise ValueError(f"redis_url must begin with one of {', '.join(_REDIS_SCHEMES)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_plans(self) -> Settings:
+        # A user on such a tier could do nothing, because every operation checks its rate.
+        if unlimited := sorted(set(self.tier_plans) - set(self.tier_limits)):
+            raise ValueError(f"tier_plans names tiers without rate limits: {', '.join(unlimited)}")
         return self
 
 

@@ -11,29 +11,69 @@ from deal_sdk.accounting.credits import Affordability, Charge, CreditBalance, To
 from deal_sdk.accounting.invariants import CREDIT_INVARIANTS, broken_links
 from deal_sdk.accounting.journal import Journal, Operation
 from deal_sdk.accounting.ledger import EntryFilters, TokenLedger, UserStatistics
-from deal_sdk.accounting.plans import DEFAULT_COSTS, OperationCosts, OperationType, SubscriptionTier
+from deal_sdk.accounting.membership import AnswerCache, ChannelMembership, Member, Memberships
+from deal_sdk.accounting.periods import Period
+from deal_sdk.accounting.plans import (
+    DEFAULT_COSTS,
+    DEFAULT_PLANS,
+    OperationCosts,
+    OperationType,
+    SubscriptionTier,
+    TierPlan,
+    TierPlans,
+)
 from deal_sdk.accounting.pricing import DEFAULT_PRICES, Price, PricingService
+from deal_sdk.accounting.renewal_results import (
+    Eligibility,
+    RenewalError,
+    RenewalReport,
+    RenewalResult,
+    RenewalStatus,
+    SubscriptionResult,
+)
+from deal_sdk.accounting.renewal_rows import DueUser
+from deal_sdk.accounting.renewal_watching import RenewalWatch
+from deal_sdk.accounting.renewals import MonthlyRenewalService
+from deal_sdk.accounting.series import Terms
 from deal_sdk.accounting.watching import CreditWatch
 
 __all__ = [
     "CREDIT_INVARIANTS",
     "DEFAULT_COSTS",
+    "DEFAULT_PLANS",
     "DEFAULT_PRICES",
     "Affordability",
+    "AnswerCache",
     "BilledOperation",
+    "ChannelMembership",
     "Charge",
     "CreditBalance",
     "CreditWatch",
+    "DueUser",
+    "Eligibility",
     "EntryFilters",
     "Journal",
     "LedgerEntry",
+    "Member",
+    "Memberships",
+    "MonthlyRenewalService",
     "Operation",
     "OperationCosts",
     "OperationResult",
     "OperationType",
+    "Period",
     "Price",
     "PricingService",
+    "RenewalError",
+    "RenewalReport",
+    "RenewalResult",
+    "RenewalStatus",
+    "RenewalWatch",
+    "SubscriptionResult",
     "SubscriptionTier",
+    "Terms",
+    "TierPlan",
+    "TierPlans",
     "TokenAccountingService",
     "TokenBilling",
     "TokenLedger",

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,6 +47,9 @@ Observer = Callable[[Sequence[Operation]], Awaitable[None]]
 """Told of what was decided, after its commit; what it raises is logged and changes nothing."""
 
 Answer = OperationResult | BaseException
+T = TypeVar("T")
+Unit = Callable[[AsyncConnection, Book], Awaitable[tuple[T, list[tuple[Command, OperationResult]]]]]
+"""Work that decides operations itself; returns a value, and what it decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,36 @@ class Journal:
                 except Exception as error:
                     found.append(error)
         return found
+
+    async def run_unit(self, commands: Sequence[Command], unit: Unit[T]) -> T:
+        """Decide operations that depend on other rows, in a transaction which writes those rows as well.
+
+        Args:
+            commands: name the accounts that are locked and read before the unit runs.
+            unit: reads what it needs under these locks, applies commands to the book, and writes its own
+                rows, the book's before them by `write_book`; it may be run several times.
+
+        Returns:
+            What the unit returned beside the operations that it decided.
+
+        Raises:
+            DatabaseError: only after a lost commit is it open whether the unit was kept.
+        """
+        began_at_seconds = self._call(commands[0]).began_at_seconds
+
+        async def work(connection: AsyncConnection) -> tuple[T, list[tuple[Command, OperationResult]]]:
+            now = self._database.clock.now()
+            book = await open_book(connection, commands, now=now, ids=self._ids)
+            return await unit(connection, book)
+
+        try:
+            value, decided = await self._database.run(work)
+        except ConstraintError:
+            # Another process wrote the same key at this moment; now its row is seen.
+            value, decided = await self._database.run(work)
+        calls = [_Call(command, began_at_seconds) for command, _ in decided]
+        await self._tell(calls, [result for _, result in decided])
+        return value
 
     async def close(self) -> None:
         """Finish what was handed over."""

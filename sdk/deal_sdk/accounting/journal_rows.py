@@ -37,8 +37,13 @@ _USERS: Final = (
     sa.select(users.c.id, users.c.tokens_spent, *_HEAD)
     .join_from(users, credit_accounts, _account.id == users.c.id, isouter=True)
     .where(users.c.id.in_(sa.bindparam("ids", expanding=True)))
+)
+# Apart from the reading: PostgreSQL reads a row again that it waited for, but not the rows joined to it.
+_LOCKED_USERS: Final = (
+    sa.select(users.c.id)
+    .where(users.c.id.in_(sa.bindparam("ids", expanding=True)))
     .order_by(users.c.id)
-    .with_for_update(of=users)
+    .with_for_update()
 )
 _OPERATORS: Final = (
     sa.select(_account.id, *_HEAD)
@@ -129,6 +134,7 @@ async def open_book(
     the same time never wait for each other.
     """
     wanted = sorted({command.user_id for command in commands})
+    await connection.execute(_LOCKED_USERS, {"ids": wanted})
     found = {row.id: _user_account(row) for row in await connection.execute(_USERS, {"ids": wanted})}
     names = sorted({operator_account_id(command.operator) for command in commands})
     rows = await connection.execute(_OPERATORS, {"ids": names})

@@ -1,4 +1,4 @@
-"""Wiring of prices, credits and billing over one journal."""
+"""Wiring of prices, credits, billing and renewals over one journal."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from contextlib import AsyncExitStack
 from typing import Protocol
 
 from deal_sdk.accounting import (
+    ChannelMembership,
     CreditWatch,
     Journal,
+    MonthlyRenewalService,
     Operation,
     OperationCosts,
     PricingService,
+    RenewalWatch,
     TokenAccountingService,
     TokenBilling,
     TokenLedger,
 )
-from deal_sdk.cache import UserCache
+from deal_sdk.cache import CacheManager, UserCache
+from deal_sdk.client.jobs import JobRunner
+from deal_sdk.client.renewals import RenewalJob, make_renewals
 from deal_sdk.events import EventBus
 from deal_sdk.limits import RateLimiter
 from deal_sdk.metrics import Metrics
@@ -32,19 +37,28 @@ class AccountingParts(Protocol):
     metrics: Metrics
     rates: RateLimiter
     user_cache: UserCache
+    cache: CacheManager
+    jobs: JobRunner
     pricing: PricingService
     credits: TokenAccountingService
     ledger: TokenLedger
     billing: TokenBilling
+    renewals: MonthlyRenewalService
 
 
-def open_accounting(stack: AsyncExitStack, database: Database, deal: AccountingParts) -> None:
-    """Give a `Deal` its prices, credits, ledger and billing; nothing is read yet.
+def open_accounting(
+    stack: AsyncExitStack,
+    database: Database,
+    deal: AccountingParts,
+    membership: ChannelMembership | None,
+) -> None:
+    """Give a `Deal` its prices, credits, ledger, billing and renewals; nothing is read yet.
 
     Args:
         stack: finishes the operations under way when it closes.
         database: where the ledger is.
         deal: has the parts that they stand on.
+        membership: knows who is in the operator's channel.
     """
 
     async def forget_balances(operations: Sequence[Operation]) -> None:
@@ -66,3 +80,15 @@ def open_accounting(stack: AsyncExitStack, database: Database, deal: AccountingP
         balances=deal.user_cache,
         hold_seconds=deal.settings.credit_hold_seconds,
     )
+    deal.renewals = make_renewals(
+        database,
+        journal,
+        deal.settings,
+        watch=RenewalWatch(
+            deal.metrics, deal.events, on_tier_change=lambda user_id: deal.user_cache.invalidate(user_id)
+        ),
+        membership=membership,
+        cache=deal.cache,
+    )
+    if deal.settings.renewal_job:
+        deal.jobs.register(RenewalJob(deal.renewals, database.clock))

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from deal_sdk.accounting import ChannelMembership
 from deal_sdk.amounts import parse_amount
 from deal_sdk.chain import (
     Keystore,
@@ -60,7 +61,7 @@ class Backends:
 class GivenBackends:
     """Backends of the caller's, in place of those that the settings name; closed with the `Deal`.
 
-    They are for tests and simulations, which put faults and a hand-driven clock into them.
+    Most are for tests and simulations, which put faults and a hand-driven clock into them.
     """
 
     transport: Transport | None = None
@@ -68,6 +69,8 @@ class GivenBackends:
     """Several endpoints, used as one; in place of `transport`."""
     store: Store | None = None
     webhook_sender: WebhookSender | None = None
+    channel_membership: ChannelMembership | None = None
+    """Knows who is in the operator's channel; no default stands in for it."""
     random: Random | None = None
     """Where the jitter of retries comes from, so that a simulation repeats exactly."""
 

@@ -12,6 +12,7 @@ from solders.pubkey import Pubkey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting import PricingService, TokenAccountingService, TokenBilling, TokenLedger
+from deal_sdk.accounting.renewals import MonthlyRenewalService
 from deal_sdk.cache import BalanceManager, CacheManager, UserCache
 from deal_sdk.chain import (
     BlockhashSource,
@@ -106,6 +107,7 @@ class Deal:
     ledger: TokenLedger
     billing: TokenBilling
     packages: CreditPackages
+    renewals: MonthlyRenewalService
     transaction_monitor: TransactionMonitor
     transactions: TransactionRecorder
     pause: PauseSwitch
@@ -293,7 +295,7 @@ class Deal:
         )
         self._stack.push_async_callback(self.balances.close)
         self.user_cache = open_user_cache(self._stack, self._store, self, decimals=self.mint.decimals)
-        open_accounting(self._stack, self._database, self)
+        open_accounting(self._stack, self._database, self, self._given.channel_membership)
         self._invalidation = BalanceInvalidation(self._balance_reads, self.balances)
 
     def _open_pipeline(self, signer: PaymentSigner, confirmer: Confirmer) -> None:

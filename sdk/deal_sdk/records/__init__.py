@@ -11,6 +11,7 @@ from deal_sdk.records import (
     lookup_tables,
     package_tables,
     purchase_tables,
+    renewal_tables,
     subscription_tables,
     webhook_tables,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "payment_carriers",
     "purchase_tables",
     "put_meta",
+    "renewal_tables",
     "row_to_transaction",
     "subscription_tables",
     "upgrade",

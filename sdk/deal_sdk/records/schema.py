@@ -23,7 +23,7 @@ from deal_sdk.records.location import DatabaseLocation
 if TYPE_CHECKING:
     from deal_sdk.records.database import Database
 
-HEAD_REVISION: Final = "0014"
+HEAD_REVISION: Final = "0015"
 """The newest migration; repeated here so that opening a current database needs no Alembic."""
 
 _VERSION_TABLE: Final = "alembic_version"

@@ -207,7 +207,7 @@ class Settings(BaseSettings):
     tier_plans: dict[str, TierPlanSettings] = Field(default_factory=dict)
     renewal_period: str = Field("30d", pattern=r"^([1-9][0-9]{0,2}d|month)$")
     renewal_mode: RenewalMode = "add"
-    renewal_rollover_cap: Annotated[int, Field(ge=0)] | None = None
+    renewal_rollover_cap: int | None = Field(None, ge=0, le=10**18)
     renewal_catch_up_periods: int = Field(12, ge=0, le=120)
     renewal_job: bool = False
     channel_membership_ttl_seconds: Seconds = 600.0

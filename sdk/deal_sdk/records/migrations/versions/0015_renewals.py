@@ -65,7 +65,9 @@ def _create_renewals() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_credit_renewals_user_id_users")),
         _entry_key(name),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_credit_renewals")),
-        sa.UniqueConstraint("user_id", "plan", "period_index", name=op.f("uq_credit_renewals_user_id")),
+        sa.UniqueConstraint(
+            "user_id", "plan", "period_index", name=op.f("uq_credit_renewals_user_id_plan_period_index")
+        ),
         comment="The periods whose credits were granted, each once.",
     )
     op.create_index("ix_credit_renewals_entry_id", name, ["entry_id"])

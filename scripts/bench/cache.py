@@ -108,7 +108,7 @@ async def hold_contest(server: RedisServer, sizes: Sizes, report: Report) -> Non
             turns = {name: partial(_turn, each, part, count) for name, each in contestants.items()}
             rounds = await alternate(turns, sizes.cycles)
             rows.append(_report_part(part, title, rounds, report))
-    header = ("microseconds each", *commands)
+    header = ("CPU microseconds each", *commands)
     report.tables.append(Table("One after another", header, tuple(rows)))
 
 
@@ -120,7 +120,7 @@ def _report_part(part: str, title: str, rounds: dict[str, list[Round]], report: 
     cells = []
     for name, own in rounds.items():
         microseconds = 1e6 / median_rate(own)
-        report.figures[figure_name(part, name, "microseconds")] = microseconds
+        report.figures[figure_name(part, name, "cpu microseconds")] = microseconds
         cells.append(f"{microseconds:,.1f}")
     for peer in PEERS:
         ratio = ratio_by_cycle(rounds[ENGINE], rounds[peer])

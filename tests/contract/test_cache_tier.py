@@ -208,6 +208,26 @@ async def test_closing_ends_the_listener(store: Store, clock: ManualClock) -> No
     assert {task for task in asyncio.all_tasks() if not task.done()} <= before
 
 
+async def test_a_listener_that_breaks_leaves_nothing_behind_and_is_replaced(
+    store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_it(channel: str) -> Any:
+        raise RuntimeError("a defect")
+
+    async with processes(store, clock, policy=LOCAL) as (mine, _):
+        await until(lambda: listens(mine))
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "feed", break_it)
+            listener = mine.cache._listener
+            await listener.close()
+            listener._task = None
+            for _ in range(3):
+                assert not await serves_itself(mine, "probe")
+        await clock.advance(5)
+        await until(lambda: listens(mine))
+        assert caplog.text.count("broke") == 1
+
+
 async def test_bounds_are_checked() -> None:
     for options in (
         {"local_entries": -1},

@@ -39,6 +39,29 @@ class TestUsers:
         assert (created.tier, created.tokens_balance, created.tokens_spent) == ("Business", 0, 0)
         assert created.created_at.utcoffset() is not None
 
+    async def test_many_are_read_at_once_and_unknown_ones_left_out(self, directory: UserDirectory) -> None:
+        created = [await directory.create() for _ in range(3)]
+        wanted = [created[0].id, str(created[2].id), created[0].id, *(uuid.uuid4() for _ in range(600))]
+        assert await directory.get_many(wanted) == {user.id: user for user in (created[0], created[2])}
+        assert await directory.get_many([]) == {}
+        with pytest.raises(InvalidInputError):
+            await directory.get_many(["nobody"])
+
+    async def test_a_change_is_told_after_its_commit_and_a_refused_one_is_not(
+        self, database: Database
+    ) -> None:
+        told: list[str] = []
+
+        async def note(user_id: uuid.UUID) -> None:
+            told.append((await directory.get(user_id)).tier)
+
+        directory = UserDirectory(database, on_change=note)
+        user = await directory.create()
+        await directory.set_tier(user.id, "Business")
+        with pytest.raises(UserNotFoundError):
+            await directory.set_tier(uuid.uuid4(), "Gift")
+        assert told == ["Business"]
+
     async def test_a_taken_id_is_refused_and_changes_nothing(self, directory: UserDirectory) -> None:
         user_id = uuid.uuid4()
         first = await directory.create(user_id=user_id, external_id="chat-7")

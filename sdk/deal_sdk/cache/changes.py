@@ -45,11 +45,18 @@ class ChangeListener:
         self._tier = tier
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
+        self._begun_seconds = 0.0
         self._log = OutageLog(logger, clock)
 
     def ensure(self) -> None:
-        """Begin to listen, unless it does already."""
+        """Begin to listen, unless it does already; a listener that broke is replaced."""
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            if self._clock.monotonic() - self._begun_seconds < MAX_RECONNECT_SECONDS:
+                return
+            logger.error("the listener to %s broke", self._channel, exc_info=self._task.exception())
+            self._task = None
         if self._task is None:
+            self._begun_seconds = self._clock.monotonic()
             self._task = asyncio.create_task(self._listen())
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,18 +60,28 @@ class Recipients:
         references, problems = await self._references(lines)
         known = [line for line in lines if line.position in references]
         parties = await self._parties.resolve_many([references[line.position] for line in known])
-        payees: list[Payee] = []
-        for line, party in zip(known, parties, strict=True):
-            try:
-                payees.append(self._payee(line, references[line.position], party, source))
-            except TokenError as error:
-                problems.append(problem_of(line.line, error))
-        problems += _repeated(payees)
+        wanted = [
+            (line, references[line.position], party) for line, party in zip(known, parties, strict=True)
+        ]
+        payees, unpayable = await asyncio.to_thread(self._payees, wanted, source)
         keys = [payee.line.key for payee in payees if payee.line.key is not None]
         used = await fingerprints_by_key(self._database, keys)
-        problems += _used_otherwise(payees, used)
-        refuse(problems)
+        refuse([*problems, *unpayable, *_used_otherwise(payees, used)])
+        if not used:
+            return payees
         return [replace(payee, is_replay=True) if payee.line.key in used else payee for payee in payees]
+
+    def _payees(
+        self, wanted: Sequence[tuple[CheckedLine, UUID | str, Party | TokenError]], source: Party
+    ) -> tuple[list[Payee], list[LineProblem]]:
+        payees: list[Payee] = []
+        problems: list[LineProblem] = []
+        for line, reference, party in wanted:
+            try:
+                payees.append(self._payee(line, reference, party, source))
+            except TokenError as error:
+                problems.append(problem_of(line.line, error))
+        return payees, [*problems, *_repeated(payees)]
 
     async def _references(
         self, lines: Sequence[CheckedLine]

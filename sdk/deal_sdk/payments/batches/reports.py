@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -133,7 +134,7 @@ async def _members(database: Database, batch: Batch) -> list[RecipientReport]:
             .limit(_ROWS_PER_QUERY)
         )
         rows = await database.fetch(query)
-        found += [_line(row[0], row[1:], replayed=False) for row in rows]
+        found += await asyncio.to_thread(lambda page: [_line(row[0], row[1:]) for row in page], rows)
         if len(rows) < _ROWS_PER_QUERY:
             return found
         last = rows[-1][0]
@@ -150,7 +151,7 @@ async def _replayed(database: Database, lines: Mapping[str, CheckedLine]) -> lis
     return found
 
 
-def _line(position: int, row: Sequence[Any], *, replayed: bool) -> RecipientReport:
+def _line(position: int, row: Sequence[Any], *, replayed: bool = False) -> RecipientReport:
     payment_id, status, address, user_id, amount, reason, key, signature, evidence = row
     return RecipientReport(
         position=position,

@@ -53,7 +53,7 @@ async def test_many_are_paid_in_few_transactions(funded: Deal) -> None:
     assert len({line.signature for line in first.recipients}) > len(
         {line.signature for line in again.recipients}
     ), "creating accounts takes room"
-    assert len({line.signature for line in again.recipients}) == 1, "a lookup table pays off"
+    assert len({line.signature for line in again.recipients}) == 3, "no table is worth it for so few"
     for wallet in wallets[::13]:
         assert await funded.tokens.balance_of(wallet) == Decimal("1.5")
     assert await funded.tokens.balance_of("reward") == 10_000 - 60

@@ -8,6 +8,7 @@ by the next caller.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ class ServerConnections:
 
     async def _read(self, connection: Any, words: Words) -> Any:
         try:
-            reply = await connection.read_response(disconnect_on_error=False)
+            # The exchange as a whole is timed; a timer of each reply's own would cost more than the reply.
+            reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
         except ERROR_REPLIES as error:
             return error
         callback = self._callbacks.get(str(words[0]))

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deal_sdk.errors import SettlementConflictError
 from deal_sdk.payments.orders import Order
 from deal_sdk.records.accrual_tables import service_fee_accruals
+from deal_sdk.records.among import among
 
 OwedFees: TypeAlias = dict[UUID, list[tuple[int, int]]]
 """The fees that each settlement claims and that are still owed: row and base units, by payment."""
@@ -78,6 +79,8 @@ def fees_given_back(payment_ids: sa.BindParameter[UUID]) -> sa.Update:
     """Return the statement by which the fees of settlements that provably did not happen are owed again.
 
     Args:
-        payment_ids: an expanding parameter for the settlements.
+        payment_ids: the parameter for the settlements, as `list_parameter` names it.
     """
-    return service_fee_accruals.update().where(_accrual.payment_id.in_(payment_ids)).values(payment_id=None)
+    return (
+        service_fee_accruals.update().where(among(_accrual.payment_id, payment_ids)).values(payment_id=None)
+    )

@@ -31,6 +31,7 @@ from deal_sdk.records import (
     TrackedAccount,
     TransactionRecorder,
 )
+from deal_sdk.records.among import among
 from deal_sdk.records.tables import payment_attempts, token_transactions
 
 logger = logging.getLogger(__name__)
@@ -323,7 +324,7 @@ class HistorySync:
             query = (
                 sa.select(attempt.signature, payment.type, payment.reason, payment.instruction)
                 .join(token_transactions, payment.id == attempt.payment_id)
-                .where(attempt.signature.in_(signatures[start : start + SIGNATURES_PER_QUERY]))
+                .where(among(attempt.signature, signatures[start : start + SIGNATURES_PER_QUERY]))
             )
             for signature, kind, reason, plan in await self._database.fetch(query):
                 for side in ("source", "destination"):

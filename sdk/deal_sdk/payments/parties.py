@@ -18,6 +18,7 @@ from deal_sdk.chain import parse_address
 from deal_sdk.errors import InvalidInputError, TokenError, UserNotFoundError, WalletNotFoundError
 from deal_sdk.payments.orders import Party
 from deal_sdk.records import Database
+from deal_sdk.records.among import among
 from deal_sdk.records.tables import token_wallets, users
 
 PartyReference: TypeAlias = UUID | str
@@ -205,7 +206,7 @@ async def _by_user(connection: AsyncConnection, ids: list[UUID]) -> dict[UUID, _
     query = (
         sa.select(users.c.id, users.c.tier, token_wallets.c.address, token_wallets.c.verified_at)
         .select_from(users.outerjoin(token_wallets, active))
-        .where(users.c.id.in_(ids))
+        .where(among(users.c.id, ids))
         .order_by(users.c.id, token_wallets.c.is_primary.desc(), token_wallets.c.connected_at)
     )
     found: dict[UUID, _UserWallets] = {}
@@ -223,7 +224,7 @@ async def _by_address(connection: AsyncConnection, addresses: list[str]) -> dict
     query = (
         sa.select(token_wallets.c.address, users.c.id, users.c.tier, token_wallets.c.verified_at)
         .join(users, users.c.id == token_wallets.c.user_id)
-        .where(token_wallets.c.address.in_(addresses), token_wallets.c.status == "active")
+        .where(among(token_wallets.c.address, addresses), token_wallets.c.status == "active")
     )
     return {
         address: _UserWallets(

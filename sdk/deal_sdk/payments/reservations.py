@@ -17,6 +17,7 @@ from deal_sdk.payments.approvals import refuse_delegate
 from deal_sdk.payments.orders import Funds, Order, Party
 from deal_sdk.records import Database
 from deal_sdk.records.accrual_tables import service_fee_accruals
+from deal_sdk.records.among import among
 from deal_sdk.records.tables import balance_reservations, token_accounts
 
 _HALF: Final = 2**32
@@ -39,12 +40,14 @@ async def lock_accounts(
         database: the one that it belongs to.
         senders: whose account each is; one that is not tracked yet becomes so.
     """
-    known = sa.select(token_accounts.c.address).where(token_accounts.c.address.in_(list(senders)))
+    known = sa.select(token_accounts.c.address).where(among(token_accounts.c.address, list(senders)))
     new = set(senders).difference(await connection.scalars(known))
     if new:
         # Before any lock is held, so that nobody waits for a new account with another one in hand.
         await _add_accounts(connection, database, [(account, senders[account]) for account in sorted(new)])
-    await connection.execute(known.order_by(token_accounts.c.address).with_for_update())
+    if database.dialect == "postgresql":
+        # SQLite has one writer, which holds every lock.
+        await connection.execute(known.order_by(token_accounts.c.address).with_for_update())
 
 
 async def _add_accounts(
@@ -99,7 +102,7 @@ def _held_query(accounts: list[str], oldest_slot: int) -> sa.CompoundSelect[Any]
     held, owed = balance_reservations.c, service_fee_accruals.c
     reservations = (
         sa.select(held.token_account, held.delegate, held.landed_slot, *halves_summed(held.amount))
-        .where(held.token_account.in_(accounts), unreleased(oldest_slot))
+        .where(among(held.token_account, accounts), unreleased(oldest_slot))
         .group_by(held.token_account, held.delegate, held.landed_slot)
     )
     accruals = (
@@ -109,7 +112,7 @@ def _held_query(accounts: list[str], oldest_slot: int) -> sa.CompoundSelect[Any]
             sa.cast(sa.null(), sa.BigInteger),
             *halves_summed(owed.amount),
         )
-        .where(owed.token_account.in_(accounts), owed.payment_id.is_(None))
+        .where(among(owed.token_account, accounts), owed.payment_id.is_(None))
         .group_by(owed.token_account)
     )
     return sa.union_all(reservations, accruals)

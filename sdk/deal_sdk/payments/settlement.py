@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.payments.changes import Change
 from deal_sdk.payments.fee_claims import fees_given_back
+from deal_sdk.records.among import among, list_parameter
 from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import (
     LIVE_ATTEMPT_STATUSES,
@@ -79,13 +80,14 @@ def _parameters(group: Sequence[Change], at: datetime) -> dict[str, Any]:
 async def _still_true(connection: AsyncConnection, reported: Sequence[Change]) -> list[Change]:
     """Leave out what is said of attempts that ended, for the payment may be at its next one by now."""
     ids = list({change.payment_id for change in reported})
-    # Locked first, so that two workers see each other's ends, and in one order, so that neither waits
-    # for the other in a circle.
-    lock = sa.select(token_transactions.c.id).where(token_transactions.c.id.in_(ids))
-    await connection.execute(lock.order_by(token_transactions.c.id).with_for_update())
+    if connection.dialect.name == "postgresql":
+        # Locked first, so that two workers see each other's ends, and in one order, so that neither waits
+        # for the other in a circle. SQLite has one writer, which holds every lock.
+        lock = sa.select(token_transactions.c.id).where(among(token_transactions.c.id, ids))
+        await connection.execute(lock.order_by(token_transactions.c.id).with_for_update())
     column = payment_attempts.c
     query = sa.select(column.payment_id, column.number).where(
-        column.payment_id.in_(ids), column.status.in_(LIVE_ATTEMPT_STATUSES)
+        among(column.payment_id, ids), column.status.in_(LIVE_ATTEMPT_STATUSES)
     )
     live: set[tuple[UUID, int]] = {
         (payment_id, number) for payment_id, number in await connection.execute(query)
@@ -103,15 +105,15 @@ async def _still_true(connection: AsyncConnection, reported: Sequence[Change]) -
 _AT: Final = sa.bindparam("b_at", type_=UtcDateTime())
 _SLOT: Final = sa.bindparam("b_slot", type_=sa.BigInteger())
 _EVIDENCE: Final = sa.bindparam("b_evidence", type_=Json)
-_IDS: Final = sa.bindparam("b_ids", expanding=True, type_=sa.Uuid())
-_ACCOUNTS: Final = sa.bindparam("b_accounts", expanding=True, type_=sa.String())
+_IDS: Final = list_parameter("b_ids", token_transactions.c.id)
+_ACCOUNTS: Final = list_parameter("b_accounts", token_accounts.c.address)
 
 
 def _payment(status: str, allowed: tuple[str, ...], **values: Any) -> sa.Update:
     column = token_transactions.c
     return (
         token_transactions.update()
-        .where(column.id.in_(_IDS), column.status.in_(allowed))
+        .where(among(column.id, _IDS), column.status.in_(allowed))
         .values(status=status, updated_at=_AT, **values)
     )
 
@@ -120,7 +122,7 @@ def _attempt(status: str) -> sa.Update:
     column = payment_attempts.c
     return (
         payment_attempts.update()
-        .where(column.payment_id.in_(_IDS), column.number == sa.bindparam("b_number"))
+        .where(among(column.payment_id, _IDS), column.number == sa.bindparam("b_number"))
         .where(column.status.in_(LIVE_ATTEMPT_STATUSES))
         .values(status=status, evidence=_EVIDENCE, updated_at=_AT)
     )
@@ -130,7 +132,7 @@ def _reservation(state: str, landed_slot: Any) -> sa.Update:
     column = balance_reservations.c
     return (
         balance_reservations.update()
-        .where(column.payment_id.in_(_IDS), column.state != "released")
+        .where(among(column.payment_id, _IDS), column.state != "released")
         .values(state=state, landed_slot=landed_slot)
     )
 
@@ -139,7 +141,7 @@ def _purchase(state: str) -> sa.Update:
     column = token_purchases.c
     return (
         token_purchases.update()
-        .where(column.payment_id.in_(_IDS), column.state == "reserved")
+        .where(among(column.payment_id, _IDS), column.state == "reserved")
         .values(state=state, updated_at=_AT)
     )
 
@@ -148,7 +150,7 @@ def _landed_accounts() -> sa.Update:
     column = token_accounts.c
     return (
         token_accounts.update()
-        .where(column.address.in_(_ACCOUNTS), column.last_landed_slot < _SLOT)
+        .where(among(column.address, _ACCOUNTS), column.last_landed_slot < _SLOT)
         .values(last_landed_slot=_SLOT)
     )
 

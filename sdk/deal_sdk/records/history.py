@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.amounts import DEAL_DECIMALS, BaseUnits
+from deal_sdk.records.among import among
 from deal_sdk.records.database import Database
 from deal_sdk.records.export import ExportFormat, ExportTarget
 from deal_sdk.records.history_append import Cursors, append_changes, check_changes, read_rows
@@ -212,7 +213,7 @@ class BalanceHistoryRecorder:
         statement = sa.select(*_TRACKED).order_by(address)
         statement = statement.limit(check_limit(limit)) if addresses is None else statement
         if addresses is not None:
-            statement = statement.where(address.in_(addresses))
+            statement = statement.where(among(address, addresses))
         if after is not None:
             statement = statement.where(address > _address(after))
         async with self._database.reading() as connection:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.errors import HistoryGapError, InvalidInputError
+from deal_sdk.records.among import among
 from deal_sdk.records.database import Database
 from deal_sdk.records.history_rows import BalanceChange, HistoryRow, Position, history_from_row
 from deal_sdk.records.row_inserts import insert_rows
@@ -85,7 +86,7 @@ async def read_rows(connection: AsyncConnection, rows: Sequence[Mapping[str, Any
     """Return rows as the database now holds them, in their order."""
     found: dict[tuple[str, int], HistoryRow] = {}
     for chunk in _chunks(sorted({row["signature"] for row in rows}), _KEYS_PER_STATEMENT):
-        statement = sa.select(_table).where(_table.c.signature.in_(chunk))
+        statement = sa.select(_table).where(among(_table.c.signature, chunk))
         for row in await connection.execute(statement):
             found[row.token_account, row.sequence] = history_from_row(row)
     return [found[row["token_account"], row["sequence"]] for row in rows]
@@ -132,7 +133,7 @@ async def _add_accounts(
 async def _tracked(connection: AsyncConnection, accounts: Sequence[str]) -> set[str]:
     known: set[str] = set()
     for chunk in _chunks(accounts, _KEYS_PER_STATEMENT):
-        statement = sa.select(token_accounts.c.address).where(token_accounts.c.address.in_(chunk))
+        statement = sa.select(token_accounts.c.address).where(among(token_accounts.c.address, chunk))
         known.update(await connection.scalars(statement))
     return known
 
@@ -143,7 +144,7 @@ async def _locked(connection: AsyncConnection, database: Database, accounts: Seq
     # The order of `Database.write`'s lock keys; a language's own collation would be another one.
     order = address.collate("C") if database.dialect == "postgresql" else address
     for chunk in _chunks(accounts, _KEYS_PER_STATEMENT):
-        statement = sa.select(address).where(address.in_(chunk)).order_by(order).with_for_update()
+        statement = sa.select(address).where(among(address, chunk)).order_by(order).with_for_update()
         known.update(await connection.scalars(statement))
     return known
 
@@ -152,7 +153,9 @@ async def _recorded(connection: AsyncConnection, changes: Sequence[BalanceChange
     found: set[tuple[str, str]] = set()
     signatures = sorted({change.signature for change in changes})
     for chunk in _chunks(signatures, _KEYS_PER_STATEMENT):
-        statement = sa.select(_table.c.token_account, _table.c.signature).where(_table.c.signature.in_(chunk))
+        statement = sa.select(_table.c.token_account, _table.c.signature).where(
+            among(_table.c.signature, chunk)
+        )
         found.update((account, signature) for account, signature in await connection.execute(statement))
     return found
 
@@ -162,7 +165,7 @@ async def _ends(connection: AsyncConnection, accounts: Iterable[str]) -> dict[st
     for chunk in _chunks(sorted(accounts), _KEYS_PER_STATEMENT):
         newest = (
             sa.select(_table.c.token_account, sa.func.max(_table.c.sequence).label("sequence"))
-            .where(_table.c.token_account.in_(chunk))
+            .where(among(_table.c.token_account, chunk))
             .group_by(_table.c.token_account)
             .subquery()
         )

@@ -80,8 +80,16 @@ class TestWithoutStore:
     ) -> None:
         break_server(redis_server, how)
         source = Source("value")
-        found = await asyncio.gather(*(process.cache.get_or_load("key", source.read) for _ in range(50)))
-        assert set(found) == {"value"}
+        source.answered.clear()
+        asking = asyncio.gather(*(process.cache.get_or_load("key", source.read) for _ in range(50)))
+
+        async def all_were_told() -> bool:
+            return process.requests("error") == 50
+
+        # The store's failure reaches them one by one; all of them have joined before the source answers.
+        await until(all_were_told)
+        source.answered.set()
+        assert set(await asking) == {"value"}
         assert source.reads == 1
 
     async def test_batches_and_balances_go_on(

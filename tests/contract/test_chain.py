@@ -28,6 +28,7 @@ from deal_sdk.chain import (
     load_mint,
     load_token_account,
 )
+from deal_sdk.chain.addresses import MEMO_PROGRAM
 from deal_sdk.errors import ConfigurationError, MintNotFoundError, RpcRefusedError, RpcUnavailableError
 from deal_sdk.metrics import Metrics
 from deal_sdk.settings import TokenProgram
@@ -187,7 +188,7 @@ class TestHistory:
         assert (before.amount_base_units, after.amount_base_units) == (900, 500)
         assert (after.owner, after.mint) == (str(user.address), str(world.mint.address))
         assert landed.fee_lamports == 10_000
-        assert any("order 7" in line for line in landed.logs)
+        assert f"Program {MEMO_PROGRAM} success" in landed.logs
         block = await world.rpc.get_block_transactions(landed.slot, "confirmed")
         assert block is not None
         [in_block] = [entry for entry in block if entry.signature == signed.signature]

@@ -34,6 +34,7 @@ from deal_sdk.accounting.commands import MAX_CREDITS, Command
 from deal_sdk.accounting.journal_rows import write_book
 from deal_sdk.accounting.membership import ANSWER_TIMEOUT_SECONDS
 from deal_sdk.cache import CacheManager
+from deal_sdk.client.renewals import RenewalJob
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import DatabaseUnavailableError, IdempotencyConflictError, InvalidInputError
 from deal_sdk.events import EventBus
@@ -644,6 +645,20 @@ class TestAllUsers:
             "renewed": 1,
             "last_renewal_at": START.isoformat(),
         }
+
+
+class TestJob:
+    async def test_it_runs_at_once_then_daily_and_sooner_after_trouble(self, world: World) -> None:
+        user_id = await world.user()
+        job = RenewalJob(world.renewals, world.clock)
+        world.channel.fails = True
+        await job.run_once()
+        assert job.interval_seconds == 600
+        world.channel.fails = False
+        await job.run_once()
+        assert (await world.balance(user_id), job.interval_seconds) == (100, 2 * 3_600)
+        await world.clock.advance(2 * 3_600)
+        assert job.interval_seconds == DAY
 
 
 class TestManyAtOnce:

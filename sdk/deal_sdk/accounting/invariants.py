@@ -15,6 +15,7 @@ from deal_sdk.accounting.book import FIRST_HASH, chain_hash
 from deal_sdk.records.credit_tables import credit_accounts, credit_holds, credit_transfers, token_operations
 from deal_sdk.records.database import Row
 from deal_sdk.records.invariants import BrokenRows, broken
+from deal_sdk.records.renewal_tables import credit_renewals
 from deal_sdk.records.tables import users
 
 _PAGE_ROWS: Final = 1_000
@@ -23,6 +24,7 @@ _account = credit_accounts.c
 _transfer = credit_transfers.c
 _entry = token_operations.c
 _hold = credit_holds.c
+_renewal = credit_renewals.c
 
 
 def _text(value: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
@@ -110,6 +112,24 @@ def _posted_holds_within() -> BrokenRows:
     )
 
 
+def _renewals_have_entries() -> BrokenRows:
+    """What a renewal added is what its entry says; one that was folded away is older than every entry."""
+    kept = token_operations.alias()
+    oldest = sa.select(sa.func.min(kept.c.created_at)).where(kept.c.account_id == _renewal.user_id)
+    is_missing = sa.and_(
+        _renewal.entry_id.is_(None),
+        _renewal.tokens_added != 0,
+        sa.func.coalesce(_renewal.created_at > oldest.scalar_subquery(), sa.true()),
+    )
+    differs = sa.or_(_entry.amount != _renewal.tokens_added, _entry.account_id != _renewal.user_id)
+    problem = sa.literal("added ") + _text(_renewal.tokens_added) + ", which no entry of its user says"
+    return (
+        broken("credit_renewals", _renewal.id, problem)
+        .join_from(credit_renewals, token_operations, _entry.id == _renewal.entry_id, isouter=True)
+        .where(sa.or_(is_missing, differs))
+    )
+
+
 CREDIT_INVARIANTS: Final[Mapping[str, BrokenRows]] = MappingProxyType(
     {
         "credit_transfers_sum_to_zero": _transfers_balance(),
@@ -119,6 +139,7 @@ CREDIT_INVARIANTS: Final[Mapping[str, BrokenRows]] = MappingProxyType(
         "credit_holds_are_counted": _held_is_on_hold(),
         "credit_holds_bound_their_posts": _posted_holds_within(),
         "credit_refunds_bounded": _refunds_bounded(),
+        "credit_renewals_have_entries": _renewals_have_entries(),
     }
 )
 

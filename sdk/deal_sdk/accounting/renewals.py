@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -169,7 +169,7 @@ class MonthlyRenewalService:
 
     async def get_users_due_for_renewal(
         self, tier: str | None = None, limit: int | None = None
-    ) -> AsyncIterator[DueUser]:
+    ) -> AsyncGenerator[DueUser]:
         """Yield the users whose renewal or expiry may be due, in the order of their ids, a page in memory.
 
         Whether a member has left the channel is found out when the user is renewed.

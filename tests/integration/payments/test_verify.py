@@ -24,6 +24,7 @@ from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_se
 from deal_sdk.records.credit_tables import credit_accounts, credit_holds, credit_transfers, token_operations
 from deal_sdk.records.package_tables import credit_package_grants, credit_packages
 from deal_sdk.records.purchase_tables import token_purchases
+from deal_sdk.records.renewal_tables import credit_renewals
 from deal_sdk.records.tables import (
     balance_reservations,
     payment_attempts,
@@ -184,6 +185,7 @@ async def fill_credits(world: World, user_id: UUID) -> None:
         spent = await credits.debit(user_id, "image_generation", amount, metadata={"picture": amount})
     assert spent.ledger_entry_id is not None
     await credits.refund(user_id, 5, spent.ledger_entry_id)
+    await world.deal.renewals.subscribe(user_id, "Professional", "invoice-1")
     held = [await world.deal.billing.hold(user_id, "image_generation") for _ in range(2)]
     assert held[0].hold_id is not None
     await world.deal.billing.post(held[0].hold_id, 7)
@@ -664,6 +666,14 @@ async def a_hold_was_posted_as_more_than_it_held(world: World) -> str:
     hold_id = await world.one(sa.select(credit_holds.c.id).where(posted))
     await world.execute(credit_holds.update().where(posted).values(amount=6))
     return named(credit_holds, hold_id)
+
+
+@breaks("credit_renewals_have_entries")
+async def a_renewal_claims_more_than_its_entry(world: World) -> str:
+    renewal_id = await world.one(sa.select(credit_renewals.c.id))
+    changed = credit_renewals.update().where(credit_renewals.c.id == renewal_id)
+    await world.execute(changed.values(tokens_added=credit_renewals.c.tokens_added + 1))
+    return named(credit_renewals, renewal_id)
 
 
 @breaks("credit_refunds_bounded")

@@ -166,6 +166,24 @@ async def test_a_bad_recipient_is_isolated_and_the_others_are_paid(funded: Deal)
     assert held == [2, 2, 2, 1, 1, 2]
 
 
+async def test_an_account_that_was_there_and_is_closed_meanwhile_is_made_anew() -> None:
+    wallets = addresses(6)
+    # Tokens that vanish with an account are no payment's, so this deal's sums are its own.
+    async with Deal.open(**FAST_CHAIN, history_poll_interval_seconds=0.05) as deal:
+        await deal.tokens.transfer("treasury", "reward", "100")
+        for key in ("first", "second"):
+            await deal.rewards.distribute_batch(lines(wallets), batch_key=key, wait_for="finalized")
+        transport = deal.rpc.transport
+        assert isinstance(transport, LocalnetTransport)
+        accounts = [Pubkey.from_string(token_account(deal, wallet)) for wallet in wallets]
+        transport.localnet.set_account(accounts[3], None)
+        third = await deal.rewards.distribute_batch(lines(wallets), batch_key="third", wait_for="finalized")
+        assert third.unpaid == ()
+        for place, account in enumerate(accounts):
+            balance = await deal.rpc.get_token_balance(account)
+            assert balance.amount_base_units == (1 if place == 3 else 3) * 10**deal.mint.decimals
+
+
 async def test_one_member_is_refunded_by_itself(funded: Deal, make_person: MakePerson) -> None:
     people = [await make_person() for _ in range(3)]
     report = await funded.rewards.distribute_batch(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -64,9 +66,23 @@ async def store(
         yield store
 
 
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the current schema, made once: to make it takes longer than most tests here."""
+    path = tmp_path_factory.mktemp("terms") / "empty.db"
+
+    async def make() -> None:
+        await (await Database.open(f"sqlite:///{path}", clock=ManualClock(), migrate=True)).close()
+
+    asyncio.run(make())
+    return path
+
+
 @pytest.fixture
-async def database(clock: ManualClock) -> AsyncIterator[Database]:
-    database = await Database.open("sqlite+aiosqlite://", clock=clock, migrate=True)
+async def database(empty_database: Path, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Database]:
+    path = tmp_path / "deal.db"
+    shutil.copy(empty_database, path)
+    database = await Database.open(f"sqlite:///{path}", clock=clock, migrate=False)
     yield database
     await database.close()
 

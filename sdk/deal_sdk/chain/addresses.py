@@ -18,7 +18,7 @@ TOKEN_2022_PROGRAM: Final = Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHn
 ASSOCIATED_TOKEN_PROGRAM: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
 SYSTEM_PROGRAM: Final = Pubkey.from_string("11111111111111111111111111111111")
 MEMO_PROGRAM: Final = Pubkey.from_string("Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo")
-"""The first version: it checks no signers and logs nothing, at a fiftieth of the second one's compute units."""
+"""The first version: it checks no signers, logs nothing, and takes a fiftieth of the compute units."""
 COMPUTE_BUDGET_PROGRAM: Final = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
 
 TOKEN_PROGRAMS: Final = frozenset({CLASSIC_TOKEN_PROGRAM, TOKEN_2022_PROGRAM})

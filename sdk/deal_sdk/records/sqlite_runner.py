@@ -46,6 +46,11 @@ class InlineConnection:
         """Run on a connection of the calling thread."""
         self._connection = connection
 
+    @property
+    def dialect(self) -> sa.Dialect:
+        """Return what the database speaks."""
+        return self._connection.dialect
+
     async def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
         """Run a statement, once for each set of parameters, and return its rows."""
         return cast("sa.CursorResult[Any]", self._connection.execute(statement, parameters))

@@ -17,6 +17,7 @@ import aiohttp
 import orjson
 from solders.hash import Hash
 
+from deal_sdk import collect_rarely
 from scripts.bench.contestants import Handler, Stopwatch, answer_commands
 from scripts.bench.peers.transfers import Transfers
 
@@ -43,6 +44,7 @@ class BareBatches:
         self._transfers = Transfers(world, first_amount=FIRST_AMOUNT)
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS))
         self._ids = itertools.count(1)
+        collect_rarely()
         return {}
 
     async def run(self, payments: int) -> dict[str, Any]:

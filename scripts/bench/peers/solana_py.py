@@ -18,6 +18,7 @@ from solana.rpc.core import RPCException, UnconfirmedTxError
 from solana.rpc.types import TxOpts
 from solders.hash import Hash
 
+from deal_sdk import collect_rarely
 from scripts.bench.contestants import Stopwatch, answer_commands
 from scripts.bench.peers.transfers import Transfers
 
@@ -40,6 +41,7 @@ class SolanaPy:
         self._poll_seconds = slot_seconds
         self._blockhash: tuple[Hash, float] | None = None
         self._refresh = asyncio.Lock()
+        collect_rarely()
         return {}
 
     async def run(self, payments: int, callers: int) -> dict[str, Any]:

@@ -75,8 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(profile)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         for fixture, mark in MARK_OF_FIXTURE.items():
@@ -87,6 +87,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if left_out:
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if not item.get_closest_marker("long")]
+    yield
+    # It keeps more than a core busy from its start to the end of the run, so it is started last.
+    items.sort(key=lambda item: item.get_closest_marker("validator") is not None)
 
 
 def _forget_the_callers_settings() -> None:

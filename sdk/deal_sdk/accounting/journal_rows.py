@@ -24,6 +24,7 @@ from deal_sdk.records.credit_tables import (
     token_operations,
 )
 from deal_sdk.records.database import Row
+from deal_sdk.records.row_inserts import insert_rows
 from deal_sdk.records.tables import users
 
 _account = credit_accounts.c
@@ -172,10 +173,12 @@ async def write_book(connection: AsyncConnection, database: Database, book: Book
         index_elements=["id"],
         set_={column.name: heads.excluded[column.name] for column in _HEAD},
     )
+    if database.dialect == "postgresql":
+        # What is returned is of no use, but lets all rows go in one statement.
+        heads = heads.returning(_account.id)
     await connection.execute(heads, [_head_row(account) for account in changed])
-    if book.transfers:
-        await connection.execute(credit_transfers.insert(), [_transfer_row(one) for one in book.transfers])
-        await connection.execute(token_operations.insert(), [_entry_row(entry) for entry in book.entries])
+    await insert_rows(connection, credit_transfers, [_transfer_row(one) for one in book.transfers])
+    await insert_rows(connection, token_operations, [_entry_row(entry) for entry in book.entries])
     await _write_holds(connection, book)
     await connection.execute(_UPDATE_USERS, [_user_row(one) for one in changed if one.user_id is not None])
 

@@ -9,6 +9,7 @@ A server that is missing skips the test and says what to install; with CI=true i
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from typing import Final, Protocol, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
+from deal_sdk.clock import SystemClock
+from deal_sdk.records import Database
 from tests.servers import (
     MissingServerError,
     PostgresServer,
@@ -207,6 +210,26 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     yield postgres_server.url(name)
     postgres_server.heal()
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def _migrated_postgres(_postgres_of_session: PostgresServer) -> str:
+    name = _postgres_of_session.create_database()
+    asyncio.run(_migrate(_postgres_of_session.url(name)))
+    return name
+
+
+@pytest.fixture
+def migrated_postgres_url(postgres_server: PostgresServer, _migrated_postgres: str) -> Iterator[str]:
+    """The URL of a database with the current schema and nothing in it, dropped after the test."""
+    name = postgres_server.create_database(template=_migrated_postgres)
+    yield postgres_server.url(name)
+    postgres_server.heal()
+    postgres_server.drop_database(name)
+
+
+async def _migrate(url: str) -> None:
+    await (await Database.open(url, clock=SystemClock(), migrate=True)).close()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,10 +12,7 @@ import pytest
 from deal_sdk.clock import ManualClock
 from deal_sdk.records.database import Database
 
-EPHEMERAL = pytest.param("ephemeral", id="ephemeral")
-FILE = pytest.param("file", id="sqlite-file")
-# An ephemeral database is a file too, so the fast run does without the second one.
-FILE_AS_WELL = pytest.param("file", id="sqlite-file", marks=pytest.mark.slow)
+SQLITE = pytest.param("sqlite", id="sqlite")
 POSTGRES = pytest.param("postgres", id="postgres", marks=pytest.mark.postgres)
 
 
@@ -23,25 +22,36 @@ def manual_clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=[EPHEMERAL, FILE_AS_WELL, POSTGRES])
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the current schema and nothing in it, to be copied: migrating takes longer."""
+    file = tmp_path_factory.mktemp("migrated") / "deal.db"
+    asyncio.run(_migrate(f"sqlite:///{file}"))
+    return file
+
+
+@pytest.fixture(params=[SQLITE, POSTGRES])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database of each kind."""
-    return _url(request, tmp_path)
+    """The URL of a database of each kind, with the current schema and nothing in it."""
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("migrated_postgres_url")
+        return url
+    file = tmp_path / "deal.db"
+    shutil.copyfile(request.getfixturevalue("migrated_file"), file)
+    return f"sqlite:///{file}"
 
 
-@pytest.fixture(params=[FILE, POSTGRES])
+@pytest.fixture(params=[SQLITE, POSTGRES])
 def lasting_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind that can be opened twice."""
-    return _url(request, tmp_path)
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    return f"sqlite:///{tmp_path / 'deal.db'}"
 
 
-def _url(request: pytest.FixtureRequest, directory: Path) -> str:
-    if request.param == "ephemeral":
-        return "sqlite+aiosqlite://"
-    if request.param == "file":
-        return f"sqlite:///{directory / 'deal.db'}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
+async def _migrate(url: str) -> None:
+    await (await Database.open(url, clock=ManualClock(), migrate=True)).close()
 
 
 @pytest.fixture

@@ -82,10 +82,10 @@ class PostgresServer:
         else:
             self.start()
 
-    def create_database(self) -> str:
-        """Create an empty database and return its name."""
+    def create_database(self, *, template: str = "template0") -> str:
+        """Create a database as empty as its template, and return its name."""
         name = f"deal_test_{next(self._numbers)}"
-        self._execute("CREATE DATABASE {name} TEMPLATE template0", name)
+        self._execute("CREATE DATABASE {name} TEMPLATE {template}", name, template)
         return name
 
     def drop_database(self, name: str) -> None:
@@ -111,9 +111,10 @@ class PostgresServer:
             connect_timeout=5,
         )
 
-    def _execute(self, statement: LiteralString, name: str) -> None:
+    def _execute(self, statement: LiteralString, name: str, template: str = "") -> None:
+        names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
         with self._connect() as connection:
-            connection.execute(sql.SQL(statement).format(name=sql.Identifier(name)))
+            connection.execute(sql.SQL(statement).format(**names))
 
     def _answers(self) -> bool:
         try:

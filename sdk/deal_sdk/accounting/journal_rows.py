@@ -168,15 +168,14 @@ async def write_book(connection: AsyncConnection, database: Database, book: Book
     changed = [one for one in (*book.users.values(), *book.operators.values()) if one.changed]
     if not changed:
         return
-    heads = database.insert(credit_accounts)
-    heads = heads.on_conflict_do_update(
+    insert = database.insert(credit_accounts)
+    heads = insert.on_conflict_do_update(
         index_elements=["id"],
-        set_={column.name: heads.excluded[column.name] for column in _HEAD},
+        set_={column.name: insert.excluded[column.name] for column in _HEAD},
     )
-    if database.dialect == "postgresql":
-        # What is returned is of no use, but lets all rows go in one statement.
-        heads = heads.returning(_account.id)
-    await connection.execute(heads, [_head_row(account) for account in changed])
+    # What PostgreSQL returns is of no use, but lets all rows go in one statement.
+    moved = heads.returning(_account.id) if database.dialect == "postgresql" else heads
+    await connection.execute(moved, [_head_row(account) for account in changed])
     await insert_rows(connection, credit_transfers, [_transfer_row(one) for one in book.transfers])
     await insert_rows(connection, token_operations, [_entry_row(entry) for entry in book.entries])
     await _write_holds(connection, book)

@@ -56,7 +56,8 @@ OURS: Final = "deal_sdk"
 GOALS: Final = {
     ("hot", ORM): Goal(">=", 10),
     ("hot", FUNCTION): Goal(">=", 3),
-    ("spread", ORM): Goal(">=", 10),
+    # Spread accounts share no row and no lock, which leaves the commit alone to be shared.
+    ("spread", ORM): Goal(">=", 10, floor=2.5),
     ("spread", FUNCTION): Goal(">=", 1),
 }
 SQLITE_GOAL: Final = Goal(">=", 5_000)

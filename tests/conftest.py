@@ -215,7 +215,7 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _migrated_postgres(_postgres_of_session: PostgresServer) -> str:
     name = _postgres_of_session.create_database()
-    asyncio.run(_migrate(_postgres_of_session.url(name)))
+    asyncio.run(migrate(_postgres_of_session.url(name)))
     return name
 
 
@@ -228,7 +228,8 @@ def migrated_postgres_url(postgres_server: PostgresServer, _migrated_postgres: s
     postgres_server.drop_database(name)
 
 
-async def _migrate(url: str) -> None:
+async def migrate(url: str) -> None:
+    """Bring an empty database to the current schema."""
     await (await Database.open(url, clock=SystemClock(), migrate=True)).close()
 
 

@@ -10,7 +10,6 @@ The peers live in an environment of their own, which is made on the first run. P
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
@@ -36,11 +35,12 @@ from scripts.bench.measure import (
     Round,
     Table,
     alternate,
+    conclude,
     figure_name,
+    form_parser,
     median_rate,
     ratio_by_cycle,
     say,
-    write_part,
 )
 from scripts.bench.peers.environments import python_of
 from scripts.bench.trip_proxy import TripProxy
@@ -155,25 +155,11 @@ async def measure_hit_rate(sizes: Sizes, report: Report) -> None:
     report.tables.append(Table("Hit rates of the mix", ("cache", "hits"), rows))
 
 
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description="Time the cache beside its peers.")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and write no page")
-    parser.add_argument("--short", action="store_true", help="small, and fails under half a goal; for CI")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, report, and say by the exit code whether the short form passed."""
-    options = parse_arguments(arguments)
+    options = form_parser("Time the cache beside its peers.").parse_args(arguments)
     report = asyncio.run(measure(SHORT if options.short else WHOLE))
-    print(report.to_json() if options.json else report.to_markdown())
-    if not options.json and not options.short:
-        write_part("cache", report.to_markdown())
-    below = report.below_half() if options.short else []
-    for name in below:
-        say(f"{name} is under half its goal")
-    return 1 if below else 0
+    return conclude(report, "cache", options)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Progress goes to stderr.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import sys
@@ -39,12 +38,13 @@ from scripts.bench.measure import (
     Round,
     Turn,
     alternate,
+    conclude,
     figure_name,
+    form_parser,
     median_cpu_milliseconds,
     median_rate,
     ratio_by_cycle,
     say,
-    write_part,
 )
 from tests.servers import PostgresServer
 
@@ -203,25 +203,11 @@ async def measure_sqlite(directory: Path, sizes: Sizes, report: Report, *, judge
         report.ratios["sqlite_debits_per_second"] = Ratio(median_rate(short), SQLITE_GOAL)
 
 
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description="Time the credit ledger beside its peers.")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and write no page")
-    parser.add_argument("--short", action="store_true", help="small, and fails under half a goal; for CI")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, report, and say by the exit code whether the short form passed."""
-    options = parse_arguments(arguments)
+    options = form_parser("Time the credit ledger beside its peers.").parse_args(arguments)
     report = asyncio.run(measure(SHORT if options.short else WHOLE, judge_rate=not options.short))
-    print(report.to_json() if options.json else report.to_markdown())
-    if not options.json and not options.short:
-        write_part("ledger", report.to_markdown())
-    below = report.below_half() if options.short else []
-    for name in below:
-        say(f"{name} is under half its goal")
-    return 1 if below else 0
+    return conclude(report, "ledger", options)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ The peers live in an environment of their own, which is made on the first run. P
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
@@ -33,12 +32,13 @@ from scripts.bench.measure import (
     Table,
     Turn,
     alternate,
+    conclude,
     figure_name,
+    form_parser,
     median_cpu_milliseconds,
     median_rate,
     ratio_by_cycle,
     say,
-    write_part,
 )
 from scripts.bench.peers.environments import python_of
 from tests.servers import RedisServer
@@ -199,22 +199,13 @@ def _best_p99(rounds: Sequence[Round]) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, report, and say by the exit code whether the short form passed."""
-    parser = argparse.ArgumentParser(description="Time the gate beside its peers.")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and write no page")
-    parser.add_argument("--short", action="store_true", help="small, and fails under half a goal; for CI")
-    options = parser.parse_args(arguments)
+    options = form_parser("Time the gate beside its peers.").parse_args(arguments)
     report = asyncio.run(measure(short=options.short))
     if options.short and report.below_half():
         # Once only, and then the second measurement counts, whichever is better.
         say(f"measuring again: {', '.join(report.below_half())} under half the goal")
         report = asyncio.run(measure(short=True))
-    print(report.to_json() if options.json else report.to_markdown())
-    if not options.json and not options.short:
-        write_part("limits", report.to_markdown())
-    below = report.below_half() if options.short else []
-    for name in below:
-        say(f"{name} is under half its goal")
-    return 1 if below else 0
+    return conclude(report, "limits", options)
 
 
 if __name__ == "__main__":

@@ -34,11 +34,12 @@ from scripts.bench.measure import (
     Rounds,
     Table,
     alternate,
+    conclude,
+    form_parser,
     median_cpu_milliseconds,
     median_rate,
     ratio_by_cycle,
     say,
-    write_part,
 )
 from scripts.bench.stage import BARE, LITESVM, Stage
 
@@ -140,25 +141,11 @@ def _enter_footprints(embedded: Sequence[Footprint], validator: Sequence[Footpri
     report.tables.append(Table("Start and memory", header, tuple(rows)))
 
 
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description="Measure the embedded validator.")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and write no page")
-    parser.add_argument("--short", action="store_true", help="small, and fails under half a goal")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, report, and say by the exit code whether the short form passed."""
-    options = parse_arguments(arguments)
+    options = form_parser("Measure the embedded validator.").parse_args(arguments)
     report = asyncio.run(measure(options))
-    print(report.to_json() if options.json else report.to_markdown())
-    if not options.json and not options.short:
-        write_part("localnet", report.to_markdown())
-    below = report.below_half() if options.short else []
-    for name in below:
-        say(f"{name} is under half its goal")
-    return 1 if below else 0
+    return conclude(report, "localnet", options)
 
 
 if __name__ == "__main__":

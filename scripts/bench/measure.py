@@ -7,6 +7,7 @@ cycles of the ratio within each cycle: both sides of it were timed within moment
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -192,6 +193,34 @@ class Report:
     def below_half(self) -> list[str]:
         """Name the ratios that miss even half of their goal."""
         return [name for name, ratio in self.ratios.items() if not ratio.goal.is_half_met(ratio.value)]
+
+
+def form_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser of the two options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="print one JSON document and write no page")
+    parser.add_argument("--short", action="store_true", help="small, and fails under half a goal; for CI")
+    return parser
+
+
+def conclude(report: Report, part: str, options: argparse.Namespace) -> int:
+    """Print a report, write its part of the page, and say by the exit code whether the short form passed.
+
+    Args:
+        report: what was found.
+        part: of the reference page, which only the whole form without `--json` writes.
+        options: as `form_parser` reads them.
+
+    Returns:
+        1 when the short form has a ratio under half its goal, else 0.
+    """
+    print(report.to_json() if options.json else report.to_markdown())
+    if not options.json and not options.short:
+        write_part(part, report.to_markdown())
+    below = report.below_half() if options.short else []
+    for name in below:
+        say(f"{name} is under half its goal")
+    return 1 if below else 0
 
 
 def figure_name(*parts: str) -> str:

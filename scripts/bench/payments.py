@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sdk"))
 
 from scripts.bench import payout_measures
 from scripts.bench.chains import Chain, EmbeddedChain, ValidatorChain
-from scripts.bench.measure import Report, say, write_part
+from scripts.bench.measure import Report, conclude, form_parser, say
 from scripts.bench.payment_contest import EMBEDDED, PEERS, SHORT, VALIDATOR, ContestSizes, hold_contest
 from scripts.bench.payment_measures import measure_lone_transfer, measure_memory, measure_status_calls
 from scripts.bench.payout_measures import measure_payouts
@@ -103,9 +103,7 @@ def _chain(name: str) -> Chain:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Time the payments engine beside its peers.")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and write no page")
-    parser.add_argument("--short", action="store_true", help="small, and fails under half a goal; for CI")
+    parser = form_parser("Time the payments engine beside its peers.")
     parser.add_argument("--full", action="store_true", help="also the memory over 50,000 payments")
     parser.add_argument("--chains", nargs="+", choices=CHAINS)
     parser.add_argument("--stores", nargs="+", choices=STORES, help="records + limits of the engine")
@@ -129,13 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(profile(options))
         return 0
     report = asyncio.run(measure(options))
-    print(report.to_json() if options.json else report.to_markdown())
-    if not options.json and not options.short:
-        write_part("payments", report.to_markdown())
-    below = report.below_half() if options.short else []
-    for name in below:
-        say(f"{name} is under half its goal")
-    return 1 if below else 0
+    return conclude(report, "payments", options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One database after another for the suites that must hold on every backend."""
+"""One database and one store after another for the suites that must hold on every backend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from deal_sdk.clock import ManualClock
+from deal_sdk.limits import Store
 from deal_sdk.records.database import Database
+from tests.conftest import migrate
+from tests.contract.cache_world import Process, processes
+from tests.contract.store_backends import BACKENDS, opened
 
 SQLITE = pytest.param("sqlite", id="sqlite")
 POSTGRES = pytest.param("postgres", id="postgres", marks=pytest.mark.postgres)
@@ -26,7 +30,7 @@ def manual_clock() -> ManualClock:
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the current schema and nothing in it, to be copied: migrating takes longer."""
     file = tmp_path_factory.mktemp("migrated") / "deal.db"
-    asyncio.run(_migrate(f"sqlite:///{file}"))
+    asyncio.run(migrate(f"sqlite:///{file}"))
     return file
 
 
@@ -50,13 +54,29 @@ def lasting_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'deal.db'}"
 
 
-async def _migrate(url: str) -> None:
-    await (await Database.open(url, clock=ManualClock(), migrate=True)).close()
-
-
 @pytest.fixture
 async def database(database_url: str, manual_clock: ManualClock) -> AsyncIterator[Database]:
     """An open database of each kind, with the current schema."""
     opened = await Database.open(database_url, clock=manual_clock, migrate=True, busy_timeout_seconds=2.0)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that the test moves by hand; the store of the same test goes by it."""
+    return ManualClock()
+
+
+@pytest.fixture(params=BACKENDS)
+async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
+    """An open store of each kind, with nothing in it."""
+    async with opened(request, clock) as store:
+        yield store
+
+
+@pytest.fixture
+async def pair(store: Store, clock: ManualClock) -> AsyncIterator[list[Process]]:
+    """The caches of two processes over one store."""
+    async with processes(store, clock) as pair:
+        yield pair

@@ -16,7 +16,6 @@ from deal_sdk.errors import InvalidAmountError, InvalidInputError
 from deal_sdk.limits import Store, open_store
 from deal_sdk.limits.ids import UserKey
 from deal_sdk.metrics import Metrics
-from tests.contract.store_backends import BACKENDS, opened
 
 ACCOUNT = "7xKXtg2CW87d97TXJSDpbD5jBkheTqA83TZRuJosgAsU"
 DEAL = 10**8
@@ -56,17 +55,6 @@ def manager(store: Store, chain: Chain, clock: ManualClock, metrics: Metrics | N
         clock=clock,
         metrics=metrics or Metrics(),
     )
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
-        yield store
 
 
 @pytest.fixture

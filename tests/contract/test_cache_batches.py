@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from deal_sdk.clock import ManualClock
 from deal_sdk.errors import InvalidInputError
-from deal_sdk.limits import Store
-from tests.contract.cache_world import Process, Source, processes
-from tests.contract.store_backends import BACKENDS, opened
+from tests.contract.cache_world import Process, Source
 
 KEYS = [f"key-{number}" for number in range(100)]
 
@@ -33,23 +30,6 @@ class Table:
         self.asked.set()
         await self.answered.wait()
         return found
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
-        yield store
-
-
-@pytest.fixture
-async def pair(store: Store, clock: ManualClock) -> AsyncIterator[list[Process]]:
-    async with processes(store, clock) as pair:
-        yield pair
 
 
 @pytest.fixture

@@ -12,24 +12,7 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.limits import Store
 from tests.contract.cache_world import Process, Source, processes, until
-from tests.contract.store_backends import BACKENDS, keys_of, opened
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
-        yield store
-
-
-@pytest.fixture
-async def pair(store: Store, clock: ManualClock) -> AsyncIterator[list[Process]]:
-    async with processes(store, clock) as pair:
-        yield pair
+from tests.contract.store_backends import keys_of
 
 
 class TestStaleSetRace:

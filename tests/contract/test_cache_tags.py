@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from deal_sdk.cache import CachePolicy
@@ -11,24 +9,7 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.limits import Store
 from tests.contract.cache_world import Process, Source, processes
-from tests.contract.store_backends import BACKENDS, keys_of, opened
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
-        yield store
-
-
-@pytest.fixture
-async def pair(store: Store, clock: ManualClock) -> AsyncIterator[list[Process]]:
-    async with processes(store, clock) as pair:
-        yield pair
+from tests.contract.store_backends import keys_of
 
 
 async def test_all_entries_of_a_tag_end_with_it_and_no_others(pair: list[Process]) -> None:

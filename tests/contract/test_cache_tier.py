@@ -14,20 +14,8 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.limits import Store
 from tests.contract.cache_world import Process, Source, processes, until
-from tests.contract.store_backends import BACKENDS, opened
 
 LOCAL = CachePolicy(local_entries=3, local_ttl_seconds=2.0)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
-        yield store
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from deal_sdk.errors import ConfigurationError, InvalidInputError, UserNotFoundE
 from deal_sdk.limits import Store
 from deal_sdk.limits.ids import UserKey
 from deal_sdk.metrics import Metrics
-from tests.contract.store_backends import BACKENDS, keys_of, opened
+from tests.contract.store_backends import keys_of
 
 USERS = [UUID(int=number + 1) for number in range(100)]
 ANA, BEN = USERS[:2]
@@ -99,17 +99,6 @@ class World:
         await self.users.close()
         await self.balances.close()
         await self.values.close()
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
-        yield store
 
 
 @pytest.fixture

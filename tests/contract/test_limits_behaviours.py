@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,20 +11,9 @@ from deal_sdk.errors import InvalidInputError
 from deal_sdk.limits import Gate, PurchaseRule, RateDecision, RateLimiter, Store, open_store
 from deal_sdk.metrics import Metrics
 from deal_sdk.settings import DEFAULT_TIER_LIMITS
-from tests.contract.store_backends import BACKENDS, keys_of, opened
+from tests.contract.store_backends import keys_of
 
 UNREACHABLE = "redis://127.0.0.1:1/0"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
-        yield store
 
 
 @pytest.fixture

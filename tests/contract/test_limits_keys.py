@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -20,18 +19,7 @@ from deal_sdk.limits import Gate, RateDecision, RateLimiter, Store, hashed_key, 
 from deal_sdk.limits.web import RateKey, RateLimit, RateLimitMiddleware, by_address, by_api_key
 from deal_sdk.metrics import Metrics
 from deal_sdk.settings import DEFAULT_TIER_LIMITS, TierLimits
-from tests.contract.store_backends import BACKENDS, keys_of, opened
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
-        yield store
+from tests.contract.store_backends import keys_of
 
 
 @pytest.fixture

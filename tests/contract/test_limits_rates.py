@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,18 +11,6 @@ from deal_sdk.errors import InvalidInputError
 from deal_sdk.limits import Gate, RateDecision, RateLimiter, Store
 from deal_sdk.metrics import Metrics
 from deal_sdk.settings import DEFAULT_TIER_LIMITS
-from tests.contract.store_backends import BACKENDS, opened
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
-        yield store
 
 
 @pytest.fixture

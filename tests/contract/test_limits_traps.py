@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,23 +11,12 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits import AmountRule, CalendarWindow, Gate, PurchaseRule, RateRule, Reservation, Store
 from deal_sdk.metrics import Metrics
-from tests.contract.store_backends import BACKENDS, keys_of, opened
+from tests.contract.store_backends import keys_of
 
 USER = "user-123"
 COUNT_KEY = "token_purchases:token_buy_count:{user-123}:MINT"
 RECORD_KEY = "token_purchases:token_purchase_record:{user-123}:MINT"
 RATES_KEY = "deal:rates:{user-123}"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
-    async with opened(request, clock) as store:
-        yield store
 
 
 @pytest.fixture

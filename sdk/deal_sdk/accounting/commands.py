@@ -13,11 +13,10 @@ import orjson
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.records.credit_tables import OPERATION_TYPE_LENGTH
 from deal_sdk.records.fingerprint import fingerprint_of
-from deal_sdk.records.inputs import check_text, optional_text
+from deal_sdk.records.inputs import check_idempotency_key, check_text
 
 MAX_CREDITS: Final = 2**62
 """The most credits of one operation and of one balance, so that no sum of two leaves a BIGINT column."""
-MAX_KEY_LENGTH: Final = 255
 MAX_METADATA_BYTES: Final = 65_536
 
 CommandKind = Literal["debit", "credit", "refund", "reset", "hold", "post", "void"]
@@ -175,7 +174,7 @@ def complete(
         amount=check_credits("amount", command.amount),
         allow_overdraft=allow_overdraft,
         metadata=said,
-        idempotency_key=optional_text("idempotency_key", idempotency_key, max_length=MAX_KEY_LENGTH),
+        idempotency_key=check_idempotency_key(idempotency_key),
         fingerprint=fingerprint_of(
             kind=command.kind,
             user=command.user_id,

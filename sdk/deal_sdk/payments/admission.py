@@ -33,7 +33,6 @@ from deal_sdk.payments.orders import (
     Party,
     Plan,
     PurchaseLimit,
-    check_idempotency_key,
     check_reason,
 )
 from deal_sdk.payments.pipeline import PaymentPipeline
@@ -42,6 +41,7 @@ from deal_sdk.payments.rails import SafetyRails
 from deal_sdk.payments.signing import PaymentSigner
 from deal_sdk.records import Transaction
 from deal_sdk.records.fingerprint import fingerprint_of
+from deal_sdk.records.inputs import check_idempotency_key
 from deal_sdk.settings import WaitFor
 
 logger = logging.getLogger(__name__)

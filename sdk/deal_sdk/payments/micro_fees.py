@@ -21,7 +21,6 @@ from deal_sdk.payments.orders import (
     Order,
     Party,
     Plan,
-    check_idempotency_key,
     transfer_plan,
 )
 from deal_sdk.payments.own_wallet import ServicePrices
@@ -29,6 +28,7 @@ from deal_sdk.payments.parties import TREASURY
 from deal_sdk.payments.rails import SafetyRails
 from deal_sdk.records import Transaction, parse_user_id
 from deal_sdk.records.fingerprint import fingerprint_of
+from deal_sdk.records.inputs import check_idempotency_key
 from deal_sdk.settings import WaitFor
 
 logger = logging.getLogger(__name__)

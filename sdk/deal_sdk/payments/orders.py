@@ -18,7 +18,6 @@ SignedBy = Literal["backend", "owner", "owner_alone"]
 """Who signs an attempt: the backend's keys; the user's own wallet, after which the backend signs as fee
 payer; or the user's wallet alone, which then also pays the fee and could send it without us."""
 
-MAX_IDEMPOTENCY_KEY_LENGTH: Final = 255
 MAX_REASON_LENGTH: Final = 1_000
 
 
@@ -179,15 +178,6 @@ class Order:
         if self.sender is None or self.plan.authority == self.sender.address:
             return None
         return self.plan.authority
-
-
-def check_idempotency_key(key: str | None) -> str | None:
-    """Accept a key of 1 to 255 characters, or none.
-
-    Raises:
-        InvalidInputError: for another length or type, or characters that cannot be stored.
-    """
-    return optional_text("idempotency_key", key, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
 
 
 def check_reason(reason: str | None) -> str | None:

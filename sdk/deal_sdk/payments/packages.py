@@ -22,10 +22,10 @@ from deal_sdk.amounts import DEAL_DECIMALS, Amount, BaseUnits, format_amount, pa
 from deal_sdk.clock import Clock
 from deal_sdk.errors import InvalidInputError, PackageNotFoundError, TokenError
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
-from deal_sdk.payments.orders import PurchaseLimit, check_idempotency_key, transfer_plan
+from deal_sdk.payments.orders import PurchaseLimit, transfer_plan
 from deal_sdk.payments.parties import TREASURY, PartyResolver
 from deal_sdk.records import Database, Transaction, UserId, row_to_transaction
-from deal_sdk.records.inputs import check_text
+from deal_sdk.records.inputs import check_idempotency_key, check_text
 from deal_sdk.records.package_tables import PACKAGE_NAME_LENGTH, credit_package_grants, credit_packages
 from deal_sdk.records.tables import token_transactions
 from deal_sdk.settings import WaitFor

@@ -13,6 +13,7 @@ from deal_sdk.errors import InvalidInputError
 UserId: TypeAlias = UUID | str
 """A user's id as callers may write it."""
 
+MAX_IDEMPOTENCY_KEY_LENGTH: Final = 255
 MAX_PAGE_ROWS: Final = 1_000
 MAX_OFFSET: Final = 1_000_000
 
@@ -117,3 +118,12 @@ def check_time(name: str, value: datetime) -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidInputError(f"{name} must be a time with a zone", field=name)
     return value
+
+
+def check_idempotency_key(key: str | None) -> str | None:
+    """Accept a key of 1 to 255 characters, or none.
+
+    Raises:
+        InvalidInputError: for another length or type, or characters that cannot be stored.
+    """
+    return optional_text("idempotency_key", key, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)

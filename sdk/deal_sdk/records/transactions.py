@@ -18,6 +18,7 @@ from deal_sdk.records.attempts import Attempt, attempts_of
 from deal_sdk.records.database import Database
 from deal_sdk.records.export import ExportFormat, ExportTarget
 from deal_sdk.records.inputs import (
+    MAX_IDEMPOTENCY_KEY_LENGTH,
     UserId,
     check_choice,
     check_text,
@@ -44,7 +45,6 @@ from deal_sdk.records.transaction_rows import (
     row_to_transaction,
 )
 
-MAX_IDEMPOTENCY_KEY_LENGTH: Final = 255
 _INSERT_ROWS: Final = 500
 
 _table = token_transactions

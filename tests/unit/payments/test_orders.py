@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.payments import Plan, PurchaseLimit
-from deal_sdk.payments.orders import check_idempotency_key, check_reason
+from deal_sdk.payments.orders import check_reason
 from deal_sdk.records.fingerprint import fingerprint_of
+from deal_sdk.records.inputs import check_idempotency_key
 
 USER = UUID("00000000-0000-4000-8000-000000000001")
 

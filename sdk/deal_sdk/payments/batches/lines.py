@@ -14,8 +14,7 @@ from uuid import UUID
 
 from deal_sdk.amounts import Amount, BaseUnits, parse_amount
 from deal_sdk.errors import BatchInvalidError, InvalidInputError, TokenError
-from deal_sdk.payments.orders import check_idempotency_key
-from deal_sdk.records.inputs import check_text
+from deal_sdk.records.inputs import check_idempotency_key, check_text
 
 MAX_BATCH_LINES: Final = 1_000_000
 MAX_REWARD_TYPE_LENGTH: Final = 64

@@ -1,14 +1,11 @@
-"""Migrations lead to the schema that the code uses, on every database, from whatever was there."""
+"""Opening a database brings it to the schema that the code uses, or says why it does not."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import DatabaseError, SchemaError
@@ -22,50 +19,12 @@ async def set_revision(database: Database, revision: str) -> None:
         await connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
 
 
-class TestMigrations:
-    async def test_they_make_the_tables_that_the_code_declares(self, database: Database) -> None:
-        def differences(connection: sa.Connection) -> list[object]:
-            context = MigrationContext.configure(
-                connection, opts={"compare_type": True, "compare_server_default": True}
-            )
-            return list(compare_metadata(context, metadata))
-
-        async with database.reading() as connection:
-            assert await connection.run_sync(differences) == []
-
-    async def test_they_make_the_checks_and_partial_indexes_too(self, database: Database) -> None:
-        migrated = await rules(database)
-        async with database.transaction() as connection:
-            await connection.run_sync(metadata.drop_all)
-            await connection.run_sync(metadata.create_all)
-        assert migrated == await rules(database)
-        assert any("uq_payment_attempts_live" in rule and "WHERE" in rule for rule in migrated)
-
+class TestOpening:
     async def test_an_upgrade_of_a_current_database_changes_nothing(self, database: Database) -> None:
         await schema.upgrade(database)
         assert await schema.current_revision(database) == schema.HEAD_REVISION
         await schema.check_schema(database)
 
-
-async def rules(database: Database) -> set[str]:
-    """Return what the database says of every rule and index, as it words them itself."""
-    if database.dialect == "sqlite":
-        statement = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> 'alembic_version'"
-    else:
-        statement = (
-            "SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)"
-            " FROM pg_constraint WHERE conrelid::regclass::text <> 'alembic_version'"
-            " UNION SELECT indexdef FROM pg_indexes"
-            " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
-        )
-    async with database.reading() as connection:
-        texts = [str(text) for (text,) in await connection.exec_driver_sql(statement)]
-    # The order of a table's columns and rules is no part of its schema, nor is the quoting of a name that
-    # a change of the table leaves behind.
-    return {part.strip().replace('"', "") for text in texts for part in re.split(r"[,\n]", text)}
-
-
-class TestOpening:
     async def test_two_databases_opened_at_once_are_upgraded_once(
         self, lasting_database_url: str, manual_clock: ManualClock
     ) -> None:

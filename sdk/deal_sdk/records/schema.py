@@ -1,8 +1,9 @@
 """Brings a database's schema to this package's version, and refuses one that it does not know.
 
-Migrations are numbered 0001, 0002, ... in one line, so that "older" and "newer" can be told apart.
-Alembic works through module globals and blocks; it therefore runs in a thread, on a connection of its
-own, one upgrade at a time in this process. Upgrades of several processes queue in the database.
+An empty database gets the current schema at once; every other one goes through the migrations, which are
+numbered 0001, 0002, ... in one line, so that "older" and "newer" can be told apart. Alembic works
+through module globals and blocks; it therefore runs in a thread, on a connection of its own, one upgrade
+at a time in this process. Upgrades of several processes queue in the database.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.errors import SchemaError
 from deal_sdk.records._errors import translated
+from deal_sdk.records.creation import VERSION_TABLE, create_current, is_empty
 from deal_sdk.records.engines import create_migration_engines
 from deal_sdk.records.location import DatabaseLocation
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 HEAD_REVISION: Final = "0015"
 """The newest migration; repeated here so that opening a current database needs no Alembic."""
 
-_VERSION_TABLE: Final = "alembic_version"
 _ADVISORY_LOCK_KEY: Final = 0x6465616C  # "deal"
 _WAIT_SECONDS: Final = 60.0
 _one_upgrade: Final = threading.Lock()
@@ -65,7 +66,7 @@ async def current_revision(database: Database) -> str | None:
 
 
 async def upgrade(database: Database) -> None:
-    """Apply the migrations that are missing, all or none.
+    """Apply the migrations that are missing, or make the schema of an empty database, all or nothing.
 
     Raises:
         SchemaError: the database is newer than the package.
@@ -90,10 +91,10 @@ def _check(revision: str | None) -> None:
 
 
 def _read_revision(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table(_VERSION_TABLE):
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
     revision: str | None = connection.exec_driver_sql(
-        f"SELECT max(version_num) FROM {_VERSION_TABLE}"
+        f"SELECT max(version_num) FROM {VERSION_TABLE}"
     ).scalar()
     return revision
 
@@ -127,6 +128,9 @@ def _apply(connection: sa.Connection) -> None:
         return
     if revision is not None and revision > HEAD_REVISION:
         _check(revision)
+    if is_empty(connection):
+        create_current(connection, HEAD_REVISION)
+        return
     from alembic import command
 
     configuration = alembic_configuration()

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting import PricingService, TokenAccountingService, TokenBilling, TokenLedger
 from deal_sdk.accounting.renewals import MonthlyRenewalService
+from deal_sdk.accounting.usage import UsageReports
 from deal_sdk.cache import BalanceManager, CacheManager, UserCache
 from deal_sdk.chain import (
     BlockhashSource,
@@ -108,6 +109,7 @@ class Deal:
     billing: TokenBilling
     packages: CreditPackages
     renewals: MonthlyRenewalService
+    usage: UsageReports
     transaction_monitor: TransactionMonitor
     transactions: TransactionRecorder
     pause: PauseSwitch

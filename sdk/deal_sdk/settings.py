@@ -224,6 +224,14 @@ class Settings(BaseSettings):
         200,
         validation_alias=_alias("DEAL_MAX_TRANSACTIONS_PER_WALLET", "MAX_TRANSACTIONS_PER_WALLET"),
     )
+    max_watched_wallets: Count = 3
+    watch_limits_by_type: dict[str, Count] = Field(default_factory=dict)
+    watch_poll_interval_seconds: Seconds = 60.0
+    watch_transactions_per_poll: Count = 5
+    watch_hint_interval_seconds: Seconds = 5.0
+    watch_subscriptions: bool = True
+    watch_feed_interval_seconds: Seconds = 0.5
+    rpc_daily_quota: Count = 100_000
 
     webhook_secret: SecretStr | None = None
     webhook_delivery: bool = True

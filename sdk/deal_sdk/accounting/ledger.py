@@ -44,15 +44,14 @@ ENTRY_COLUMNS: Final = (
 _entry = token_operations.c
 
 
-def to_entry(row: sa.Row[Any]) -> LedgerEntry:
-    """Make the value from a row of `token_operations`."""
+def _to_entry(row: sa.Row[Any]) -> LedgerEntry:
     return LedgerEntry(**row._mapping)
 
 
 _LISTED: Final[Listed[LedgerEntry]] = Listed(
     table=token_operations,
     oldest_first=Keyset("token_operations", (_entry.id,), (UUID,)),
-    item=to_entry,
+    item=_to_entry,
     key=lambda entry: (entry.id,),
     columns=ENTRY_COLUMNS,
     amounts=(),
@@ -252,7 +251,7 @@ class TokenLedger:
             .limit(check_limit(limit))
             .offset(check_offset(offset))
         )
-        return [to_entry(row) for row in await self._database.fetch(query)]
+        return [_to_entry(row) for row in await self._database.fetch(query)]
 
 
 def _conditions(filters: EntryFilters) -> list[sa.ColumnElement[bool]]:

@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting import PricingService, TokenAccountingService, TokenBilling, TokenLedger
 from deal_sdk.accounting.renewals import MonthlyRenewalService
-from deal_sdk.accounting.usage import UsageReports
 from deal_sdk.cache import BalanceManager, CacheManager, UserCache
 from deal_sdk.chain import (
     BlockhashSource,
@@ -45,13 +44,14 @@ from deal_sdk.client.opening import DealOpening
 from deal_sdk.client.owner_signing import open_owner_signing, open_prepared
 from deal_sdk.client.packages import open_packages
 from deal_sdk.client.subscriptions import open_subscriptions
+from deal_sdk.client.watching import open_watching
 from deal_sdk.client.webhooks import open_webhooks
 from deal_sdk.clock import Clock, SystemClock
 from deal_sdk.errors import ErrorDispatcher
 from deal_sdk.events import EventBus
 from deal_sdk.limits import Gate, PurchaseRecords, RateLimiter, TokenPurchaseTracker
 from deal_sdk.metrics import Metrics
-from deal_sdk.monitor import SubscriptionRouter
+from deal_sdk.monitor import SubscriptionRouter, WalletMonitor
 from deal_sdk.payments import (
     Admission,
     AttemptStore,
@@ -109,7 +109,6 @@ class Deal:
     billing: TokenBilling
     packages: CreditPackages
     renewals: MonthlyRenewalService
-    usage: UsageReports
     transaction_monitor: TransactionMonitor
     transactions: TransactionRecorder
     pause: PauseSwitch
@@ -122,6 +121,7 @@ class Deal:
     rates: RateLimiter
     webhooks: WebhookService
     subscriptions: SubscriptionRouter
+    monitor: WalletMonitor
 
     def __init__(self, settings: Settings, clock: Clock, given: GivenBackends) -> None:
         """Keep the settings; `open` does the rest."""
@@ -264,6 +264,7 @@ class Deal:
         self._reconciler.start()
         self.jobs.register(settlement_job(self))
         self.subscriptions = open_subscriptions(self._stack, self, self._database, self._purchase_records)
+        self.monitor = open_watching(self._stack, self, self._database, self._track)
         self._stack.push_async_callback(self.jobs.close)
         if settings.background_jobs:
             self.jobs.start()

@@ -11,6 +11,7 @@ from deal_sdk.clock import Clock
 from deal_sdk.errors import ConfigurationError, InvalidInputError
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
+from deal_sdk.monitor import WATCH_EVENTS
 from deal_sdk.payments import PAYMENT_EVENTS, PaymentOutbox
 from deal_sdk.records import Database
 from deal_sdk.settings import Settings
@@ -80,7 +81,11 @@ async def open_webhooks(
         database=database,
         outbox=outbox,
         bus_events=BusEvents(
-            surroundings.events, outbox, database, clock=clock, recorded_elsewhere=PAYMENT_EVENTS
+            surroundings.events,
+            outbox,
+            database,
+            clock=clock,
+            recorded_elsewhere=PAYMENT_EVENTS | WATCH_EVENTS,
         ),
         secrets=secrets,
         sender=backends.webhook_sender or _http_sender(settings, clock),

@@ -52,12 +52,13 @@
     │   ├── DatabaseUnavailableError
     │   ├── DatabaseBusyError
     │   └── ConstraintError               a rule that the database itself keeps
-    ├── StatementError                    a month that does not tie out, or is too long to be shown
     ├── HistoryGapError                   a balance that does not continue the recorded chain
     ├── StoreUnavailableError             Redis: limits or cache
     ├── SubscriptionNotFoundError         none by that id, or removed
     ├── PurchaseNotMadeError              raised by an executor with proof that nothing was bought
     ├── PayloadUnauthorizedError          a webhook of buys without the header that was agreed on
+    ├── WalletNotWatchedError, WalletAlreadyWatchedError
+    ├── WatchSlotsFullError               as many watched wallets are active as may be
     ├── WebhookNotFoundError              no such endpoint or delivery
     └── WebhookSignatureError             a request that is not ours, too old, or altered
 
@@ -96,6 +97,9 @@ from deal_sdk.errors.monitor import (
     PayloadUnauthorizedError,
     PurchaseNotMadeError,
     SubscriptionNotFoundError,
+    WalletAlreadyWatchedError,
+    WalletNotWatchedError,
+    WatchSlotsFullError,
 )
 from deal_sdk.errors.payments import (
     BatchPendingError,
@@ -135,7 +139,6 @@ from deal_sdk.errors.systems import (
     RpcRefusedError,
     RpcTimeoutError,
     RpcUnavailableError,
-    StatementError,
     StoreUnavailableError,
 )
 from deal_sdk.errors.webhooks import WebhookNotFoundError, WebhookSignatureError
@@ -193,7 +196,6 @@ __all__ = [
     "SignatureRequiredError",
     "SignerRefusedError",
     "SignerUnavailableError",
-    "StatementError",
     "StoreUnavailableError",
     "SubscriptionNotFoundError",
     "TokenError",
@@ -204,7 +206,10 @@ __all__ = [
     "UserAlreadyExistsError",
     "UserNotFoundError",
     "WalletAlreadyConnectedError",
+    "WalletAlreadyWatchedError",
     "WalletNotFoundError",
+    "WalletNotWatchedError",
+    "WatchSlotsFullError",
     "WebhookNotFoundError",
     "WebhookSignatureError",
 ]

@@ -34,3 +34,21 @@ class PayloadUnauthorizedError(TokenError):
     """A webhook's request without the header that was agreed on."""
 
     code = "payload_unauthorized"
+
+
+class WalletAlreadyWatchedError(TokenError):
+    """A wallet that is watched, or was and is to be re-watched."""
+
+    code = "wallet_already_watched"
+
+
+class WalletNotWatchedError(TokenError):
+    """A wallet that was never added to the monitor."""
+
+    code = "wallet_not_watched"
+
+
+class WatchSlotsFullError(TokenError):
+    """As many wallets are active as may be; one must stop first."""
+
+    code = "watch_slots_full"

@@ -1,8 +1,9 @@
-"""Watched wallets: what their buys lead to.
+"""Watched wallets: what they do, until when they are watched, and what their buys lead to.
 
-Owns subscriptions, the intake of buys from webhooks, and the way of each from its arrival over the purchase
-limit to the caller's executor. Never buys anything itself, never judges what an executor did beyond what
-the executor proves, and never counts a buy that was told twice a second time.
+Owns the wallet monitor with its quota and its log of events, subscriptions, the intake of buys from
+webhooks, and the way of each from its arrival over the purchase limit to the caller's executor. Never buys
+anything itself, never judges what an executor did beyond what the executor proves, and never counts a
+transaction or a buy that was told twice a second time.
 """
 
 from deal_sdk.monitor.buys import WatchedBuy
@@ -13,24 +14,56 @@ from deal_sdk.monitor.purchase_store import PurchaseStore
 from deal_sdk.monitor.subscription_store import SubscriptionStore
 from deal_sdk.monitor.subscription_values import Subscription, SubscriptionPurchase, WatchConfig
 from deal_sdk.monitor.subscriptions import SubscriptionJob, SubscriptionRouter
+from deal_sdk.monitor.wallet_monitor import WalletMonitor
+from deal_sdk.monitor.watch_feed import WatchFeed, WatchStream
+from deal_sdk.monitor.watch_listing import AddressListing, WatchCursor
+from deal_sdk.monitor.watch_log import WATCH_EVENTS, WatchLog
+from deal_sdk.monitor.watch_quota import QuotaBook
+from deal_sdk.monitor.watch_store import WatchPolicy, WatchStore
+from deal_sdk.monitor.watch_values import (
+    QuotaOverview,
+    WatchedTransaction,
+    WatchedWallet,
+    WatchEvent,
+    WatchReset,
+)
+from deal_sdk.monitor.watch_windows import UNLIMITED, WatchLimits, Window
 from deal_sdk.monitor.webhook_intake import IntakeReply, WebhookIntake
 
 __all__ = [
     "DEFAULT_PAYING_MINTS",
+    "UNLIMITED",
+    "WATCH_EVENTS",
+    "AddressListing",
     "Executor",
     "IntakeReply",
     "PurchaseCounter",
     "PurchaseOrder",
     "PurchaseRuns",
     "PurchaseStore",
+    "QuotaBook",
+    "QuotaOverview",
     "RunBounds",
     "Subscription",
     "SubscriptionJob",
     "SubscriptionPurchase",
     "SubscriptionRouter",
     "SubscriptionStore",
+    "WalletMonitor",
     "WatchConfig",
+    "WatchCursor",
+    "WatchEvent",
+    "WatchFeed",
+    "WatchLimits",
+    "WatchLog",
+    "WatchPolicy",
+    "WatchReset",
+    "WatchStore",
+    "WatchStream",
     "WatchedBuy",
+    "WatchedTransaction",
+    "WatchedWallet",
     "WebhookIntake",
+    "Window",
     "parse_buys",
 ]

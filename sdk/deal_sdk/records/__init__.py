@@ -13,6 +13,7 @@ from deal_sdk.records import (
     purchase_tables,
     renewal_tables,
     subscription_tables,
+    watch_tables,
     webhook_tables,
 )
 from deal_sdk.records.attempts import Attempt
@@ -64,5 +65,6 @@ __all__ = [
     "row_to_transaction",
     "subscription_tables",
     "upgrade",
+    "watch_tables",
     "webhook_tables",
 ]

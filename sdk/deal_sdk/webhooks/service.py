@@ -88,6 +88,11 @@ class WebhookService:
         self._clock = clock
         self._allow_private_networks = allow_private_networks
 
+    @property
+    def outbox(self) -> Outbox:
+        """Return where other parts write events, in the transactions that they tell of."""
+        return self._outbox
+
     async def add(
         self,
         url: str,

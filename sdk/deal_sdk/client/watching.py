@@ -1,0 +1,75 @@
+"""Wiring of the wallet monitor: its rows and log, what it reads from the chain, and its jobs."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+from solders.pubkey import Pubkey
+
+from deal_sdk.chain import MintFacts, Rpc
+from deal_sdk.clock import Clock
+from deal_sdk.events import EventBus
+from deal_sdk.monitor import (
+    AddressListing,
+    QuotaBook,
+    WalletMonitor,
+    WatchFeed,
+    WatchLimits,
+    WatchLog,
+    WatchPolicy,
+    WatchStore,
+)
+from deal_sdk.monitor.wallet_monitor import HistoryTracker
+from deal_sdk.records import Database
+from deal_sdk.settings import Settings
+from deal_sdk.webhooks import WebhookService
+
+
+class Surroundings(Protocol):
+    """What watching takes from the `Deal` that it is part of."""
+
+    settings: Settings
+    clock: Clock
+    events: EventBus
+    rpc: Rpc
+    mint: MintFacts
+    webhooks: WebhookService
+
+    def token_account_of(self, owner: Pubkey) -> Pubkey:
+        """Derive an owner's token account."""
+        ...
+
+
+def open_watching(
+    stack: AsyncExitStack, around: Surroundings, database: Database, track: HistoryTracker
+) -> WalletMonitor:
+    """Wire the monitor, and leave its closing to the stack; nothing is read yet.
+
+    Args:
+        stack: closes it.
+        around: settings, clock, bus, chain, mint and webhooks.
+        database: holds its rows.
+        track: keeps the balance history of watched wallets.
+    """
+    settings = around.settings
+    policy = watch_policy(settings, around.mint.decimals)
+    log = WatchLog(database, around.events, around.webhooks.outbox)
+    feed = WatchFeed(log, clock=around.clock, interval_seconds=settings.watch_feed_interval_seconds)
+    stack.push_async_callback(feed.close)
+    listing = AddressListing(around.rpc, token_account_of=around.token_account_of)
+    return WalletMonitor(
+        WatchStore(database, policy),
+        log,
+        feed,
+        QuotaBook(database, policy, daily_quota=settings.rpc_daily_quota),
+        clock=around.clock,
+        find_start=listing.start,
+        track=track,
+    )
+
+
+def watch_policy(settings: Settings, decimals: int) -> WatchPolicy:
+    """Return what the settings say of watched wallets."""
+    limits = WatchLimits(settings.max_transactions_per_wallet, settings.watch_limits_by_type)
+    return WatchPolicy(settings.max_watched_wallets, limits, decimals)

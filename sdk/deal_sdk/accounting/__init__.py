@@ -34,7 +34,17 @@ from deal_sdk.accounting.renewal_results import (
 from deal_sdk.accounting.renewal_rows import DueUser
 from deal_sdk.accounting.renewal_watching import RenewalWatch
 from deal_sdk.accounting.renewals import MonthlyRenewalService
+from deal_sdk.accounting.report_periods import ReportInterval, ReportPeriod
 from deal_sdk.accounting.series import Terms
+from deal_sdk.accounting.statements import Statement, StatementHold
+from deal_sdk.accounting.usage import (
+    CreditUsageReport,
+    PaymentUsageReport,
+    UsageFilters,
+    UsageReport,
+    UsageReports,
+)
+from deal_sdk.accounting.usage_rows import CreditUsage, PaymentUsage
 from deal_sdk.accounting.watching import CreditWatch
 
 __all__ = [
@@ -48,6 +58,8 @@ __all__ = [
     "ChannelMembership",
     "Charge",
     "CreditBalance",
+    "CreditUsage",
+    "CreditUsageReport",
     "CreditWatch",
     "DueUser",
     "Eligibility",
@@ -61,6 +73,8 @@ __all__ = [
     "OperationCosts",
     "OperationResult",
     "OperationType",
+    "PaymentUsage",
+    "PaymentUsageReport",
     "Period",
     "Price",
     "PricingService",
@@ -69,6 +83,10 @@ __all__ = [
     "RenewalResult",
     "RenewalStatus",
     "RenewalWatch",
+    "ReportInterval",
+    "ReportPeriod",
+    "Statement",
+    "StatementHold",
     "SubscriptionResult",
     "SubscriptionTier",
     "Terms",
@@ -77,6 +95,9 @@ __all__ = [
     "TokenAccountingService",
     "TokenBilling",
     "TokenLedger",
+    "UsageFilters",
+    "UsageReport",
+    "UsageReports",
     "UserStatistics",
     "broken_links",
 ]

@@ -44,14 +44,15 @@ ENTRY_COLUMNS: Final = (
 _entry = token_operations.c
 
 
-def _to_entry(row: sa.Row[Any]) -> LedgerEntry:
+def to_entry(row: sa.Row[Any]) -> LedgerEntry:
+    """Make the value from a row of `token_operations`."""
     return LedgerEntry(**row._mapping)
 
 
 _LISTED: Final[Listed[LedgerEntry]] = Listed(
     table=token_operations,
     oldest_first=Keyset("token_operations", (_entry.id,), (UUID,)),
-    item=_to_entry,
+    item=to_entry,
     key=lambda entry: (entry.id,),
     columns=ENTRY_COLUMNS,
     amounts=(),
@@ -251,7 +252,7 @@ class TokenLedger:
             .limit(check_limit(limit))
             .offset(check_offset(offset))
         )
-        return [_to_entry(row) for row in await self._database.fetch(query)]
+        return [to_entry(row) for row in await self._database.fetch(query)]
 
 
 def _conditions(filters: EntryFilters) -> list[sa.ColumnElement[bool]]:

@@ -56,7 +56,7 @@ async def history(
             # No other process need be running, so what became final meanwhile is read here.
             await deal.reconcile()
         if export is not None:
-            return await _export(export, lambda form: deal.history.export(export, form, **filters))
+            return await write_export(export, lambda form: deal.history.export(export, form, **filters))
         page = await deal.history.query(limit=limit, cursor=cursor, **filters)
         documents = [row.to_dict(decimals=deal.mint.decimals) for row in page.items]
     columns = ["block_time", "owner_address", "type", "balance_before>", "change>", "balance_after>", "slot>"]
@@ -79,7 +79,7 @@ async def transactions(
     async with session.deal() as deal:
         filters = {**await _whose(deal, user, wallet), "type": type_, "status": status}
         if export is not None:
-            return await _export(export, lambda form: deal.transactions.export(export, form, **filters))
+            return await write_export(export, lambda form: deal.transactions.export(export, form, **filters))
         page = await deal.transactions.query(limit=limit, cursor=cursor, **filters)
         documents = [payment.to_dict(decimals=deal.mint.decimals) for payment in page.items]
     columns = ["created_at", "type", "from_address", "to_address", "amount>", "reason", "status", "signature"]
@@ -93,7 +93,8 @@ async def _whose(deal: Deal, user: str | None, wallet: str | None) -> dict[str, 
     }
 
 
-async def _export(path: Path, write: Callable[[ExportFormat], Awaitable[int]]) -> Reply:
+async def write_export(path: Path, write: Callable[[ExportFormat], Awaitable[int]]) -> Reply:
+    """Write a file whose form its name tells, and say how many rows it has."""
     export_format = EXPORT_FORMATS.get(path.suffix.lower())
     if export_format is None:
         raise InvalidInputError("the file's name must end with .csv or .json", path=str(path))

@@ -18,8 +18,10 @@ from deal_sdk.accounting import (
     TokenAccountingService,
     TokenBilling,
     TokenLedger,
+    UsageReports,
 )
 from deal_sdk.cache import CacheManager, UserCache
+from deal_sdk.chain import MintFacts
 from deal_sdk.client.jobs import JobRunner
 from deal_sdk.client.renewals import RenewalJob, make_renewals
 from deal_sdk.events import EventBus
@@ -33,6 +35,7 @@ class AccountingParts(Protocol):
     """What credits need of a `Deal`, and what they give it."""
 
     settings: Settings
+    mint: MintFacts
     events: EventBus
     metrics: Metrics
     rates: RateLimiter
@@ -44,6 +47,7 @@ class AccountingParts(Protocol):
     ledger: TokenLedger
     billing: TokenBilling
     renewals: MonthlyRenewalService
+    usage: UsageReports
 
 
 def open_accounting(
@@ -52,7 +56,7 @@ def open_accounting(
     deal: AccountingParts,
     membership: ChannelMembership | None,
 ) -> None:
-    """Give a `Deal` its prices, credits, ledger, billing and renewals; nothing is read yet.
+    """Give a `Deal` its prices, credits, ledger, billing, renewals and usage reports; nothing is read yet.
 
     Args:
         stack: finishes the operations under way when it closes.
@@ -72,6 +76,7 @@ def open_accounting(
     costs = OperationCosts(deal.settings.operation_costs)
     deal.credits = TokenAccountingService(database, journal, costs=costs)
     deal.ledger = TokenLedger(database, journal)
+    deal.usage = UsageReports(database, decimals=deal.mint.decimals)
     deal.billing = TokenBilling(
         database,
         journal,

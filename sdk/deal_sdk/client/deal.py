@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting import PricingService, TokenAccountingService, TokenBilling, TokenLedger
 from deal_sdk.accounting.renewals import MonthlyRenewalService
+from deal_sdk.accounting.usage import UsageReports
 from deal_sdk.cache import BalanceManager, CacheManager, UserCache
 from deal_sdk.chain import (
     BlockhashSource,
@@ -109,6 +110,7 @@ class Deal:
     billing: TokenBilling
     packages: CreditPackages
     renewals: MonthlyRenewalService
+    usage: UsageReports
     transaction_monitor: TransactionMonitor
     transactions: TransactionRecorder
     pause: PauseSwitch
@@ -229,8 +231,7 @@ class Deal:
 
     def _open_limits_and_cache(self) -> None:
         settings = self.settings
-        self._purchase_records = PurchaseRecords(self._database)
-        records = self._purchase_records
+        self._purchase_records = records = PurchaseRecords(self._database)
         limits = make_limits(
             self._store, records, settings, clock=self.clock, events=self.events, metrics=self.metrics
         )

@@ -52,6 +52,7 @@
     │   ├── DatabaseUnavailableError
     │   ├── DatabaseBusyError
     │   └── ConstraintError               a rule that the database itself keeps
+    ├── StatementError                    a month that does not tie out, or is too long to be shown
     ├── HistoryGapError                   a balance that does not continue the recorded chain
     ├── StoreUnavailableError             Redis: limits or cache
     ├── SubscriptionNotFoundError         none by that id, or removed
@@ -139,6 +140,7 @@ from deal_sdk.errors.systems import (
     RpcRefusedError,
     RpcTimeoutError,
     RpcUnavailableError,
+    StatementError,
     StoreUnavailableError,
 )
 from deal_sdk.errors.webhooks import WebhookNotFoundError, WebhookSignatureError
@@ -196,6 +198,7 @@ __all__ = [
     "SignatureRequiredError",
     "SignerRefusedError",
     "SignerUnavailableError",
+    "StatementError",
     "StoreUnavailableError",
     "SubscriptionNotFoundError",
     "TokenError",

@@ -106,6 +106,12 @@ class ConstraintError(DatabaseError):
         self.constraint = constraint
 
 
+class StatementError(TokenError):
+    """A month that no statement can be made of: it does not tie out, or it has too many entries."""
+
+    code = "statement"
+
+
 class HistoryGapError(TokenError):
     """A change whose balance before is not the recorded balance after; something is missing between."""
 

@@ -33,7 +33,7 @@ class CalendarWindow:
         """Refuse a unit or a place that is not known."""
         if self.unit not in UNIT_DAYS:
             raise InvalidInputError("a calendar window is of a 'day' or a 'week'")
-        _zone(self.time_zone)
+        zone_named(self.time_zone)
 
     @property
     def longest_seconds(self) -> int:
@@ -56,19 +56,25 @@ class CalendarWindow:
 
 @lru_cache(maxsize=_CACHED_QUARTERS)
 def _boundaries(unit: str, time_zone: str, quarter: int) -> tuple[datetime, ...]:
-    zone, days = _zone(time_zone), UNIT_DAYS[unit]
+    zone, days = zone_named(time_zone), UNIT_DAYS[unit]
     today = datetime.fromtimestamp(quarter * _QUARTER_SECONDS, zone).date()
     first = today - timedelta(days=today.weekday() if unit == "week" else 0)
-    return tuple(_midnight(first + timedelta(days=days * step), zone) for step in (-1, 0, 1, 2))
+    return tuple(midnight(first + timedelta(days=days * step), zone) for step in (-1, 0, 1, 2))
 
 
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """Return when a day begins at a place, in UTC."""
     # Where clocks skip midnight, the offset from before gives the instant of the change: the day's first.
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 @lru_cache(maxsize=1_024)
-def _zone(name: str) -> ZoneInfo:
+def zone_named(name: str) -> ZoneInfo:
+    """Return the time zone of a name such as Europe/Berlin.
+
+    Raises:
+        InvalidInputError: when there is none of that name.
+    """
     if not isinstance(name, str) or not 0 < len(name) <= MAX_ZONE_NAME_LENGTH:
         raise InvalidInputError("a time zone is a name such as Europe/Berlin")
     try:

@@ -98,7 +98,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _forget_the_callers_settings() -> None:
     # A developer's own DEAL_RPC_URL or DATABASE_URL must never reach a test, nor a test it.
     for name in tuple(os.environ):
-        is_setting = name.startswith("DEAL_") and not name.startswith("DEAL_TEST_")
+        is_setting = name.startswith("DEAL_") and not name.startswith(("DEAL_TEST_", "DEAL_SBPF_"))
         if is_setting or name in COMMON_VARIABLES:
             del os.environ[name]
 

@@ -209,6 +209,7 @@ class Settings(BaseSettings):
     renewal_mode: RenewalMode = "add"
     renewal_rollover_cap: int | None = Field(None, ge=0, le=10**18)
     renewal_catch_up_periods: int = Field(12, ge=0, le=120)
+    renewal_expire_after_periods: int | None = Field(None, ge=1, le=120)
     renewal_job: bool = False
     channel_membership_ttl_seconds: Seconds = 600.0
     operation_costs: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
@@ -298,6 +299,8 @@ class Settings(BaseSettings):
         # A user on such a tier could do nothing, because every operation checks its rate.
         if unlimited := sorted(set(self.tier_plans) - set(self.tier_limits)):
             raise ValueError(f"tier_plans names tiers without rate limits: {', '.join(unlimited)}")
+        if self.renewal_mode == "reset" and self.renewal_expire_after_periods is not None:
+            raise ValueError("renewal_expire_after_periods: credits that are reset cannot expire")
         return self
 
 

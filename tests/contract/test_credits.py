@@ -47,6 +47,7 @@ class TestBalances:
             "user_id": str(user_id),
             "tokens_balance": 0,
             "tokens_held": 0,
+            "tokens_lapsed": 0,
             "tokens_available": 0,
             "tokens_spent": 0,
             "tier": "Gift",
@@ -393,7 +394,13 @@ class TestLedger:
         assert await books.ledger.get_total_spent(user_id) == 55
         assert await books.ledger.get_total_earned(user_id) == 120
         found = await books.ledger.get_user_statistics(user_id, since=since)
-        assert found.to_dict() == {"total_spent": 5, "total_earned": 20, "net": 15, "count": 2}
+        assert found.to_dict() == {
+            "total_spent": 5,
+            "total_earned": 20,
+            "net": 15,
+            "count": 2,
+            "total_expired": 0,
+        }
         assert (await books.ledger.get_user_statistics(await books.user())).count == 0
 
     async def test_paging_and_export(self, books: Books, tmp_path: Path) -> None:

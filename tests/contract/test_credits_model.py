@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,40 +19,14 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.errors import DatabaseUnavailableError, IdempotencyConflictError
 from deal_sdk.records import Database
 from tests.contract.crashing import Crashing
+from tests.contract.credit_model import HOLD_SECONDS, Wallet
 from tests.contract.credit_world import Books
 
 pytestmark = pytest.mark.slow
 
 STEPS = 25
-HOLD_SECONDS = 30
+LIFETIMES = (None, None, 10, 20, 45)
 KEYS = ("a", "b", "c")
-
-
-@dataclass
-class Hold:
-    """A hold as the model knows it."""
-
-    amount: int
-    expires_at: datetime
-    state: str = "live"
-    taken: int = 0
-
-
-@dataclass
-class Wallet:
-    """A user's credits as the model knows them."""
-
-    balance: int = 0
-    spent: int = 0
-    entries: int = 0
-    holds: dict[UUID, Hold] = field(default_factory=dict)
-    debits: dict[UUID, int] = field(default_factory=dict)
-    """By entry what is left to give back."""
-
-    def held(self, now: datetime) -> int:
-        return sum(
-            hold.amount for hold in self.holds.values() if hold.state == "live" and hold.expires_at > now
-        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +38,8 @@ class Call:
     amount: int
     which: int
     key: str | None
+    lifetime: int | None = None
+    priority: int = 50
 
 
 calls = st.builds(
@@ -75,6 +51,8 @@ calls = st.builds(
     amount=st.integers(-1, 40),
     which=st.integers(0, 30),
     key=st.sampled_from([None, None, None, *KEYS]),
+    lifetime=st.sampled_from(LIFETIMES),
+    priority=st.sampled_from([50, 50, 20, 80]),
 )
 fates = st.sampled_from([None, None, None, None, "before", "after"])
 
@@ -89,7 +67,7 @@ class CreditMachine(RuleBasedStateMachine):
         self.database = Crashing(database)
         self.books = Books(database)
         self.users = [self.run(self.books.user()) for _ in range(2)]
-        self.wallets = [Wallet(), Wallet()]
+        self.wallets = [Wallet(clock.now()), Wallet(clock.now())]
         self.keys: dict[str, tuple[Call, Any]] = {}
         self.prefix = uuid4().hex
         self.open()
@@ -125,6 +103,12 @@ class CreditMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, HOLD_SECONDS // 2, HOLD_SECONDS]))
     def time_goes_on(self, seconds: int) -> None:
         self.run(self.clock.advance(seconds))
+        for wallet in self.wallets:
+            wallet.live_until(self.clock.now())
+
+    @rule()
+    def what_expired_is_taken_off(self) -> None:
+        self.run(self.credits.expire_lots())
 
     @rule()
     def the_process_dies(self) -> None:
@@ -134,12 +118,14 @@ class CreditMachine(RuleBasedStateMachine):
     def the_balances_are_the_model_s(self) -> None:
         for user_id, wallet in zip(self.users, self.wallets, strict=True):
             found = self.run(self.books.credits.get_balance(user_id))
-            now = self.clock.now()
-            assert (found.tokens_balance, found.tokens_spent, found.tokens_held) == (
-                wallet.balance,
-                wallet.spent,
-                wallet.held(now),
-            )
+            lots = self.run(self.books.credits.get_lots(user_id))
+            assert (found.tokens_spent, found.tokens_held) == (wallet.spent, wallet.held)
+            if any(lot.remaining < 0 for lot in lots) or wallet.pool.remaining < 0:
+                # What pays a debt, and what expires, is told apart when the next operation comes.
+                continue
+            assert found.tokens_balance - found.tokens_lapsed == wallet.balance
+            if found.tokens_lapsed == 0:
+                assert [(lot.priority, lot.expires_at, lot.remaining) for lot in lots] == wallet.shown()
 
     def teardown(self) -> None:
         assert self.run(self.books.broken()) == []
@@ -150,7 +136,7 @@ class CreditMachine(RuleBasedStateMachine):
     def target(self, call: Call) -> UUID:
         """Choose the debit or the hold that a call is about; one that nobody knows where there is none."""
         wallet = self.wallets[call.who]
-        known = list(wallet.debits if call.kind == "refund" else wallet.holds)
+        known: list[UUID] = list(wallet.debits if call.kind == "refund" else wallet.holds)
         return known[call.which % len(known)] if known else uuid4()
 
     def start(self, call: Call, target: UUID) -> Awaitable[OperationResult]:
@@ -160,7 +146,15 @@ class CreditMachine(RuleBasedStateMachine):
             allowed = call.kind == "overdraft"
             return self.credits.debit(user_id, "video", amount, allowed, idempotency_key=key)
         if call.kind == "credit":
-            return self.credits.credit(user_id, "purchase", amount, idempotency_key=key)
+            expires_in = None if call.lifetime is None else timedelta(seconds=call.lifetime)
+            return self.credits.credit(
+                user_id,
+                "purchase",
+                amount,
+                expires_in=expires_in,
+                priority=call.priority,
+                idempotency_key=key,
+            )
         if call.kind == "reset":
             return self.credits.reset_balance(user_id, amount)
         if call.kind == "refund":
@@ -176,30 +170,31 @@ class CreditMachine(RuleBasedStateMachine):
         keyed = call.key is not None and call.kind in ("debit", "overdraft", "credit", "hold")
         if keyed and call.key in self.keys:
             first, told = self.keys[call.key]
-            same = (first.kind, first.who, first.amount) == (call.kind, call.who, call.amount)
+            same = _meaning(first) == _meaning(call)
             if same:
                 assert (answer.success, answer.ledger_entry_id, answer.hold_id) == told
                 assert answer.replayed
             else:
                 assert isinstance(answer, IdempotencyConflictError)
             return
+        wallet = self.wallets[call.who]
         expected = getattr(self, f"expect_{call.kind}")(call, target, answer)
         assert (answer.success, answer.code) == expected
         if answer.success:
-            assert answer.replayed or answer.new_balance == self.wallets[call.who].balance
+            assert answer.replayed or answer.new_balance == wallet.balance
             if keyed:
                 self.keys[call.key or ""] = (call, (True, answer.ledger_entry_id, answer.hold_id))
+        # What expires at once, as a refund to a lot whose time is over does, has an entry of its own.
+        wallet.live_until(self.clock.now())
 
     def expect_debit(self, call: Call, _: UUID, answer: OperationResult) -> tuple[bool, str | None]:
         wallet = self.wallets[call.who]
         if call.amount <= 0:
             return False, "invalid_amount"
-        if call.kind == "debit" and wallet.balance - wallet.held(self.clock.now()) < call.amount:
+        if call.kind == "debit" and wallet.available < call.amount:
             return False, "insufficient_tokens"
-        wallet.balance -= call.amount
-        wallet.spent += call.amount
         assert answer.ledger_entry_id is not None
-        wallet.debits[answer.ledger_entry_id] = call.amount
+        wallet.debit(answer.ledger_entry_id, call.amount)
         return True, None
 
     expect_overdraft = expect_debit
@@ -207,13 +202,13 @@ class CreditMachine(RuleBasedStateMachine):
     def expect_credit(self, call: Call, _: UUID, answer: OperationResult) -> tuple[bool, str | None]:
         if call.amount <= 0:
             return False, "invalid_amount"
-        self.wallets[call.who].balance += call.amount
+        self.wallets[call.who].grant(call.amount, call.lifetime, call.priority)
         return True, None
 
     def expect_reset(self, call: Call, _: UUID, answer: OperationResult) -> tuple[bool, str | None]:
         if call.amount < 0:
             return False, "negative_balance"
-        self.wallets[call.who].balance = call.amount
+        self.wallets[call.who].reset(call.amount)
         return True, None
 
     def expect_refund(self, call: Call, target: UUID, answer: OperationResult) -> tuple[bool, str | None]:
@@ -222,20 +217,19 @@ class CreditMachine(RuleBasedStateMachine):
             return False, "invalid_amount"
         if target not in wallet.debits:
             return False, "operation_not_found"
-        if call.amount > wallet.debits[target]:
+        if call.amount > wallet.refundable(target):
             return False, "refund_exceeds_debit"
-        wallet.debits[target] -= call.amount
-        wallet.balance += call.amount
+        wallet.refund(target, call.amount)
         return True, None
 
     def expect_hold(self, call: Call, _: UUID, answer: OperationResult) -> tuple[bool, str | None]:
-        wallet, now = self.wallets[call.who], self.clock.now()
+        wallet = self.wallets[call.who]
         if call.amount <= 0:
             return False, "invalid_amount"
-        if wallet.balance - wallet.held(now) < call.amount:
+        if wallet.available < call.amount:
             return False, "insufficient_tokens"
         assert answer.hold_id is not None
-        wallet.holds[answer.hold_id] = Hold(call.amount, now + timedelta(seconds=HOLD_SECONDS))
+        wallet.hold(answer.hold_id, call.amount)
         return True, None
 
     def expect_post(self, call: Call, target: UUID, answer: OperationResult) -> tuple[bool, str | None]:
@@ -246,39 +240,43 @@ class CreditMachine(RuleBasedStateMachine):
         if hold.state == "posted" and hold.taken == amount:
             assert answer.replayed
             return True, None
-        if hold.state != "live" or hold.expires_at <= self.clock.now():
+        if hold.state != "live":
             return False, "hold_not_live"
         if amount > hold.amount:
             return False, "invalid_amount"
-        hold.state, hold.taken = "posted", amount
-        wallet.balance -= amount
-        wallet.spent += amount
         assert answer.ledger_entry_id is not None
-        wallet.debits[answer.ledger_entry_id] = amount
+        wallet.post(target, answer.ledger_entry_id, amount)
         return True, None
 
-    def expect_void(self, _: Call, target: UUID, answer: OperationResult) -> tuple[bool, str | None]:
-        hold = next((wallet.holds[target] for wallet in self.wallets if target in wallet.holds), None)
-        if hold is None:
+    def expect_void(self, call: Call, target: UUID, answer: OperationResult) -> tuple[bool, str | None]:
+        wallet = self.wallets[call.who]
+        if target not in wallet.holds:
             return False, "hold_not_found"
-        if hold.state == "posted":
+        if wallet.holds[target].state == "posted":
             return False, "hold_not_live"
-        if hold.state == "live" and hold.expires_at > self.clock.now():
-            hold.state = "voided"
+        wallet.void(target)
         return True, None
 
     def recover(self) -> None:
         """Take over from the ledger what became of calls that were not answered; `teardown` proves it."""
         self.open()
-        for user_id, wallet in zip(self.users, self.wallets, strict=True):
-            found = self.run(self.books.credits.get_balance(user_id))
-            wallet.balance, wallet.spent = found.tokens_balance, found.tokens_spent
-            wallet.debits, wallet.holds = {}, {}
-            if found.tokens_held:
-                # What is on hold cannot be told apart any more, so its time is let run out.
-                self.run(self.clock.advance(HOLD_SECONDS))
+        held = [self.run(self.books.credits.get_balance(user_id)).tokens_held for user_id in self.users]
+        if any(held):
+            # What is on hold cannot be told apart any more, so its time is let run out.
+            self.run(self.clock.advance(HOLD_SECONDS))
+        for place, user_id in enumerate(self.users):
+            # Refused, but it ends what is over.
+            self.run(self.credits.debit(user_id, "video", 2**60))
+            spent = self.run(self.books.credits.get_balance(user_id)).tokens_spent
+            lots = self.run(self.books.credits.get_lots(user_id))
+            self.wallets[place] = Wallet.taken_over(self.clock.now(), lots, spent)
         # Whether a key was used is for the next call with it to say, which a new prefix leaves open.
         self.keys, self.prefix = {}, uuid4().hex
+
+
+def _meaning(call: Call) -> tuple[Any, ...]:
+    lot = (call.lifetime, call.priority) if call.kind == "credit" else ()
+    return (call.kind, call.who, call.amount, *lot)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

@@ -29,8 +29,9 @@ from deal_sdk.accounting import (
     TokenLedger,
     broken_links,
 )
-from deal_sdk.accounting.book import FIRST_HASH, Book
+from deal_sdk.accounting.book import Book
 from deal_sdk.accounting.commands import MAX_CREDITS, Command
+from deal_sdk.accounting.hashing import FIRST_HASH
 from deal_sdk.accounting.journal_rows import write_book
 from deal_sdk.accounting.membership import ANSWER_TIMEOUT_SECONDS
 from deal_sdk.cache import CacheManager
@@ -42,6 +43,7 @@ from deal_sdk.limits import open_store
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database, UserDirectory
 from deal_sdk.records.credit_tables import credit_accounts, credit_transfers, token_operations
+from deal_sdk.records.lot_tables import credit_lot_burns, credit_lots
 from deal_sdk.records.renewal_tables import credit_renewals, credit_schedules, subscription_history
 from deal_sdk.records.tables import users
 from tests.servers.postgres_server import PostgresServer
@@ -166,13 +168,67 @@ async def empty(database: Database) -> None:
     operators = credit_accounts.update().values(
         balance=0, entries=0, head_hash=FIRST_HASH, updated_at=datetime(1970, 1, 1, tzinfo=UTC)
     )
-    tables = (credit_renewals, credit_schedules, subscription_history, token_operations, credit_transfers)
+    tables = (
+        credit_renewals,
+        credit_schedules,
+        subscription_history,
+        token_operations,
+        credit_lot_burns,
+        credit_lots,
+        credit_transfers,
+    )
     async with database.transaction() as connection:
         for table in tables:
             await connection.execute(table.delete())
         await connection.execute(credit_accounts.delete().where(credit_accounts.c.kind == "user"))
         await connection.execute(users.delete())
         await connection.execute(operators)
+
+
+class TestExpiry:
+    async def test_credits_of_a_period_expire_after_so_many(self, world: World) -> None:
+        renewals = world.service(Terms(expire_after_periods=2))
+        user_id = await world.user()
+        await renewals.renew_user(user_id)
+        await world.clock.advance(PERIOD)
+        await renewals.renew_user(user_id)
+        lots = await world.credits.get_lots(user_id)
+        assert [(lot.remaining, lot.expires_at) for lot in lots] == [
+            (100, START + timedelta(days=60)),
+            (100, START + timedelta(days=90)),
+        ]
+        await world.credits.debit(user_id, "video", 30)
+        await world.clock.advance(PERIOD)
+        third = await renewals.renew_user(user_id)
+        assert (third.tokens_added, third.new_balance) == (100, 200)
+        types = [entry.operation_type for entry in await world.ledger.get_user_entries(user_id, limit=2)]
+        assert types == ["monthly_reset", "credit_expiry"]
+
+    async def test_a_missed_period_whose_credits_would_be_gone_grants_none(self, world: World) -> None:
+        renewals = world.service(Terms(expire_after_periods=1))
+        user_id = await world.user()
+        await renewals.renew_user(user_id)
+        await world.clock.advance(3 * PERIOD)
+        dry = await renewals.renew_all_eligible(dry_run=True)
+        assert dry.tokens_added == 100
+        result = await renewals.renew_user(user_id)
+        assert (result.periods, result.tokens_added, result.new_balance) == (3, 100, 100)
+        assert await world.count(credit_renewals) == 4
+
+    async def test_a_tier_that_is_sold_expires_too(self, world: World) -> None:
+        renewals = world.service(Terms(expire_after_periods=1))
+        user_id = await world.user()
+        await renewals.subscribe(user_id, "Professional", "invoice-1", periods=2)
+        await renewals.subscribe(user_id, "Professional", "invoice-2")
+        lots = await world.credits.get_lots(user_id)
+        assert [(lot.remaining, lot.expires_at) for lot in lots] == [
+            (2_000, START + timedelta(days=30)),
+            (2_000, START + timedelta(days=60)),
+        ]
+
+    async def test_what_is_reset_cannot_expire(self, world: World) -> None:
+        with pytest.raises(InvalidInputError):
+            Terms(mode="reset", expire_after_periods=1)
 
 
 class TestOneUser:

@@ -11,6 +11,7 @@ from deal_sdk.accounting.credits import Affordability, Charge, CreditBalance, To
 from deal_sdk.accounting.invariants import CREDIT_INVARIANTS, broken_links
 from deal_sdk.accounting.journal import Journal, Operation
 from deal_sdk.accounting.ledger import EntryFilters, TokenLedger, UserStatistics
+from deal_sdk.accounting.lot_listing import CreditLot
 from deal_sdk.accounting.membership import AnswerCache, ChannelMembership, Member, Memberships
 from deal_sdk.accounting.periods import Period
 from deal_sdk.accounting.plans import (
@@ -58,6 +59,7 @@ __all__ = [
     "ChannelMembership",
     "Charge",
     "CreditBalance",
+    "CreditLot",
     "CreditUsage",
     "CreditUsageReport",
     "CreditWatch",

@@ -7,25 +7,22 @@ that the one before it left.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
-import orjson
-
-from deal_sdk.accounting.commands import MAX_CREDITS, Command, LedgerEntry, OperationResult
+from deal_sdk.accounting.commands import EXPIRY_TYPE, MAX_CREDITS, Command, LedgerEntry, OperationResult
+from deal_sdk.accounting.hashing import FIRST_HASH, chain_hash
+from deal_sdk.accounting.lots import Lot, Lots
 from deal_sdk.accounting.row_ids import RowIds
-from deal_sdk.records.credit_tables import HASH_BYTES
+from deal_sdk.records.fingerprint import fingerprint_of
 
 HoldState = Literal["live", "posted", "voided", "expired"]
 
 WHOLE_HOLD: Final = 0
 """Stands for all that a hold holds, where an amount is asked for."""
-FIRST_HASH: Final = bytes(HASH_BYTES)
-"""What an account's first entry has before it."""
 
 
 @dataclass(slots=True)
@@ -41,6 +38,8 @@ class Account:
     updated_at: datetime | None = None
     spent: int = 0
     """Of a user: all that was ever debited for operations, refunds not taken off."""
+    in_lots: int = 0
+    """Of the balance, in lots of their own; the rest never expires."""
     changed: bool = False
 
     @property
@@ -103,8 +102,12 @@ class Book:
     operators: dict[str, Account]
     debits: dict[UUID, Debit] = field(default_factory=dict)
     holds: dict[UUID, Hold] = field(default_factory=dict)
+    lots: Lots = field(default_factory=Lots)
     transfers: list[Transfer] = field(default_factory=list)
     entries: list[LedgerEntry] = field(default_factory=list)
+    expiries: list[tuple[Command, OperationResult]] = field(default_factory=list)
+    """The lots that expired, in the form of operations."""
+    is_written: bool = False
 
     def apply(self, command: Command) -> OperationResult:
         """Decide one operation, and add its transfer and entries unless it is refused."""
@@ -114,9 +117,32 @@ class Book:
         if command.kind == "hold":
             return self._hold(command, account)
         if command.kind in ("post", "void"):
-            return self._end_hold(command, account)
+            result = self._end_hold(command, account)
+        else:
+            result = self._change(command, account)
+        if account.in_lots:
+            self._tidy_lots(account, self.now)
+        return result
+
+    def expire(self) -> None:
+        """End every hold and lot whose time is over, before anything is decided on what is left."""
+        overdue = [one for one in self.holds.values() if one.state == "live" and one.expires_at <= self.now]
+        for hold in sorted(overdue, key=lambda one: one.expires_at):
+            self._release(hold, "expired")
+            # As it would have been then: what it frees may pay a debt, unless it had expired before.
+            if self.users[hold.account_id].in_lots:
+                self._tidy_lots(self.users[hold.account_id], hold.expires_at)
+        for account in self.users.values():
+            if account.in_lots:
+                self._tidy_lots(account, self.now)
+
+    def _change(self, command: Command, account: Account) -> OperationResult:
         change = _change(command, account)
-        refused = _refusal(command, account, change) or self._refund_refusal(command, account)
+        refused = (
+            _refusal(command, account, change)
+            or self._refund_refusal(command, account)
+            or self._lot_refusal(command)
+        )
         if refused is not None:
             return _refused(account, *refused)
         if change == 0:
@@ -124,11 +150,22 @@ class Book:
         entry = self._post(command, account, change)
         return OperationResult(True, account.balance, entry.id)
 
-    def expire_holds(self) -> None:
-        """End every hold whose time is over, before anything is decided on what is left."""
-        for hold in self.holds.values():
-            if hold.state == "live" and hold.expires_at <= self.now:
-                self._release(hold, "expired")
+    def _tidy_lots(self, account: Account, at: datetime) -> None:
+        """Enter what had expired by a time, then let free lots pay what the account owes."""
+        for lot in self.lots.lapsed(account, at):
+            amount = lot.free
+            command = Command(
+                "expire",
+                account.id,
+                EXPIRY_TYPE,
+                amount,
+                "expiry",
+                metadata={"lot_id": str(lot.id)},
+                fingerprint=fingerprint_of(kind="expire", lot=lot.id),
+            )
+            entry = self._post(command, account, -amount, expired=lot)
+            self.expiries.append((command, OperationResult(True, account.balance, entry.id)))
+        self.lots.settle(account)
 
     def _hold(self, command: Command, account: Account) -> OperationResult:
         if command.amount <= 0:
@@ -146,6 +183,8 @@ class Book:
             metadata=command.metadata,
             command=command,
         )
+        if account.in_lots:
+            self.lots.reserve(account, command.hold_id, command.amount)
         account.held += command.amount
         account.changed = True
         account.updated_at = account.updated_at or self.now
@@ -172,7 +211,7 @@ class Book:
     def _post_hold(self, command: Command, hold: Hold, account: Account, amount: int) -> OperationResult:
         self._release(hold, "posted")
         made = replace(command, kind="debit", type=hold.operation_type, metadata=hold.metadata)
-        entry = self._post(made, account, -amount)
+        entry = self._post(made, account, -amount, posted=hold)
         hold.transfer_id, hold.taken = entry.transfer_id, amount
         hold.entry_id, hold.balance_after = entry.id, entry.balance_after
         return OperationResult(True, account.balance, entry.id, hold_id=hold.id)
@@ -190,6 +229,7 @@ class Book:
         account = self.users[hold.account_id]
         account.held -= hold.amount
         account.changed = True
+        self.lots.release(hold.id)
         hold.state, hold.ended_at, hold.changed = state, self.now, True
 
     def _refund_refusal(self, command: Command, account: Account) -> tuple[str, str] | None:
@@ -205,7 +245,20 @@ class Book:
             )
         return None
 
-    def _post(self, command: Command, account: Account, change: int) -> LedgerEntry:
+    def _lot_refusal(self, command: Command) -> tuple[str, str] | None:
+        if command.expires_at is None or command.expires_at > self.now:
+            return None
+        return "Credits cannot expire before they are granted", "expiry_in_the_past"
+
+    def _post(
+        self,
+        command: Command,
+        account: Account,
+        change: int,
+        *,
+        posted: Hold | None = None,
+        expired: Lot | None = None,
+    ) -> LedgerEntry:
         refund_of = None
         if command.refund_of is not None:
             debit = self.debits[command.refund_of]
@@ -222,7 +275,22 @@ class Book:
             account.spent -= change
         entry = self._enter(transfer, account, change, command.metadata)
         self._enter(transfer, operator, -change, None)
+        if expired is not None:
+            self.lots.empty(account, expired, self.now)
+        elif change < 0 and account.in_lots:
+            self._burn(account, transfer, posted)
+        elif refund_of is not None:
+            left = self.debits[command.refund_of].refundable  # type: ignore[index]
+            self.lots.give_back(account, refund_of, change, left + change)
+        elif command.makes_lot:
+            self.lots.grant(account, _lot(transfer))
         return entry
+
+    def _burn(self, account: Account, transfer: Transfer, posted: Hold | None) -> None:
+        if posted is None:
+            self.lots.burn(account, transfer.id, transfer.amount)
+        else:
+            self.lots.post(account, posted.id, posted.amount, transfer.id, transfer.amount)
 
     def _enter(
         self, transfer: Transfer, account: Account, amount: int, metadata: Mapping[str, Any] | None
@@ -261,29 +329,13 @@ class Book:
         return entry
 
 
-def chain_hash(
-    previous: bytes,
-    *,
-    transfer_id: UUID,
-    account_id: UUID,
-    operation_type: str,
-    amount: int,
-    balance_after: int,
-    sequence: int,
-    metadata: Mapping[str, Any] | None,
-    created_at: datetime,
-) -> bytes:
-    """Hash an entry together with the hash before it, so that no entry can be altered or taken out.
-
-    Returns:
-        SHA-256, 32 bytes.
-    """
-    said = b"" if metadata is None else orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
-    line = (
-        f"|{transfer_id.hex}|{account_id.hex}|{len(operation_type)}:{operation_type}|{amount}"
-        f"|{balance_after}|{sequence}|{int(created_at.timestamp() * 1_000_000)}|"
-    )
-    return hashlib.sha256(previous + line.encode() + said).digest()
+def _lot(transfer: Transfer) -> Lot:
+    command, at = transfer.command, transfer.created_at
+    expires_at = command.expires_at
+    if command.lifetime_seconds:
+        expires_at = at + timedelta(seconds=command.lifetime_seconds)
+    amount = transfer.amount
+    return Lot(transfer.id, command.user_id, command.priority, amount, amount, 0, expires_at, at)
 
 
 def _change(command: Command, account: Account) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -13,17 +13,22 @@ import orjson
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.records.credit_tables import OPERATION_TYPE_LENGTH
 from deal_sdk.records.fingerprint import fingerprint_of
-from deal_sdk.records.inputs import check_idempotency_key, check_text
+from deal_sdk.records.inputs import check_idempotency_key, check_text, check_time
+from deal_sdk.records.lot_tables import DEFAULT_LOT_PRIORITY, MAX_LOT_PRIORITY
 
 MAX_CREDITS: Final = 2**62
 """The most credits of one operation and of one balance, so that no sum of two leaves a BIGINT column."""
 MAX_METADATA_BYTES: Final = 65_536
 
-CommandKind = Literal["debit", "credit", "refund", "reset", "hold", "post", "void"]
-OperatorAccount = Literal["issuance", "revenue"]
+CommandKind = Literal["debit", "credit", "refund", "reset", "hold", "post", "void", "expire"]
+OperatorAccount = Literal["issuance", "revenue", "expiry"]
 
 REFUND_TYPE: Final = "refund"
 RESET_TYPE: Final = "monthly_reset"
+EXPIRY_TYPE: Final = "credit_expiry"
+RESERVED_TYPES: Final = frozenset({EXPIRY_TYPE})
+"""The ledger's own entries, which no caller makes."""
+MAX_LOT_LIFETIME: Final = timedelta(days=36_500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +47,21 @@ class Command:
     hold_id: UUID | None = None
     """The hold that is made, posted or voided."""
     lifetime_seconds: int = 0
-    """Of a hold that is made."""
+    """Of a hold or a lot that is made; 0 for a lot without one."""
+    expires_at: datetime | None = None
+    """Of a lot that is made."""
+    priority: int = DEFAULT_LOT_PRIORITY
+    """Of a lot that is made; lower ones are spent first."""
     metadata: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
     fingerprint: str = ""
+
+    @property
+    def makes_lot(self) -> bool:
+        """Return whether what it grants is a lot of its own."""
+        return self.kind == "credit" and (
+            self.expires_at is not None or self.lifetime_seconds > 0 or self.priority != DEFAULT_LOT_PRIORITY
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +148,36 @@ def check_operation_type(name: str) -> str:
     return check_text("operation_type", name, max_length=OPERATION_TYPE_LENGTH)
 
 
+def with_lot(
+    command: Command, expires_at: datetime | None, expires_in: timedelta | None, priority: int
+) -> Command:
+    """Say which lot a grant makes.
+
+    Args:
+        command: the grant.
+        expires_at: when its credits expire.
+        expires_in: or how long after the grant they do; 1 second to 36,500 days.
+        priority: 0 to 100; lower ones are spent first.
+
+    Raises:
+        InvalidInputError: for both times, or one that cannot be meant.
+    """
+    if expires_at is not None and expires_in is not None:
+        raise InvalidInputError("give expires_at or expires_in, not both", field="expires_in")
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= MAX_LOT_PRIORITY:
+        raise InvalidInputError(f"priority must be 0 to {MAX_LOT_PRIORITY}", field="priority")
+    seconds = 0
+    if expires_in is not None:
+        if (
+            not isinstance(expires_in, timedelta)
+            or not timedelta(seconds=1) <= expires_in <= MAX_LOT_LIFETIME
+        ):
+            raise InvalidInputError("expires_in must be 1 second to 36500 days", field="expires_in")
+        seconds = expires_in // timedelta(seconds=1)
+    at = None if expires_at is None else check_time("expires_at", expires_at)
+    return replace(command, expires_at=at, lifetime_seconds=seconds, priority=priority)
+
+
 def check_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Accept what JSON can say in 64 KiB, and return it as it will be read back.
 
@@ -168,6 +214,9 @@ def complete(
         InvalidInputError: for what no operation can be.
     """
     said = check_metadata(metadata)
+    if command.type in RESERVED_TYPES:
+        raise InvalidInputError("the ledger alone makes entries of this type", field="operation_type")
+    lot = _lot_of(command) if command.makes_lot else {}
     return replace(
         command,
         type=check_operation_type(command.type),
@@ -183,5 +232,12 @@ def complete(
             allow_overdraft=allow_overdraft,
             refund_of=command.refund_of,
             metadata=said,
+            **lot,
         ),
     )
+
+
+def _lot_of(command: Command) -> dict[str, Any]:
+    """Return what a key stands for beside a plain grant's input, which keeps its hash without it."""
+    at = None if command.expires_at is None else command.expires_at.astimezone(UTC).isoformat()
+    return {"expires_at": at, "lifetime_seconds": command.lifetime_seconds, "priority": command.priority}

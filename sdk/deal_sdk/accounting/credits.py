@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,13 +18,17 @@ from deal_sdk.accounting.commands import (
     OperationResult,
     check_credits,
     complete,
+    with_lot,
 )
 from deal_sdk.accounting.journal import Journal
+from deal_sdk.accounting.lot_expiry import expire_due
+from deal_sdk.accounting.lot_listing import CreditLot, lapsed, lots_of
 from deal_sdk.accounting.plans import OperationCosts
 from deal_sdk.errors import UserNotFoundError
 from deal_sdk.records import Database, UserId, parse_user_id
 from deal_sdk.records.credit_tables import credit_holds
 from deal_sdk.records.inputs import optional_text, parse_uuid
+from deal_sdk.records.lot_tables import DEFAULT_LOT_PRIORITY
 from deal_sdk.records.tables import users
 
 MAX_REASON_LENGTH: Final = 1_000
@@ -40,11 +45,13 @@ class CreditBalance:
     tokens_spent: int
     """All that was ever debited; refunds are not taken off."""
     tier: str
+    tokens_lapsed: int = 0
+    """Of the balance, past its expiry and about to be taken off."""
 
     @property
     def tokens_available(self) -> int:
         """Return what may be spent now."""
-        return self.tokens_balance - self.tokens_held
+        return self.tokens_balance - self.tokens_held - self.tokens_lapsed
 
     def to_dict(self) -> dict[str, Any]:
         """Return the balance as JSON-serialisable data."""
@@ -52,6 +59,7 @@ class CreditBalance:
             "user_id": str(self.user_id),
             "tokens_balance": self.tokens_balance,
             "tokens_held": self.tokens_held,
+            "tokens_lapsed": self.tokens_lapsed,
             "tokens_available": self.tokens_available,
             "tokens_spent": self.tokens_spent,
             "tier": self.tier,
@@ -113,18 +121,52 @@ class TokenAccountingService:
         Raises:
             UserNotFoundError: no such user.
         """
-        parsed = parse_user_id(user_id)
+        parsed, now = parse_user_id(user_id), self._database.clock.now()
         hold = credit_holds.c
         # Holds whose time is over count no more, though they are still to be ended.
         held = sa.select(sa.func.coalesce(sa.func.sum(hold.amount), 0)).where(
-            hold.account_id == parsed, hold.state == "live", hold.expires_at > self._database.clock.now()
+            hold.account_id == parsed, hold.state == "live", hold.expires_at > now
         )
-        columns = (users.c.tokens_balance, held.scalar_subquery(), users.c.tokens_spent, users.c.tier)
+        columns = (
+            users.c.tokens_balance,
+            held.scalar_subquery(),
+            users.c.tokens_spent,
+            users.c.tier,
+            lapsed(parsed, now),
+        )
         rows = await self._database.fetch(sa.select(*columns).where(users.c.id == parsed))
         if not rows:
             raise UserNotFoundError("User not found", user_id=str(parsed))
-        balance, on_hold, spent, tier = rows[0]
-        return CreditBalance(parsed, balance, int(on_hold), spent, tier)
+        balance, on_hold, spent, tier, past = rows[0]
+        return CreditBalance(parsed, balance, int(on_hold), spent, tier, int(past))
+
+    async def get_lots(self, user_id: UserId, *, include_spent: bool = False) -> list[CreditLot]:
+        """Return a user's credits by lot, in the order in which they are spent.
+
+        Args:
+            user_id: whose credits.
+            include_spent: also lots that are empty, or past their expiry and in no hold.
+
+        Raises:
+            InvalidInputError: the id is no UUID.
+        """
+        parsed, now = parse_user_id(user_id), self._database.clock.now()
+        return await self._database.read(
+            lambda connection: lots_of(connection, parsed, now, include_spent=include_spent)
+        )
+
+    async def expire_lots(self) -> int:
+        """Take every expired credit off its balance, each once, by an entry of its own.
+
+        Nothing depends on when this is done: what has expired is not spent before it either.
+
+        Returns:
+            How many lots expired.
+
+        Raises:
+            DatabaseError: what was entered stays so.
+        """
+        return await expire_due(self._database, self._journal)
 
     async def can_afford(
         self, user_id: UserId, operation_type: str | None = None, *, amount: int | None = None
@@ -194,11 +236,32 @@ class TokenAccountingService:
         amount: int,
         metadata: Mapping[str, Any] | None = None,
         *,
+        expires_at: datetime | None = None,
+        expires_in: timedelta | None = None,
+        priority: int = DEFAULT_LOT_PRIORITY,
         idempotency_key: str | None = None,
     ) -> OperationResult:
-        """Grant credits to a user, together with the ledger's entry; arguments and errors as for `debit`."""
+        """Grant credits to a user, together with the ledger's entry.
+
+        Debits spend lots by priority, then by expiry, the soonest first, then by age. What a hold put
+        aside, or a refund gives back, belongs to its lots, and expires with them.
+
+        Args:
+            user_id: whose credits.
+            operation_type: what for, 1 to 64 characters.
+            amount: credits, 1 or more.
+            metadata: as for `debit`.
+            expires_at: when these credits expire; never by default.
+            expires_in: or how long after the grant they do, 1 second to 36,500 days.
+            priority: 0 to 100; lower ones are spent first.
+            idempotency_key: as for `debit`.
+
+        Raises:
+            IdempotencyConflictError, InvalidInputError, DatabaseError: as for `debit`.
+        """
         command = Command("credit", parse_user_id(user_id), operation_type, amount, "issuance")
-        return await self._journal.run(complete(command, metadata, idempotency_key))
+        lot = with_lot(command, expires_at, expires_in, priority)
+        return await self._journal.run(complete(lot, metadata, idempotency_key))
 
     async def charge_for_operation(
         self,

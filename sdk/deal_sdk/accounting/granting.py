@@ -39,32 +39,40 @@ class Granting:
             wanted = terms.balance_after(balance, plan.credits)
             kind, amount = ("credit", wanted - balance) if terms.mode == "add" else ("reset", wanted)
             command = Command(kind, user_id, RESET_TYPE, amount, "issuance")  # type: ignore[arg-type]
-            result = self._grant(command, series, index, {})
+            result = self._grant(command, series, index, terms, {})
             if not result.success:
                 break
             added += self.book.users[user_id].balance - balance
             self.changes.series[user_id] = replace(series, next_index=index + 1)
         return added, result
 
-    def sell(self, user_id: UUID, plan: TierPlan, series: Series, payment_reference: str) -> OperationResult:
+    def sell(
+        self, user_id: UUID, plan: TierPlan, series: Series, payment_reference: str, terms: Terms
+    ) -> OperationResult:
         """Grant the next period of a series for a payment, in full whatever the terms of renewals are."""
         command = Command("credit", user_id, PURCHASE_TYPE, plan.credits, "issuance")
-        result = self._grant(command, series, series.next_index, {"payment_reference": payment_reference})
+        said = {"payment_reference": payment_reference}
+        result = self._grant(command, series, series.next_index, terms, said)
         if result.success:
             self.changes.series[user_id] = replace(series, next_index=series.next_index + 1)
         return result
 
-    def _grant(self, command: Command, series: Series, index: int, said: dict[str, Any]) -> OperationResult:
+    def _grant(
+        self, command: Command, series: Series, index: int, terms: Terms, said: dict[str, Any]
+    ) -> OperationResult:
         user_id = command.user_id
         start, end = series.start(index), series.start(index + 1)
         named = replace(
             command,
+            expires_at=terms.expires_at(series, index),
             metadata={"plan": series.plan, "period_index": index, "period_start": start.isoformat(), **said},
             fingerprint=fingerprint_of(kind="renewal", user=user_id, plan=series.plan, index=index),
         )
         before = self.book.users[user_id].balance
-        if command.kind == "credit" and command.amount == 0:
-            # A plan of nothing, or a balance at the cap: the period is over all the same.
+        is_over = terms.is_over(series, index, self.book.now)
+        if command.kind == "credit" and (command.amount == 0 or is_over):
+            # A plan of nothing, a balance at the cap, or credits that would have expired by now: the
+            # period is over all the same.
             result = OperationResult(True, before)
         else:
             result = self.book.apply(named)

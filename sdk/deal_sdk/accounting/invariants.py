@@ -11,7 +11,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deal_sdk.accounting.book import FIRST_HASH, chain_hash
+from deal_sdk.accounting.hashing import FIRST_HASH, chain_hash
+from deal_sdk.accounting.lot_invariants import LOT_INVARIANTS
 from deal_sdk.records.credit_tables import credit_accounts, credit_holds, credit_transfers, token_operations
 from deal_sdk.records.database import Row
 from deal_sdk.records.invariants import BrokenRows, broken
@@ -140,6 +141,7 @@ CREDIT_INVARIANTS: Final[Mapping[str, BrokenRows]] = MappingProxyType(
         "credit_holds_bound_their_posts": _posted_holds_within(),
         "credit_refunds_bounded": _refunds_bounded(),
         "credit_renewals_have_entries": _renewals_have_entries(),
+        **LOT_INVARIANTS,
     }
 )
 

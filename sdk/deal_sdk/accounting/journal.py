@@ -47,6 +47,7 @@ Observer = Callable[[Sequence[Operation]], Awaitable[None]]
 """Told of what was decided, after its commit; what it raises is logged and changes nothing."""
 
 Answer = OperationResult | BaseException
+Expiries = list[tuple[Command, OperationResult]]
 T = TypeVar("T")
 Unit = Callable[[AsyncConnection, Book], Awaitable[tuple[T, list[tuple[Command, OperationResult]]]]]
 """Work that decides operations itself; returns a value, and what it decided."""
@@ -128,7 +129,8 @@ class Journal:
         async def work(connection: AsyncConnection) -> tuple[T, list[tuple[Command, OperationResult]]]:
             now = self._database.clock.now()
             book = await open_book(connection, commands, now=now, ids=self._ids)
-            return await unit(connection, book)
+            value, decided = await unit(connection, book)
+            return value, decided + (book.expiries if book.is_written else [])
 
         try:
             value, decided = await self._database.run(work)
@@ -152,31 +154,40 @@ class Journal:
     async def _commit(self, calls: Sequence[_Call]) -> Sequence[Answer]:
         commands = [call.command for call in calls]
         try:
-            answers = await self._database.run(lambda connection: self._unit(connection, commands))
+            answers, expired = await self._database.run(lambda connection: self._unit(connection, commands))
         except ConstraintError:
             # Another process used one of the keys at the same moment; by itself each finds out whose.
-            answers = [await self._alone(command) for command in commands]
-        await self._tell(calls, answers)
+            alone = [await self._alone(command) for command in commands]
+            answers = [answer for answer, _ in alone]
+            expired = [one for _, found in alone for one in found]
+        now = self._database.clock.monotonic()
+        lapsed = [_Call(command, now) for command, _ in expired]
+        await self._tell([*calls, *lapsed], [*answers, *(result for _, result in expired)])
         return answers
 
-    async def _alone(self, command: Command) -> Answer:
+    async def _alone(self, command: Command) -> tuple[Answer, Expiries]:
         for is_last in (False, True):
             try:
-                return (await self._database.run(lambda connection: self._unit(connection, [command])))[0]
+                answers, expired = await self._database.run(
+                    lambda connection: self._unit(connection, [command])
+                )
+                return answers[0], expired
             except ConstraintError as error:
                 if is_last:
-                    return error
+                    return error, []
             except Exception as error:
-                return error
+                return error, []
         raise AssertionError("the second try returns")
 
-    async def _unit(self, connection: AsyncConnection, commands: Sequence[Command]) -> list[Answer]:
+    async def _unit(
+        self, connection: AsyncConnection, commands: Sequence[Command]
+    ) -> tuple[list[Answer], Expiries]:
         book = await open_book(connection, commands, now=self._database.clock.now(), ids=self._ids)
         # After the locks: whoever held them may have used one of the keys.
         done = await find_done(connection, commands)
         answers = [_answer(book, done, command) for command in commands]
         await write_book(connection, self._database, book)
-        return answers
+        return answers, book.expiries
 
     async def _tell(self, calls: Sequence[_Call], answers: Sequence[Answer]) -> None:
         now = self._database.clock.monotonic()

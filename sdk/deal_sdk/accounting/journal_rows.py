@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting.book import Account, Book, Debit, Hold, Transfer
-from deal_sdk.accounting.commands import Command, LedgerEntry, OperationResult
+from deal_sdk.accounting.commands import RESERVED_TYPES, Command, LedgerEntry, OperationResult
+from deal_sdk.accounting.lot_rows import read_lots, write_lots
 from deal_sdk.accounting.row_ids import RowIds
 from deal_sdk.records import Database
 from deal_sdk.records.credit_tables import (
@@ -35,7 +36,7 @@ _hold = credit_holds.c
 _OPERATOR_NAMES: Final = {operator_account_id(name): name for name in OPERATOR_ACCOUNTS}
 _HEAD: Final = (_account.balance, _account.held, _account.entries, _account.head_hash, _account.updated_at)
 _USERS: Final = (
-    sa.select(users.c.id, users.c.tokens_spent, *_HEAD)
+    sa.select(users.c.id, users.c.tokens_spent, _account.in_lots, *_HEAD)
     .join_from(users, credit_accounts, _account.id == users.c.id, isouter=True)
     .where(users.c.id.in_(sa.bindparam("ids", expanding=True)))
 )
@@ -64,7 +65,10 @@ _REFUNDED: Final = (
     .group_by(_transfer.refund_of)
 )
 _DEBITS: Final = sa.select(_entry.id, _entry.transfer_id, _entry.user_id, _entry.amount).where(
-    _entry.id.in_(sa.bindparam("ids", expanding=True)), _entry.amount < 0, _entry.user_id.is_not(None)
+    _entry.id.in_(sa.bindparam("ids", expanding=True)),
+    _entry.amount < 0,
+    _entry.user_id.is_not(None),
+    _entry.operation_type.not_in(sorted(RESERVED_TYPES)),
 )
 _HELD_KEYS: Final = sa.select(_hold.idempotency_key, _hold.fingerprint, _hold.id, _account.balance).join_from(
     credit_holds, credit_accounts, _account.id == _hold.account_id
@@ -139,13 +143,19 @@ async def open_book(
         # SQLite has one writer, which holds every lock.
         await connection.execute(_LOCKED_USERS, {"ids": wanted})
     found = {row.id: _user_account(row) for row in await connection.execute(_USERS, {"ids": wanted})}
-    names = sorted({operator_account_id(command.operator) for command in commands})
-    rows = await connection.execute(_OPERATORS, {"ids": names})
-    operators = {_OPERATOR_NAMES[row.id]: _operator_account(row) for row in rows}
     debits = await _read_debits(connection, [command.refund_of for command in commands])
-    book = Book(now, ids, found, operators, debits)
+    book = Book(now, ids, found, {}, debits)
     await _read_holds(connection, book, [command.hold_id for command in commands if command.kind != "hold"])
-    book.expire_holds()
+    with_lots = sorted(account.id for account in found.values() if account.in_lots)
+    if with_lots or debits:
+        refunded = sorted(debit.transfer_id for debit in debits.values())
+        book.lots = await read_lots(connection, with_lots, transfers=refunded, holds=sorted(book.holds))
+    names = {operator_account_id(command.operator) for command in commands}
+    if any(lot.has_lapsed(now) for lot in book.lots.known.values()):
+        names.add(operator_account_id("expiry"))
+    rows = await connection.execute(_OPERATORS, {"ids": sorted(names)})
+    book.operators = {_OPERATOR_NAMES[row.id]: _operator_account(row) for row in rows}
+    book.expire()
     return book
 
 
@@ -167,20 +177,25 @@ async def find_done(connection: AsyncConnection, commands: Sequence[Command]) ->
 
 async def write_book(connection: AsyncConnection, database: Database, book: Book) -> None:
     """Add what the book's operations made, and move the accounts' heads."""
+    book.is_written = True
     changed = [one for one in (*book.users.values(), *book.operators.values()) if one.changed]
     if not changed:
         return
+    # Most have no lots, and then the column need not be written.
+    has_lots = bool(book.lots.known)
+    head = (*_HEAD, _account.in_lots) if has_lots else _HEAD
     insert = database.insert(credit_accounts)
     heads = insert.on_conflict_do_update(
-        index_elements=["id"],
-        set_={column.name: insert.excluded[column.name] for column in _HEAD},
+        index_elements=["id"], set_={column.name: insert.excluded[column.name] for column in head}
     )
     # What PostgreSQL returns is of no use, but lets all rows go in one statement.
     moved = heads.returning(_account.id) if database.dialect == "postgresql" else heads
-    await connection.execute(moved, [_head_row(account) for account in changed])
+    await connection.execute(moved, [_head_row(account, has_lots=has_lots) for account in changed])
     await insert_rows(connection, credit_transfers, [_transfer_row(one) for one in book.transfers])
     await insert_rows(connection, token_operations, [_entry_row(entry) for entry in book.entries])
     await _write_holds(connection, book)
+    if has_lots:
+        await write_lots(connection, book.lots)
     await connection.execute(_UPDATE_USERS, [_user_row(one) for one in changed if one.user_id is not None])
 
 
@@ -228,15 +243,15 @@ def _user_account(row: Row) -> Account:
     if row.entries is None:
         return Account(row.id, row.id)
     head = (row.balance, row.held, row.entries, row.head_hash, row.updated_at)
-    return Account(row.id, row.id, *head, spent=row.tokens_spent)
+    return Account(row.id, row.id, *head, spent=row.tokens_spent, in_lots=row.in_lots)
 
 
 def _operator_account(row: Row) -> Account:
     return Account(row.id, None, row.balance, row.held, row.entries, row.head_hash, row.updated_at)
 
 
-def _head_row(account: Account) -> dict[str, Any]:
-    return {
+def _head_row(account: Account, *, has_lots: bool) -> dict[str, Any]:
+    row = {
         "id": account.id,
         "kind": "operator" if account.user_id is None else "user",
         "balance": account.balance,
@@ -245,6 +260,7 @@ def _head_row(account: Account) -> dict[str, Any]:
         "head_hash": account.head_hash,
         "updated_at": account.updated_at,
     }
+    return {**row, "in_lots": account.in_lots} if has_lots else row
 
 
 def _user_row(account: Account) -> dict[str, Any]:

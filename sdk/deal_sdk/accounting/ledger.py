@@ -12,6 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from deal_sdk.accounting.commands import (
+    EXPIRY_TYPE,
     Command,
     LedgerEntry,
     OperationResult,
@@ -76,7 +77,9 @@ class UserStatistics:
     total_spent: int
     total_earned: int
     net: int
+    """What the balance changed by."""
     count: int
+    total_expired: int = 0
 
     def to_dict(self) -> dict[str, int]:
         """Return the statistics as JSON-serialisable data."""
@@ -85,6 +88,7 @@ class UserStatistics:
             "total_earned": self.total_earned,
             "net": self.net,
             "count": self.count,
+            "total_expired": self.total_expired,
         }
 
 
@@ -205,19 +209,22 @@ class TokenLedger:
     async def get_user_statistics(
         self, user_id: UserId, *, since: datetime | None = None, until: datetime | None = None
     ) -> UserStatistics:
-        """Return what a user spent and earned, over all time or a period."""
-        spent = sa.func.sum(sa.case((_entry.amount < 0, -_entry.amount), else_=0))
+        """Return what a user spent and earned, and what expired, over all time or a period."""
+        is_expiry = _entry.operation_type == EXPIRY_TYPE
+        expired = sa.func.sum(sa.case((is_expiry, -_entry.amount), else_=0))
+        spent = sa.func.sum(sa.case((sa.and_(_entry.amount < 0, ~is_expiry), -_entry.amount), else_=0))
         earned = sa.func.sum(sa.case((_entry.amount > 0, _entry.amount), else_=0))
         filters: EntryFilters = {"user_id": user_id, "since": since, "until": until}
-        query = sa.select(spent, earned, sa.func.count()).where(*_conditions(filters))
-        [(found_spent, found_earned, count)] = await self._database.fetch(query)
-        total_spent, total_earned = int(found_spent or 0), int(found_earned or 0)
-        return UserStatistics(total_spent, total_earned, total_earned - total_spent, count)
+        query = sa.select(spent, earned, expired, sa.func.count()).where(*_conditions(filters))
+        [(*sums, count)] = await self._database.fetch(query)
+        total_spent, total_earned, total_expired = (int(found or 0) for found in sums)
+        net = total_earned - total_spent - total_expired
+        return UserStatistics(total_spent, total_earned, net, count, total_expired)
 
     async def get_total_spent(
         self, user_id: UserId, *, since: datetime | None = None, until: datetime | None = None
     ) -> int:
-        """Return the sum of a user's debits, as a positive number."""
+        """Return the sum of a user's debits, as a positive number; what expired is none."""
         return (await self.get_user_statistics(user_id, since=since, until=until)).total_spent
 
     async def get_total_earned(

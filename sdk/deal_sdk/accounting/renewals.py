@@ -315,7 +315,7 @@ class MonthlyRenewalService:
             return RenewalResult(user_id, False, 0, None, "User not found", "user_not_found")
         decision = self._decide(customer, members, granting.book.now)
         self._note_channel(granting.changes, customer, decision, members.get(user_id))
-        added, last = 0, OperationResult(True, customer.balance)
+        added, last = 0, OperationResult(True, granting.book.users[user_id].balance)
         plan = self.plans.find(customer.tier)
         if decision.due:
             assert plan is not None
@@ -333,9 +333,11 @@ class MonthlyRenewalService:
         decision = self._decide(customer, members, self._database.clock.now())
         balance = customer.balance
         plan = self.plans.find(customer.tier)
-        for _ in decision.due:
+        for index in decision.due:
             assert plan is not None
-            balance = self.terms.balance_after(balance, plan.credits)
+            assert decision.series is not None
+            if not self.terms.is_over(decision.series, index, self._database.clock.now()):
+                balance = self.terms.balance_after(balance, plan.credits)
         return _result(customer.user_id, decision, balance - customer.balance, balance)
 
     def _note_channel(

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from deal_sdk.accounting.periods import Period
 from deal_sdk.accounting.plans import SubscriptionTier, TierPlan
+from deal_sdk.errors import InvalidInputError
 
 FREE_TIER: Final = SubscriptionTier.GIFT.value
 """What a subscription becomes when it expires."""
@@ -100,6 +101,22 @@ class Terms:
     mode: RenewalMode = "add"
     rollover_cap: int | None = None
     """The credits that are carried over in full; above them a renewal adds less, and never takes any."""
+    expire_after_periods: int | None = None
+    """How many periods the credits of one last; None for ever."""
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself: a reset leaves nothing that could expire."""
+        if self.expire_after_periods is not None and self.mode == "reset":
+            raise InvalidInputError("credits that are reset cannot expire", field="expire_after_periods")
+
+    def expires_at(self, series: Series, index: int) -> datetime | None:
+        """Return when the credits of a period expire."""
+        return None if self.expire_after_periods is None else series.start(index + self.expire_after_periods)
+
+    def is_over(self, series: Series, index: int, now: datetime) -> bool:
+        """Return whether a period's credits would have expired by now, so that none are granted."""
+        expires_at = self.expires_at(series, index)
+        return expires_at is not None and expires_at <= now
 
     def balance_after(self, balance: int, credits: int) -> int:
         """Return the balance that a renewal leaves.

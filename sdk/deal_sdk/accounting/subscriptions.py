@@ -95,7 +95,7 @@ class Subscriptions:
         granting = Granting(book, Changes(book.now))
         customer = self._settled(granting, customers[user_id], plan.tier)
         series, starts_at, expires_at = self._term(customer, plan.tier, periods, book.now)
-        sold = granting.sell(user_id, plan, series, reference)
+        sold = granting.sell(user_id, plan, series, reference, self._terms)
         if not sold.success:
             refused = SubscriptionResult(
                 False, plan.tier, customer.expires_at, 0, sold.new_balance, error=sold.error, code=sold.code

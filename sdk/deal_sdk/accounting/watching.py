@@ -11,10 +11,11 @@ from deal_sdk.metrics import Metrics
 
 TOKEN_SPEND: Final = "token_spend"
 INSUFFICIENT_TOKENS: Final = "insufficient_tokens"
+CREDITS_EXPIRED: Final = "credits_expired"
 
 
 class CreditWatch:
-    """Counts every operation, and publishes what was spent and what could not be."""
+    """Counts every operation, and publishes what was spent, what could not be, and what expired."""
 
     def __init__(self, metrics: Metrics, events: EventBus) -> None:
         """Keep the parts."""
@@ -35,6 +36,11 @@ class CreditWatch:
 
     def _publish(self, operation: Operation) -> None:
         command, result = operation.command, operation.result
+        if command.kind == "expire":
+            said = command.metadata or {}
+            self._events.publish(
+                CREDITS_EXPIRED, user=str(command.user_id), amount=command.amount, lot=said.get("lot_id")
+            )
         if command.kind != "debit":
             return
         facts = {"user": str(command.user_id), "operation": command.type}

@@ -12,6 +12,7 @@ import typer
 from typer.main import get_command
 
 from deal_sdk.cli import (
+    credits,
     demo,
     fees,
     keys,
@@ -49,6 +50,7 @@ _PARTS: Final = (
     fees,
     rewards,
     records,
+    credits,
     renewals,
     usage,
     limits,

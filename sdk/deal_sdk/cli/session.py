@@ -182,6 +182,23 @@ async def find_party(deal: Deal, who: str) -> PartyReference:
     return who
 
 
+async def find_user_in(database: Database, who: str) -> User:
+    """Return the user that a name stands for, without a chain.
+
+    Args:
+        database: where users are.
+        who: a UUID, or `ext:` and the external id.
+
+    Raises:
+        UserNotFoundError: when it is no user's.
+        InvalidInputError: for a text that is neither.
+    """
+    directory = UserDirectory(database)
+    if who.startswith(EXTERNAL_PREFIX):
+        return await directory.get_by_external_id(who.removeprefix(EXTERNAL_PREFIX))
+    return await directory.get(who)
+
+
 async def find_user(deal: Deal, who: str) -> User:
     """Return the user that a name on the command line stands for.
 

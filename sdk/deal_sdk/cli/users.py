@@ -15,6 +15,7 @@ from deal_sdk.records import User
 
 WHO_HELP = "A UUID, ext:EXTERNAL_ID, or the address of one of the user's wallets"
 WhoArgument = Annotated[str, typer.Argument(help=WHO_HELP, show_default=False)]
+RecordedUser = Annotated[str, typer.Argument(help="A UUID, or ext:EXTERNAL_ID", show_default=False)]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most")]
 CursorOption = Annotated[
     str | None, typer.Option("--cursor", help="Where the page before ended", show_default=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import Final, Protocol
 
 from deal_sdk.accounting import (
     ChannelMembership,
@@ -29,6 +29,23 @@ from deal_sdk.limits import RateLimiter
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
 from deal_sdk.settings import Settings
+
+LOT_EXPIRY_INTERVAL_SECONDS: Final = 60.0
+
+
+class LotExpiryJob:
+    """Takes expired credits off the balances."""
+
+    name: Final = "expire_credits"
+    interval_seconds: Final = LOT_EXPIRY_INTERVAL_SECONDS
+
+    def __init__(self, credits: TokenAccountingService) -> None:
+        """Expire through a service."""
+        self._credits = credits
+
+    async def run_once(self) -> None:
+        """Expire what is due."""
+        await self._credits.expire_lots()
 
 
 class AccountingParts(Protocol):
@@ -75,6 +92,7 @@ def open_accounting(
     deal.pricing = PricingService(database, database.clock)
     costs = OperationCosts(deal.settings.operation_costs)
     deal.credits = TokenAccountingService(database, journal, costs=costs)
+    deal.jobs.register(LotExpiryJob(deal.credits))
     deal.ledger = TokenLedger(database, journal)
     deal.usage = UsageReports(database, decimals=deal.mint.decimals)
     deal.billing = TokenBilling(

@@ -81,6 +81,7 @@ def make_renewals(
             settings.renewal_catch_up_periods,
             settings.renewal_mode,
             settings.renewal_rollover_cap,
+            settings.renewal_expire_after_periods,
         ),
         memberships=Memberships(
             membership,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
@@ -26,6 +26,7 @@ from deal_sdk.payments.orders import PurchaseLimit, transfer_plan
 from deal_sdk.payments.parties import TREASURY, PartyResolver
 from deal_sdk.records import Database, Transaction, UserId, row_to_transaction
 from deal_sdk.records.inputs import check_idempotency_key, check_text
+from deal_sdk.records.lot_tables import DEFAULT_LOT_PRIORITY, MAX_LOT_PRIORITY
 from deal_sdk.records.package_tables import PACKAGE_NAME_LENGTH, credit_package_grants, credit_packages
 from deal_sdk.records.tables import token_transactions
 from deal_sdk.settings import WaitFor
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 PACKAGE_PURCHASE: Final = "purchase"
 MAX_PACKAGE_CREDITS: Final = 10**12
+MAX_LIFETIME_DAYS: Final = 36_500
 GRANTS_PER_LOOK: Final = 500
 GRANT_INTERVAL_SECONDS: Final = 60.0
 RECENT: Final = timedelta(days=1)
@@ -54,6 +56,8 @@ class CreditGrants(Protocol):
         amount: int,
         metadata: Mapping[str, Any] | None = None,
         *,
+        expires_in: timedelta | None = None,
+        priority: int = DEFAULT_LOT_PRIORITY,
         idempotency_key: str | None = None,
     ) -> OperationResult:
         """Grant credits once for a key."""
@@ -70,6 +74,10 @@ class CreditPackage:
     price: BaseUnits
     created_at: datetime
     withdrawn_at: datetime | None
+    lifetime_days: int | None = None
+    """How long its credits last; None for ever."""
+    priority: int = DEFAULT_LOT_PRIORITY
+    """Of its credits; lower ones are spent first."""
 
     def to_dict(self, *, decimals: int = DEAL_DECIMALS) -> dict[str, Any]:
         """Return the package as JSON-serialisable data, its price as text in whole tokens."""
@@ -81,6 +89,8 @@ class CreditPackage:
             "price": format_amount(self.price, decimals=decimals),
             "created_at": self.created_at.isoformat(),
             "withdrawn_at": None if withdrawn_at is None else withdrawn_at.isoformat(),
+            "lifetime_days": self.lifetime_days,
+            "priority": self.priority,
         }
 
 
@@ -103,26 +113,36 @@ class CreditPackages:
         self._credits = credits
         self._decimals = decimals
 
-    async def offer(self, name: str, credits: int, price: Amount) -> CreditPackage:
+    async def offer(
+        self,
+        name: str,
+        credits: int,
+        price: Amount,
+        *,
+        lifetime_days: int | None = None,
+        priority: int = DEFAULT_LOT_PRIORITY,
+    ) -> CreditPackage:
         """Offer a package from now on, in place of one of the same name.
 
         Args:
             name: 1 to 64 characters.
             credits: 1 to 10^12.
             price: whole DEAL as `str` or `Decimal`.
+            lifetime_days: how long the credits last after they arrived, 1 to 36,500; for ever by default.
+            priority: 0 to 100; credits of lower ones are spent first.
 
         Raises:
             InvalidInputError, InvalidAmountError: for what cannot be offered.
         """
-        if isinstance(credits, bool) or not isinstance(credits, int):
-            raise InvalidInputError("credits must be a whole number", field="credits")
-        if not 1 <= credits <= MAX_PACKAGE_CREDITS:
-            raise InvalidInputError(f"credits must be 1 to {MAX_PACKAGE_CREDITS}", field="credits")
+        _check_whole("credits", credits, 1, MAX_PACKAGE_CREDITS)
+        _check_whole("priority", priority, 0, MAX_LOT_PRIORITY)
+        if lifetime_days is not None:
+            _check_whole("lifetime_days", lifetime_days, 1, MAX_LIFETIME_DAYS)
         now = self._database.clock.now()
         text = check_text("name", name, max_length=PACKAGE_NAME_LENGTH)
         units = parse_amount(price, decimals=self._decimals)
-        package = CreditPackage(uuid4(), text, credits, units, now, None)
-        row = {"id": package.id, "name": text, "credits": credits, "price": units, "created_at": now}
+        package = CreditPackage(uuid4(), text, credits, units, now, None, lifetime_days, priority)
+        row = asdict(package)
 
         async def unit(connection: AsyncConnection) -> None:
             await connection.execute(_withdrawal(text, now))
@@ -242,6 +262,8 @@ class CreditPackages:
             PACKAGE_PURCHASE,
             package.credits,
             {"package": package.name, "package_id": str(package.id), "payment_id": str(payment.id)},
+            expires_in=None if package.lifetime_days is None else timedelta(days=package.lifetime_days),
+            priority=package.priority,
             idempotency_key=f"package:{payment.id}",
         )
         if result.ledger_entry_id is None:
@@ -308,6 +330,13 @@ class PackageGrants:
         since = self._clock.now() - RECENT if self._has_looked else None
         if await self._packages.grant_missing(since=since) < GRANTS_PER_LOOK:
             self._has_looked = True
+
+
+def _check_whole(name: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInputError(f"{name} must be a whole number", field=name)
+    if not least <= value <= most:
+        raise InvalidInputError(f"{name} must be {least} to {most}", field=name)
 
 
 def _package_of(payment: Transaction) -> UUID | None:

@@ -17,8 +17,8 @@ OPERATION_TYPE_LENGTH: Final = 64
 HASH_BYTES: Final = 32
 CREDIT_ACCOUNT_KINDS: Final = ("user", "operator")
 HOLD_STATES: Final = ("live", "posted", "voided", "expired")
-OPERATOR_ACCOUNTS: Final = ("issuance", "revenue")
-"""Where granted credits come from, and where spent ones go; their balances are the totals of both."""
+OPERATOR_ACCOUNTS: Final = ("issuance", "revenue", "expiry")
+"""Where granted credits come from, and where spent and expired ones go; their balances are the totals."""
 
 _OPERATORS: Final = UUID("0d6cb2f4-94a7-4a3c-8a3e-3a6f0f7b9f10")
 
@@ -35,11 +35,19 @@ credit_accounts = sa.Table(
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("balance", sa.BigInteger, nullable=False),
     sa.Column("held", sa.BigInteger, nullable=False, server_default="0", comment="Of it, in live holds."),
+    sa.Column(
+        "in_lots",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="Of the balance, in lots of their own.",
+    ),
     sa.Column("entries", sa.BigInteger, nullable=False, comment="Their number; the last one's sequence."),
     sa.Column("head_hash", sa.LargeBinary(HASH_BYTES), nullable=False, comment="The last entry's."),
     _time("updated_at"),
     _one_of("kind", CREDIT_ACCOUNT_KINDS, "kind"),
     sa.CheckConstraint("held >= 0", name="held"),
+    sa.CheckConstraint("in_lots >= 0", name="in_lots"),
     comment="Who has how many credits; all balances together are zero.",
 )
 

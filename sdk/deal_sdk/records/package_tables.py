@@ -19,6 +19,8 @@ credit_packages = sa.Table(
     sa.Column("price", sa.BigInteger, nullable=False),
     _time("created_at"),
     _time("withdrawn_at", nullable=True),
+    sa.Column("lifetime_days", sa.Integer, comment="Of its credits; None for ever."),
+    sa.Column("priority", sa.SmallInteger, nullable=False, server_default="50"),
     sa.CheckConstraint("credits > 0", name="credits"),
     sa.CheckConstraint("price > 0", name="price"),
     comment="Never changed, so that a payment says by its package what it paid for.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -58,6 +59,21 @@ async def test_credits_arrive_with_finality(deal: Deal, make_person: MakePerson)
     }
     assert await deal.tokens.balance_of(person.user.id) == pytest.approx(7.5)
     assert await deal.packages.grant_missing() == 0
+
+
+async def test_credits_of_a_package_may_expire(deal: Deal, make_person: MakePerson) -> None:
+    person = await make_person("10")
+    package = await deal.packages.offer("trial", 500, "2.5", lifetime_days=30, priority=20)
+    assert (package.to_dict()["lifetime_days"], package.priority) == (30, 20)
+    assert [one.lifetime_days for one in await deal.packages.list()] == [30]
+    await deal.packages.buy(person.user.id, "trial", wait_for="finalized")
+    [lot] = await deal.credits.get_lots(person.user.id)
+    assert lot.created_at is not None
+    assert (lot.remaining, lot.priority) == (500, 20)
+    assert lot.expires_at == lot.created_at + timedelta(days=30)
+    for wrong in ({"lifetime_days": 0}, {"lifetime_days": 1.5}, {"priority": 101}, {"priority": True}):
+        with pytest.raises(InvalidInputError):
+            await deal.packages.offer("trial", 500, "2.5", **wrong)  # type: ignore[arg-type]
 
 
 async def test_a_payment_that_nobody_waits_for_has_its_credits_too(

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,6 +23,7 @@ from deal_sdk.payments import Plan
 from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
 from deal_sdk.records.credit_tables import credit_accounts, credit_holds, credit_transfers, token_operations
+from deal_sdk.records.lot_tables import credit_lot_burns, credit_lots
 from deal_sdk.records.package_tables import credit_package_grants, credit_packages
 from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.renewal_tables import credit_renewals
@@ -173,6 +175,7 @@ async def fill(world: World) -> None:
         await pay_outside(deal, treasury, world.addresses["carol"], amount)
     assert await deal.settled(timeout_seconds=30)
     await fill_credits(world, alice)
+    await fill_lots(world)
     await buy_credits(world, alice)
     await fill_without_success(world, dave)
 
@@ -189,6 +192,13 @@ async def fill_credits(world: World, user_id: UUID) -> None:
     held = [await world.deal.billing.hold(user_id, "image_generation") for _ in range(2)]
     assert held[0].hold_id is not None
     await world.deal.billing.post(held[0].hold_id, 7)
+
+
+async def fill_lots(world: World) -> None:
+    """Grant credits that expire, and spend some of them."""
+    bob = world.users["bob"]
+    await world.deal.credits.credit(bob, "purchase", 60, expires_in=timedelta(days=1))
+    await world.deal.credits.debit(bob, "image_generation", 11)
 
 
 async def buy_credits(world: World, user_id: UUID) -> None:
@@ -674,6 +684,37 @@ async def a_renewal_claims_more_than_its_entry(world: World) -> str:
     changed = credit_renewals.update().where(credit_renewals.c.id == renewal_id)
     await world.execute(changed.values(tokens_added=credit_renewals.c.tokens_added + 1))
     return named(credit_renewals, renewal_id)
+
+
+@breaks("credit_lots_add_up")
+async def an_account_counts_more_in_lots_than_they_hold(world: World) -> str:
+    user_id = world.users["bob"]
+    changed = credit_accounts.update().where(credit_accounts.c.id == user_id)
+    await world.execute(changed.values(in_lots=credit_accounts.c.in_lots + 1))
+    return named(credit_accounts, user_id)
+
+
+async def the_lot(world: World) -> UUID:
+    found: UUID = await world.one(sa.select(credit_lots.c.id))
+    return found
+
+
+@breaks("credit_lots_are_within_their_grants")
+async def a_debit_took_more_of_a_lot_than_it_had(world: World) -> str:
+    await world.execute(credit_lot_burns.update().values(amount=12))
+    return named(credit_lots, await the_lot(world))
+
+
+@breaks("credit_lots_hold_what_is_held")
+async def a_lot_is_held_by_nobody(world: World) -> str:
+    await world.execute(credit_lots.update().values(held=1))
+    return named(credit_lots, await the_lot(world))
+
+
+@breaks("credit_lots_that_expired_are_empty")
+async def a_lot_has_credits_after_its_expiry(world: World) -> str:
+    await world.execute(credit_lots.update().values(expired_at=credit_lots.c.expires_at))
+    return named(credit_lots, await the_lot(world))
 
 
 @breaks("credit_refunds_bounded")

@@ -1,0 +1,54 @@
+"""`dealctl credits`: users' lots, and what is done with the ledger from cron."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import typer
+
+from deal_sdk.accounting import CreditWatch, Journal, TokenAccountingService
+from deal_sdk.cli.commands import DATABASE_ALONE, command
+from deal_sdk.cli.output import Reply, fields, shown, table
+from deal_sdk.cli.session import Session, find_user_in
+from deal_sdk.cli.users import RecordedUser
+from deal_sdk.events import EventBus
+from deal_sdk.metrics import Metrics
+from deal_sdk.records import Database
+
+
+def register(application: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Credits and their ledger.")
+    application.add_typer(group, name="credits")
+    command(group, "lots", DATABASE_ALONE)(lots)
+    command(group, "expire", DATABASE_ALONE)(expire)
+
+
+async def lots(session: Session, who: RecordedUser) -> Reply:
+    """Show a user's credits by lot, in the order in which they are spent."""
+    async with session.database() as database, _journal(database) as journal:
+        user = await find_user_in(database, who)
+        found = await TokenAccountingService(database, journal).get_lots(user.id)
+    documents = [lot.to_dict() for lot in found]
+    columns = ["id", "priority", "granted", "remaining", "held", "expires_at"]
+    rows = [[shown(document[name]) for name in columns] for document in documents]
+    return Reply({"user_id": str(user.id), "lots": documents}, [table("Lots", columns, rows)])
+
+
+async def expire(session: Session) -> Reply:
+    """Take expired credits off the balances; safe to run again, and from several machines at once."""
+    async with session.database() as database, _journal(database) as journal:
+        document = {"expired": await TokenAccountingService(database, journal).expire_lots()}
+    return Reply(document, [fields("Lots", document)])
+
+
+@asynccontextmanager
+async def _journal(database: Database) -> AsyncIterator[Journal]:
+    events = EventBus(database.clock)
+    journal = Journal(database, observers=[CreditWatch(Metrics(), events)])
+    try:
+        yield journal
+    finally:
+        await journal.close()
+        await events.close()

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import Final
 
 import redis.exceptions as redis_errors
+from redis._parsers import BaseParser
 
 from deal_sdk.errors import StoreUnavailableError
 
@@ -24,6 +25,9 @@ ERROR_REPLIES: Final = (
     redis_errors.AuthenticationError,
 )
 """Error replies of a server, some of which redis-py counts among the failures of a connection."""
+
+PROTOCOL_FAILURE: Final = redis_errors.InvalidResponse
+"""What is read from a server that does not speak its protocol."""
 
 _FUNCTION_MISSING: Final = "Function not found"
 _ERROR_WORD: Final = re.compile(r"^[A-Z]{2,32}\b")
@@ -78,6 +82,17 @@ class NotConnectedError(Exception):
         """Keep what failed."""
         super().__init__()
         self.failure = failure
+
+
+def error_reply(text: str) -> Exception:
+    """Return the exception that stands for an error reply of a server."""
+    error: Exception = BaseParser.parse_error(text)  # type: ignore[no-untyped-call]
+    return error
+
+
+def closed_by_server() -> Exception:
+    """Return the failure of a connection that ended with replies outstanding, or said what nobody asked."""
+    return redis_errors.ConnectionError("the connection was closed")
 
 
 def is_script_missing(reply: object) -> bool:

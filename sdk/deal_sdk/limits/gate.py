@@ -251,7 +251,8 @@ class Gate:
             mark = fingerprint(limits, part.elsewhere)
         head = (mode, self._store.script_time(), lifetime_ms, mark, " ".join(part.elsewhere), len(limits))
         arguments: list[Argument] = [*head, *[limit.packed for limit in limits]]
-        reply: list[Any] = await self._store.run(load_script("gate", "state", "gate"), keys, arguments)
+        script = load_script("gate", "state", "takes", "gate")
+        reply: list[Any] = await self._store.run(script, keys, arguments)
         return reply
 
     async def _seed(self, limit: Limit) -> Limit:

@@ -1,25 +1,20 @@
-"""One server: its connections, and the pipeline in which concurrent commands leave together.
+"""One server: the pipelines in which concurrent commands leave together.
 
-Owns script loading, the time that an exchange may take, and the verdict whether a command ran. Never sends
-a command twice: a connection that broke with replies outstanding is closed, so that no reply is ever read
-by the next caller.
+Owns script loading and the verdict whether a command ran. Never sends a command again whose caller was told
+that there was no answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import redis.asyncio
 from redis.asyncio.client import PubSub
 
 from deal_sdk.batching import Collector
 from deal_sdk.limits._errors import (
-    ERROR_REPLIES,
     STORE_FAILURES,
     NotConnectedError,
     is_script_missing,
@@ -27,10 +22,9 @@ from deal_sdk.limits._errors import (
     not_connected,
     timed_out,
 )
+from deal_sdk.limits.connections import Connections
 from deal_sdk.limits.scripts import Script, ScriptForm, Words
-from deal_sdk.limits.wire import pack
 
-CLOSE_TIMEOUT_SECONDS: Final = 5.0
 _ASKING: Final[Words] = ("ASKING",)
 
 
@@ -58,129 +52,6 @@ class Command:
     """A key that it touches, which tells the server of a cluster; None where any server can answer."""
     asking: bool = False
     """Whether the server holds the key only for those who say that they were sent."""
-
-
-class Connections(Protocol):
-    """How commands reach one server."""
-
-    async def exchange(self, commands: Sequence[Words]) -> list[Any]:
-        """Send commands together and return a reply or an exception for each.
-
-        Raises:
-            NotConnectedError: when nothing was sent.
-        """
-        ...
-
-    async def drop(self) -> None:
-        """Close the connections that are idle, so that the next exchange makes one."""
-        ...
-
-    async def close(self) -> None:
-        """Close all connections."""
-        ...
-
-    def subscriber(self) -> PubSub:
-        """Return a connection of its own that can subscribe; it connects with its first command."""
-        ...
-
-
-class InProcess:
-    """The stand-in in this process, or whatever else speaks redis-py's pipeline."""
-
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        """Keep the client."""
-        self._client = client
-
-    async def exchange(self, commands: Sequence[Words]) -> list[Any]:
-        """Send commands together and return a reply or an exception for each."""
-        try:
-            pipeline = self._client.pipeline(transaction=False)
-            for words in commands:
-                pipeline.execute_command(*words)
-            return list(await pipeline.execute(raise_on_error=False))
-        except STORE_FAILURES as error:
-            return [error] * len(commands)
-
-    async def drop(self) -> None:
-        """Do nothing: there is no connection that could be stale."""
-
-    async def close(self) -> None:
-        """Close the client."""
-        await self._client.aclose()
-
-    def subscriber(self) -> PubSub:
-        """Return a connection of its own that can subscribe."""
-        return self._client.pubsub()
-
-
-class ServerConnections:
-    """A real server's connections."""
-
-    def __init__(self, client: redis.asyncio.Redis, *, timeout_seconds: float) -> None:
-        """Keep the client's pool; nothing connects yet.
-
-        Args:
-            client: never retries by itself.
-            timeout_seconds: the longest that an exchange may take, connecting included.
-        """
-        self._client = client
-        self._pool = client.connection_pool
-        self._callbacks = client.response_callbacks
-        self._timeout_seconds = timeout_seconds
-
-    async def exchange(self, commands: Sequence[Words]) -> list[Any]:
-        """Send commands together and return a reply or an exception for each.
-
-        Raises:
-            NotConnectedError: when nothing was sent.
-        """
-        connection: Any = None
-        replies: list[Any] = []
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                connection = await self._connect()
-                await connection.send_packed_command(pack(commands), check_health=False)
-                for words in commands:
-                    replies.append(await self._read(connection, words))
-        except STORE_FAILURES as error:
-            if connection is None:
-                raise NotConnectedError(error) from None
-            # What was answered before holds; of the rest nobody knows.
-            return replies + [error] * (len(commands) - len(replies))
-        finally:
-            if connection is not None:
-                if len(replies) < len(commands):
-                    # Replies that are still to come must not be read by the next exchange.
-                    await connection.disconnect(nowait=True)
-                await self._pool.release(connection)
-        return replies
-
-    async def drop(self) -> None:
-        """Close the connections that are idle, so that the next exchange makes one."""
-        await self._pool.disconnect(inuse_connections=False)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        with suppress(*STORE_FAILURES):
-            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                await self._client.aclose()
-
-    def subscriber(self) -> PubSub:
-        """Return a connection of its own that can subscribe."""
-        return self._client.pubsub()
-
-    async def _connect(self) -> Any:
-        pool: Any = self._pool
-        return await pool.get_connection()
-
-    async def _read(self, connection: Any, words: Words) -> Any:
-        try:
-            # The exchange as a whole is timed; a timer of each reply's own would cost more than the reply.
-            reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-        except ERROR_REPLIES as error:
-            return error
-        callback = self._callbacks.get(str(words[0]))
-        return reply if callback is None else callback(reply)
 
 
 class Lane:

@@ -22,7 +22,8 @@ from redis.backoff import NoBackoff
 from deal_sdk.errors import ConfigurationError
 from deal_sdk.limits._errors import Address
 from deal_sdk.limits.clusters import ClusterServers
-from deal_sdk.limits.lanes import SERVER_PIPELINES, Lane, ServerConnections
+from deal_sdk.limits.connections import ServerConnections
+from deal_sdk.limits.lanes import SERVER_PIPELINES, Lane
 from deal_sdk.limits.scripts import Digests
 from deal_sdk.limits.sentinels import SentinelServers
 from deal_sdk.limits.servers import OneServer, Servers

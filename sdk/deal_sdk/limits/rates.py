@@ -18,6 +18,7 @@ from deal_sdk.limits.decisions import Decision, LimitState
 from deal_sdk.limits.gate import Gate
 from deal_sdk.limits.ids import USER_SUBJECT, UserKey, check_id, check_subject, operation_of
 from deal_sdk.limits.rules import WINDOW_SECONDS, LimitKind, RateRule, rate_field
+from deal_sdk.limits.scripts import load_script
 from deal_sdk.limits.store import Store
 from deal_sdk.settings import TierLimits
 
@@ -172,8 +173,8 @@ class RateLimiter:
             await self._store.command("DEL", key)
             return
         check_id("operation", operation)
-        fields = (rate_field(operation, kind) for kind in (LimitKind.PER_MINUTE, LimitKind.BURST))
-        await self._store.command("HDEL", key, *fields)
+        fields = [rate_field(operation, kind) for kind in (LimitKind.PER_MINUTE, LimitKind.BURST)]
+        await self._store.run(load_script("reset", "state", "reset"), [key], ["rates", *fields])
 
     async def operations(self, user_id: UserKey, *, subject: str = USER_SUBJECT) -> tuple[str, ...]:
         """Return the operations that something is counted of, sorted.
@@ -183,8 +184,11 @@ class RateLimiter:
         """
         check_id("user_id", str(user_id))
         check_subject(subject)
-        names: list[bytes] = await self._store.command("HKEYS", self._gate.keys.rates(user_id, subject))
-        return tuple(sorted({operation_of(name.decode()) for name in names}))
+        text: bytes | None = await self._store.command("GET", self._gate.keys.rates(user_id, subject))
+        # A line each: "field value".
+        lines = (text or b"").decode(errors="replace").strip("\n").splitlines()
+        fields = [line.partition(" ")[0] for line in lines]
+        return tuple(sorted({operation_of(field) for field in fields}))
 
     def rule_for(
         self,

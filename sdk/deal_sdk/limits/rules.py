@@ -30,9 +30,10 @@ DEFAULT_PURCHASE_PERIOD_SECONDS: Final = 86_400
 DEFAULT_PURCHASE_PREFIX: Final = "token_purchases:"
 DEFAULT_RATE_PREFIX: Final = "deal:rates:"
 WINDOW_SECONDS: Final = 60
-# Up to this many hits a minute the window is exact to the millisecond; beyond, hits are noted in this many
-# granules, so that the log of one user stays under 1 KB and a hit is held back at most 1 % too long.
+# Up to this many hits a minute the window is exact to 20 ms, the unit of its log; beyond, hits are noted in
+# this many granules, so that a user's log stays under 500 bytes and a hit is held back at most 1 % too long.
 WINDOW_ENTRIES: Final = 100
+_UNIT_MS: Final = 20
 _MILLISECONDS: Final = 1000
 _ENCODED_IDS: Final = 8_192
 _REMEMBERED_RULES: Final = 4_096
@@ -212,7 +213,7 @@ class KeySpace:
         )
 
     def rates(self, user_id: UserKey, subject: str = USER_SUBJECT) -> str:
-        """Return the key of the hash with all windows and buckets of a user, or of another key."""
+        """Return the key of the text with all windows and buckets of a user, or of another key."""
         kind = "" if subject == USER_SUBJECT else f"{subject}:"
         return f"{self.rate_prefix}{kind}{tag_of(user_id)}"
 
@@ -279,7 +280,7 @@ class KeySpace:
 
     def _window(self, rule: RateRule) -> Limit:
         window_ms = WINDOW_SECONDS * 1000
-        granule_ms = 1 if rule.per_minute <= WINDOW_ENTRIES else window_ms // WINDOW_ENTRIES
+        granule_ms = _UNIT_MS if rule.per_minute <= WINDOW_ENTRIES else window_ms // WINDOW_ENTRIES
         arguments = (str(rule.per_minute), str(window_ms), str(granule_ms), str(rule.cost))
         return self._rate_limit(rule, LimitKind.PER_MINUTE, arguments)
 
@@ -314,7 +315,7 @@ def fingerprint(limits: Sequence[Limit], elsewhere: Sequence[str] = ()) -> str:
 
 
 def rate_field(operation: str, kind: LimitKind) -> str:
-    """Return the field of a window or a bucket within its user's hash."""
+    """Return the field of a window or a bucket within its user's text."""
     return f"{kind}:{encode(operation)}"
 
 

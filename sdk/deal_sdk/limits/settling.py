@@ -82,6 +82,6 @@ class Settlement:
         return replies
 
     async def _end(self, verb: Verb, keys: Sequence[str], turn: Turn) -> list[str]:
-        script = load_script("settle", "state", "settle")
+        script = load_script("settle", "state", "returns", "settle")
         replies: list[bytes] = await self._store.run(script, keys, [verb, self._store.script_time(), turn])
         return [reply.decode() for reply in replies]

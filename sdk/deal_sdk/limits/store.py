@@ -20,8 +20,9 @@ from deal_sdk.clock import Clock
 from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits._errors import NotRunError, Reason, timed_out
 from deal_sdk.limits.clusters import ClusterServers
+from deal_sdk.limits.connections import InProcess
 from deal_sdk.limits.feeds import Feed
-from deal_sdk.limits.lanes import MEMORY_PIPELINES, Command, InProcess, Lane
+from deal_sdk.limits.lanes import MEMORY_PIPELINES, Command, Lane
 from deal_sdk.limits.locations import StoreAccess, locate
 from deal_sdk.limits.scripts import Argument, Digests, Functions, Script, ScriptForm
 from deal_sdk.limits.servers import OneServer, Servers

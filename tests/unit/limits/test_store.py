@@ -112,7 +112,7 @@ async def test_scripts_ask_the_server_for_the_time_unless_a_test_sets_it() -> No
 
 
 def test_a_script_is_read_once_and_named_by_its_digest() -> None:
-    script = load_script("gate", "state", "gate")
-    assert script is load_script("gate", "state", "gate")
+    script = load_script("gate", "state", "takes", "gate")
+    assert script is load_script("gate", "state", "takes", "gate")
     assert len(script.sha1) == 40
     assert "tostring" not in script.source.replace("tostring()", "")

@@ -15,24 +15,19 @@ if mode == 'reserve' then
   end
 end
 
-local limits, allowed, unknown, apart = {}, true, false, false
-local next_key, next_argument = mode == 'reserve' and 2 or 1, 7
+local limits, keys, bases = {}, {}, {}
+local allowed, unknown, apart = true, false, false
+local key, place = mode == 'reserve' and 2 or 1, 7
 for index = 1, tonumber(ARGV[6]) do
-  local shadow, name = string.match(ARGV[next_argument], '^(~?)(.+)$')
-  local limit = { name = name, shadow = shadow ~= '', kind = KINDS[name], keys = {}, arguments = {} }
-  for offset = 0, tonumber(ARGV[next_argument + 1]) - 1 do
-    limit.keys[offset + 1] = KEYS[next_key + offset]
-  end
-  for offset = 1, tonumber(ARGV[next_argument + 2]) do
-    limit.arguments[offset] = ARGV[next_argument + 2 + offset]
-  end
-  next_key = next_key + #limit.keys
-  next_argument = next_argument + 3 + #limit.arguments
-  limit.found = limit.kind.check(limit.keys, limit.arguments, now_us)
-  allowed = allowed and (limit.found.ok or limit.shadow)
-  unknown = unknown or limit.found.unknown
-  apart = apart or limit.found.apart
-  limits[index] = limit
+  local name, base = ARGV[place], place + 2
+  local shadow = string.sub(name, 1, 1) == '~'
+  local kind = KINDS[shadow and string.sub(name, 2) or name]
+  local found = kind.check(key, base, now_us)
+  allowed = allowed and (found.ok or shadow)
+  unknown = unknown or found.unknown
+  apart = apart or found.apart
+  limits[index], keys[index], bases[index] = found, key, base
+  key, place = key + tonumber(ARGV[place + 1]), base + tonumber(ARGV[base]) + 1
 end
 
 if apart then
@@ -43,25 +38,31 @@ if unknown then
 end
 
 if allowed and mode ~= 'peek' then
-  local ends_ms = math.floor(now_us / 1000) + tonumber(ARGV[3])
-  local lines = { 'reserved', ARGV[4], text_of(ends_ms) }
+  for index, found in ipairs(limits) do
+    if found.ok then
+      found.kind.take(found, keys[index], bases[index])
+    end
+  end
+  save_sheets()
+end
+
+if allowed and mode == 'reserve' then
+  local lines = { 'reserved', ARGV[4], text_of(math.floor(now_us / 1000) + tonumber(ARGV[3])) }
   if ARGV[5] ~= '' then
     lines[4] = 'elsewhere ' .. ARGV[5]
   end
-  for _, limit in ipairs(limits) do
-    if limit.found.ok then
-      local receipt = limit.kind.take(limit.found, limit.keys, limit.arguments, now_us)
-      lines[#lines + 1] = limit.name .. ' ' .. table.concat(limit.keys, ' ') .. ' ' .. receipt
+  for index, found in ipairs(limits) do
+    if found.ok then
+      local base = bases[index]
+      local names = table.concat(KEYS, ' ', keys[index], keys[index] + tonumber(ARGV[base - 1]) - 1)
+      lines[#lines + 1] = found.kind.name .. ' ' .. names .. ' ' .. found.kind.receipt(found, base)
     end
   end
-  if mode == 'reserve' then
-    redis.call('SET', KEYS[1], table.concat(lines, '\n'), 'PX', ARGV[3])
-  end
+  redis.call('SET', KEYS[1], table.concat(lines, '\n'), 'PX', ARGV[3])
 end
 
 local reply = { allowed and 'allowed' or 'refused' }
-for index, limit in ipairs(limits) do
-  local found = limit.found
+for index, found in ipairs(limits) do
   reply[index + 1] = { found.ok and 1 or 0, found.current, found.max, found.retry_ms, found.reset_ms }
 end
 return reply

@@ -1,6 +1,16 @@
--- Lets a purchase limit begin a new period. A trace of this generation stays, so that purchases which no reset may
+-- Lets a purchase limit begin a new period, or forgets rates. A trace of this generation stays, so that purchases which no reset may
 -- change, those of payments, are not counted anew from the SQL record.
--- KEYS: count and record, or the one key of an amount. ARGV: "purchase" or "amount", keep_ms, tail of the record.
+-- KEYS: count and record, the one key of an amount, or a sheet of rates. ARGV: "purchase" or "amount", keep_ms, tail of
+-- the record; or "rates" and the fields.
+
+if ARGV[1] == 'rates' then
+  local sheet = sheet_of(KEYS[1])
+  for index = 2, #ARGV do
+    set_sheet_value(sheet, ARGV[index], nil)
+  end
+  save_sheets()
+  return 1
+end
 
 local generation = generation_now()
 if ARGV[1] == 'amount' then

@@ -27,6 +27,7 @@ local function cancel(key, reservation)
       KINDS[kind].give_back(words, receipt, now_us)
     end
   end
+  save_sheets()
   return 'cancelled'
 end
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.errors import ConstraintError, DatabaseError
 from deal_sdk.records.database import Database
-from deal_sdk.records.row_inserts import insert_new_rows, insert_rows
+from deal_sdk.records.row_inserts import add_new_rows, insert_new_rows, insert_rows
 from deal_sdk.records.tables import payment_attempts, token_balance_history, token_transactions
 
 TIME = datetime(2026, 11, 21, 12, 0, 0, 7, tzinfo=timezone(timedelta(hours=5, minutes=30)))
@@ -179,6 +179,30 @@ class TestInsertNewRows:
             await insert_rows(connection, payment_attempts, [attempt(first["id"])])
         assert new == {first["id"]}
         assert len(await stored_text(database, payment_attempts)) == 1
+
+
+class TestAddNewRows:
+    async def test_only_rows_whose_key_is_free_go_in(self, database: Database) -> None:
+        async def add(connection: AsyncConnection, *rows: dict[str, Any]) -> None:
+            await add_new_rows(connection, token_transactions, rows, unless="idempotency_key")
+
+        await database.run(lambda connection: add(connection, payment("a"), payment("b"), payment("a")))
+        before = await stored_text(database, token_transactions)
+        await database.run(lambda connection: add(connection, payment("b"), payment("a")))
+        assert await stored_text(database, token_transactions) == before
+        async with database.transaction() as connection:
+            await add(connection, payment("a"), payment(None), payment(None))
+        assert len(before) == 2
+        assert len(await stored_text(database, token_transactions)) == 4
+
+    async def test_a_refused_row_keeps_none(self, database: Database) -> None:
+        async def unit(connection: AsyncConnection) -> None:
+            rows = [payment("a"), payment("b", amount=0)]
+            await add_new_rows(connection, token_transactions, rows, unless="idempotency_key")
+
+        with pytest.raises(ConstraintError):
+            await database.run(unit)
+        assert await stored_text(database, token_transactions) == []
 
 
 def table_of(row: dict[str, Any]) -> sa.Table:

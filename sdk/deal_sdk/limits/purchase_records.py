@@ -15,15 +15,15 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from deal_sdk.batching import Collector
 from deal_sdk.errors import UserNotFoundError
 from deal_sdk.limits.calendars import CalendarWindow
 from deal_sdk.limits.decisions import HeldPurchases
+from deal_sdk.limits.held_purchases import HELD_STATES, HeldLookups
 from deal_sdk.limits.ids import UserKey, check_id
 from deal_sdk.limits.purchase_reports import (
     PurchaseDimension,
     PurchaseReport,
-    amount_of,
-    amount_parts,
     report_of,
     report_query,
 )
@@ -31,9 +31,10 @@ from deal_sdk.limits.purchase_terms import PurchaseRequest, PurchaseTerms, rules
 from deal_sdk.limits.rules import DEFAULT_PURCHASE_PERIOD_SECONDS, CountedRule, PurchaseRule
 from deal_sdk.records import Database, parse_user_id
 from deal_sdk.records.purchase_tables import purchase_policies, token_purchases
+from deal_sdk.records.row_inserts import Row, add_new_rows
 from deal_sdk.records.tables import users
 
-_HELD: Final = ("reserved", "counted")
+MAX_ROWS_PER_STATEMENT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class PurchaseRecords:
     def __init__(self, database: Database) -> None:
         """Keep the database; nothing is read yet."""
         self._database = database
+        self._held = HeldLookups(database)
+        self._added: Collector[Row, None] = Collector(self._add, max_items=MAX_ROWS_PER_STATEMENT)
 
     async def add_counted(
         self,
@@ -89,8 +92,11 @@ class PurchaseRecords:
         category: str | None = None,
         amount_base_units: int | None = None,
         counts_seconds: int | None = None,
-    ) -> bool:
-        """Record a purchase that no payment of ours stands behind, in a commit shared with other callers.
+    ) -> None:
+        """Record a purchase that no payment of ours stands behind; it is durable when this returns.
+
+        Those of one moment are one statement and share one commit. An id that was recorded before changes
+        nothing.
 
         Args:
             reservation_id: under which it was counted.
@@ -99,36 +105,31 @@ class PurchaseRecords:
             amount_base_units: how much was bought.
             counts_seconds: how long any limit may need it, where that is longer than the rule's period.
 
-        Returns:
-            False when the id was recorded before; nothing changes then.
-
         Raises:
             DatabaseError: when it could not be recorded.
         """
         now = self._database.clock.now()
-        statement = (
-            self._database.insert(token_purchases)
-            .values(
-                reservation_id=reservation_id,
-                user_id=str(rule.user_id),
-                token_mint=rule.token_mint,
-                subscription_id=rule.subscription_id,
-                max_purchases=rule.max_purchases,
-                category=category,
-                amount=amount_base_units,
-                state="counted",
-                created_at=now,
-                updated_at=now,
-                counts_until=now + timedelta(seconds=counts_seconds or rule.period_seconds),
-            )
-            .on_conflict_do_nothing(index_elements=["reservation_id"])
-            .returning(token_purchases.c.reservation_id)
-        )
+        row = {
+            "reservation_id": reservation_id,
+            "user_id": str(rule.user_id),
+            "token_mint": rule.token_mint,
+            "subscription_id": rule.subscription_id,
+            "max_purchases": rule.max_purchases,
+            "category": category,
+            "amount": amount_base_units,
+            "created_at": now,
+            "updated_at": now,
+            "counts_until": now + timedelta(seconds=counts_seconds or rule.period_seconds),
+            "state": "counted",
+        }
+        await self._added.submit(row)
 
-        async def unit(connection: AsyncConnection) -> bool:
-            return (await connection.execute(statement)).first() is not None
+    async def _add(self, rows: Sequence[Row]) -> list[None]:
+        async def unit(connection: AsyncConnection) -> None:
+            await add_new_rows(connection, token_purchases, rows, unless="reservation_id")
 
-        return await self._database.write(unit)
+        await self._database.write(unit)
+        return [None] * len(rows)
 
     async def cancel_counted(self, reservation_id: str) -> bool:
         """Say that a counted purchase did not happen; False when there is none by that id."""
@@ -148,43 +149,15 @@ class PurchaseRecords:
         return await self._database.write(unit)
 
     async def held(self, rule: CountedRule) -> HeldPurchases:
-        """Count the purchases that may still belong to a rule's running period, and say when it ends.
-
-        Where periods follow each other closely this counts the tail of the one before as well: it may
-        refuse a purchase too many, never allow one.
-
-        Raises:
-            DatabaseError: when the record failed.
-        """
-        now = self._database.clock.now()
-        column = token_purchases.c
-        if rule.calendar is None:
-            since, ends_at = now - timedelta(seconds=rule.period_seconds), None
-        else:
-            since, ends_at = rule.calendar.current(now)
-        of_what = (
-            column.token_mint == rule.token_mint
-            if rule.category is None
-            else column.category == rule.category
-        )
-        columns = (
-            sa.func.count(),
-            *amount_parts(),
-            sa.func.min(column.created_at, type_=column.created_at.type),
-        )
-        query = sa.select(*columns).where(
-            column.user_id == str(rule.user_id), of_what, column.state.in_(_HELD), _begun(since, rule)
-        )
-        async with self._database.reading() as connection:
-            count, high, low, started_at = (await connection.execute(query)).one()
-        if started_at is not None and rule.calendar is None:
-            ends_at = started_at + timedelta(seconds=rule.period_seconds)
-        return HeldPurchases(count, amount_of(high, low), ends_at if count else None)
+        """Count the purchases that may still belong to a rule's running period; see `HeldLookups.find`."""
+        return await self._held.find(rule)
 
     async def mints_of(self, user_id: UserKey) -> tuple[str, ...]:
         """Return the mints that the user has recorded purchases of, sorted."""
         query = sa.select(token_purchases.c.token_mint).distinct().order_by(token_purchases.c.token_mint)
-        query = query.where(token_purchases.c.user_id == str(user_id), token_purchases.c.state.in_(_HELD))
+        query = query.where(
+            token_purchases.c.user_id == str(user_id), token_purchases.c.state.in_(HELD_STATES)
+        )
         async with self._database.reading() as connection:
             return tuple((await connection.execute(query)).scalars())
 
@@ -196,7 +169,7 @@ class PurchaseRecords:
         )
         ranked = (
             sa.select(column.token_mint, column.max_purchases, latest.label("place"))
-            .where(column.user_id == str(user_id), column.state.in_(_HELD))
+            .where(column.user_id == str(user_id), column.state.in_(HELD_STATES))
             .subquery()
         )
         query = sa.select(ranked.c.token_mint, ranked.c.max_purchases).where(ranked.c.place == 1)
@@ -210,7 +183,7 @@ class PurchaseRecords:
             sa.func.count(token_purchases.c.user_id.distinct()),
             sa.func.count(),
         )
-        query = sa.select(*columns).where(token_purchases.c.state.in_(_HELD))
+        query = sa.select(*columns).where(token_purchases.c.state.in_(HELD_STATES))
         async with self._database.reading() as connection:
             return PurchaseStats(*(await connection.execute(query)).one())
 
@@ -379,16 +352,9 @@ def _policy(row: sa.Row[Any]) -> PurchasePolicy:
     )
 
 
-def _begun(since: datetime, rule: CountedRule) -> sa.ColumnElement[bool]:
-    # A rolling period ends a whole period after its first purchase, when that no longer counts; a calendar's
-    # begins with its first instant.
-    created_at = token_purchases.c.created_at
-    return created_at > since if rule.calendar is None else created_at >= since
-
-
 def _of(user_id: UserKey, token_mint: str) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         token_purchases.c.user_id == str(user_id),
         token_purchases.c.token_mint == token_mint,
-        token_purchases.c.state.in_(_HELD),
+        token_purchases.c.state.in_(HELD_STATES),
     )

@@ -73,7 +73,7 @@ async def insert_new_rows(
     if not isinstance(connection, InlineConnection):
         insert = _insert_of(connection, table).on_conflict_do_nothing(index_elements=[unless])
         return set((await connection.execute(insert.returning(table.c[key]), rows)).scalars())
-    count = await _write(connection, table, rows, f" ON CONFLICT ({unless}) DO NOTHING")
+    count = await _write(connection, table, rows, _unless_there(unless))
     keys = [row[key] for row in rows]
     if count == len(rows):
         return set(keys)
@@ -82,6 +82,29 @@ async def insert_new_rows(
         chosen = table.c[key].in_(keys[start : start + _VALUES_PER_STATEMENT])
         found.update(await connection.scalars(sa.select(table.c[key]).where(chosen)))
     return found
+
+
+async def add_new_rows(
+    connection: AsyncConnection, table: sa.Table, rows: Sequence[Row], *, unless: str
+) -> None:
+    """Insert the rows whose value in one column is not there yet.
+
+    Args:
+        connection: of a write transaction.
+        table: theirs.
+        rows: by column name, every one with the same columns.
+        unless: the unique column that decides; null is always new.
+    """
+    if isinstance(connection, InlineConnection):
+        await _write(connection, table, rows, _unless_there(unless))
+        return
+    insert = _insert_of(connection, table).on_conflict_do_nothing(index_elements=[unless])
+    # What is returned is of no use, but lets all rows go in one statement.
+    await connection.execute(insert.returning(table.c[unless]), rows)
+
+
+def _unless_there(column: str) -> str:
+    return f" ON CONFLICT ({column}) DO NOTHING"
 
 
 def _insert_of(connection: AsyncConnection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

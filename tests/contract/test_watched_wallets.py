@@ -128,7 +128,7 @@ async def test_of_wallets_added_at_once_three_get_in(world: WatchWorld) -> None:
 
 
 async def test_nothing_is_added_while_the_chain_cannot_be_read(world: WatchWorld) -> None:
-    world.chain_is_gone = True
+    world.chain.is_gone = True
     with pytest.raises(RpcUnavailableError):
         await world.monitor.add(ALICE)
     assert (await world.monitor.list(), await world.monitor.events_after(0)) == ((), ())

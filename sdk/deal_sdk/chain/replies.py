@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from solders.hash import Hash, ParseHashError
 from solders.pubkey import Pubkey
 
+from deal_sdk.chain.memos import parse_memos
 from deal_sdk.errors import RpcMalformedReplyError
 from deal_sdk.settings import Commitment
 
@@ -100,6 +101,9 @@ class LandedTransaction:
     token_balances_before: Mapping[str, TokenHolding]
     token_balances_after: Mapping[str, TokenHolding]
     logs: tuple[str, ...]
+    memos: tuple[str, ...] = ()
+    lamports_before: tuple[int, ...] = ()
+    lamports_after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,12 +275,11 @@ def parse_transaction(signature: str, reply: Any) -> LandedTransaction | None:
         return None
     meta = reply["meta"]
     loaded = meta.get("loadedAddresses") or {}
-    keys = [
-        *reply["transaction"]["message"]["accountKeys"],
-        *loaded.get("writable", ()),
-        *loaded.get("readonly", ()),
-    ]
-    return _landed(signature, integer(reply["slot"]), optional_integer(reply.get("blockTime")), keys, meta)
+    message = reply["transaction"]["message"]
+    keys = [*message["accountKeys"], *loaded.get("writable", ()), *loaded.get("readonly", ())]
+    memos = parse_memos(keys, message, meta)
+    slot, block_time = integer(reply["slot"]), optional_integer(reply.get("blockTime"))
+    return _landed(signature, slot, block_time, keys, meta, memos)
 
 
 def parse_block(slot: int, reply: Any) -> tuple[LandedTransaction, ...] | None:
@@ -297,7 +300,7 @@ def parse_block(slot: int, reply: Any) -> tuple[LandedTransaction, ...] | None:
 
 
 def _landed(
-    signature: str, slot: int, block_time: int | None, keys: list[Any], meta: Any
+    signature: str, slot: int, block_time: int | None, keys: list[Any], meta: Any, memos: tuple[str, ...] = ()
 ) -> LandedTransaction:
     account_keys = tuple(text(key) for key in keys)
     return LandedTransaction(
@@ -310,6 +313,9 @@ def _landed(
         token_balances_before=_holdings(account_keys, meta.get("preTokenBalances")),
         token_balances_after=_holdings(account_keys, meta.get("postTokenBalances")),
         logs=tuple(text(line) for line in meta.get("logMessages") or ()),
+        memos=memos,
+        lamports_before=tuple(map(integer, meta.get("preBalances") or ())),
+        lamports_after=tuple(map(integer, meta.get("postBalances") or ())),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deal_sdk.chain import MintFacts, Rpc
+from deal_sdk.monitor import WATCH_INVARIANTS
 from deal_sdk.payments import HistorySync, Verifier
 from deal_sdk.records import BalanceHistoryRecorder, Database, TransactionRecorder
 
@@ -40,5 +41,7 @@ def make_bookkeeping(
         transactions=transactions,
         max_backfill_signatures=max_backfill_signatures,
     )
-    verifier = Verifier(rpc=rpc, mint=mint, database=database, history=history, sync=sync)
+    verifier = Verifier(
+        rpc=rpc, mint=mint, database=database, history=history, sync=sync, further=WATCH_INVARIANTS
+    )
     return Bookkeeping(transactions, history, sync, verifier)

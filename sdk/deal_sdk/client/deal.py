@@ -265,7 +265,7 @@ class Deal:
         self._reconciler.start()
         self.jobs.register(settlement_job(self))
         self.subscriptions = open_subscriptions(self._stack, self, self._database, self._purchase_records)
-        self.monitor = open_watching(self._stack, self, self._database, self._track)
+        self.monitor = open_watching(self._stack, self, self._database, self._track, self._reconciler)
         self._stack.push_async_callback(self.jobs.close)
         if settings.background_jobs:
             self.jobs.start()

@@ -8,19 +8,29 @@ from typing import Protocol
 from solders.pubkey import Pubkey
 
 from deal_sdk.chain import MintFacts, Rpc
+from deal_sdk.client.jobs import JobRunner
 from deal_sdk.clock import Clock
 from deal_sdk.events import EventBus
+from deal_sdk.metrics import Metrics
 from deal_sdk.monitor import (
     AddressListing,
+    BalanceHistory,
+    Counter,
+    ListingStore,
     QuotaBook,
+    SubscriptionRouter,
     WalletMonitor,
+    WatchBounds,
     WatchFeed,
     WatchLimits,
     WatchLog,
+    WatchParts,
     WatchPolicy,
+    WatchRounds,
     WatchStore,
 )
 from deal_sdk.monitor.wallet_monitor import HistoryTracker
+from deal_sdk.payments import LeaseKeeper
 from deal_sdk.records import Database
 from deal_sdk.settings import Settings
 from deal_sdk.webhooks import WebhookService
@@ -35,6 +45,10 @@ class Surroundings(Protocol):
     rpc: Rpc
     mint: MintFacts
     webhooks: WebhookService
+    leases: LeaseKeeper
+    subscriptions: SubscriptionRouter
+    metrics: Metrics
+    jobs: JobRunner
 
     def token_account_of(self, owner: Pubkey) -> Pubkey:
         """Derive an owner's token account."""
@@ -42,7 +56,11 @@ class Surroundings(Protocol):
 
 
 def open_watching(
-    stack: AsyncExitStack, around: Surroundings, database: Database, track: HistoryTracker
+    stack: AsyncExitStack,
+    around: Surroundings,
+    database: Database,
+    track: HistoryTracker,
+    history: BalanceHistory,
 ) -> WalletMonitor:
     """Wire the monitor, and leave its closing to the stack; nothing is read yet.
 
@@ -51,21 +69,49 @@ def open_watching(
         around: settings, clock, bus, chain, mint and webhooks.
         database: holds its rows.
         track: keeps the balance history of watched wallets.
+        history: told of what moved there.
     """
     settings = around.settings
     policy = watch_policy(settings, around.mint.decimals)
     log = WatchLog(database, around.events, around.webhooks.outbox)
+    store = WatchStore(database, policy)
+    quota = QuotaBook(database, policy, daily_quota=settings.rpc_daily_quota)
     feed = WatchFeed(log, clock=around.clock, interval_seconds=settings.watch_feed_interval_seconds)
     stack.push_async_callback(feed.close)
     listing = AddressListing(around.rpc, token_account_of=around.token_account_of)
+    parts = WatchParts(
+        database=database,
+        store=store,
+        log=log,
+        listing=listing,
+        listings=ListingStore(database, quota),
+        counter=Counter(store, log, quota, owner=around.leases.owner),
+        lease=around.leases,
+        history=history,
+        handle_buys=around.subscriptions.handle_buys,
+        metrics=around.metrics,
+        mint=str(around.mint.address),
+    )
+    rounds = WatchRounds(parts, watch_bounds(settings))
+    around.jobs.register(rounds)
     return WalletMonitor(
-        WatchStore(database, policy),
+        store,
         log,
         feed,
-        QuotaBook(database, policy, daily_quota=settings.rpc_daily_quota),
+        quota,
         clock=around.clock,
         find_start=listing.start,
         track=track,
+        poll=rounds.run_once,
+    )
+
+
+def watch_bounds(settings: Settings) -> WatchBounds:
+    """Return what the settings say of polling."""
+    return WatchBounds(
+        poll_interval_seconds=settings.watch_poll_interval_seconds,
+        hint_interval_seconds=settings.watch_hint_interval_seconds,
+        transactions_per_poll=settings.watch_transactions_per_poll,
     )
 
 

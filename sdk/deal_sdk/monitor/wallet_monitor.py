@@ -76,6 +76,7 @@ class WalletMonitor:
         clock: Clock,
         find_start: StartingPoints,
         track: HistoryTracker,
+        poll: Callable[[], Awaitable[None]],
     ) -> None:
         """Keep the parts; nothing is read yet.
 
@@ -87,6 +88,7 @@ class WalletMonitor:
             clock: tells what is past.
             find_start: reads where a new wallet's counting begins.
             track: called for each new wallet, so that its balance history is kept.
+            poll: polls what is due.
         """
         self._store = store
         self._log = log
@@ -95,6 +97,7 @@ class WalletMonitor:
         self._clock = clock
         self._find_start = find_start
         self._track = track
+        self._poll = poll
 
     async def add(
         self,
@@ -335,6 +338,14 @@ class WalletMonitor:
     async def quota(self) -> QuotaOverview:
         """Return what watching used of the provider's daily quota, and what the day will have used."""
         return await self._quota.overview()
+
+    async def poll(self) -> None:
+        """Poll the wallets that are due, without a wait for the job that does so every second.
+
+        Raises:
+            DatabaseError: what was counted stays counted, and the next poll goes on.
+        """
+        await self._poll()
 
     async def events_after(self, event_id: int, *, limit: int = 500) -> tuple[WatchEvent, ...]:
         """Return what happened after an event, in order; see `WatchLog.after`."""

@@ -20,7 +20,7 @@ from solders.pubkey import Pubkey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.amounts import MAX_PAYMENT_BASE_UNITS
-from deal_sdk.chain import AddressSignature, LandedTransaction, MintFacts, Rpc
+from deal_sdk.chain import AddressSignature, LandedReads, LandedTransaction, MintFacts, Rpc
 from deal_sdk.errors import RpcMalformedReplyError
 from deal_sdk.records import (
     BalanceChange,
@@ -107,6 +107,8 @@ class HistorySync:
             max_backfill_signatures: how far back the history of a newly tracked account reaches.
         """
         self._rpc = rpc
+        self.reads: Final = LandedReads(rpc)
+        """Shared with whoever else reads the same transactions."""
         self._mint = str(mint.address)
         self._database = database
         self._history = history
@@ -176,7 +178,7 @@ class HistorySync:
         lone = [signature for slot, found in by_slot.items() if slot not in crowded for signature in found]
         blocks, transactions = await asyncio.gather(
             asyncio.gather(*map(self._block, crowded)),
-            asyncio.gather(*(self._rpc.get_transaction(signature, "finalized") for signature in lone)),
+            asyncio.gather(*map(self.reads.get, lone)),
         )
         landed = {
             found.signature: _Landed(found, index)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
+
+import sqlalchemy as sa
 
 from deal_sdk.clock import Clock
 from deal_sdk.errors import DatabaseError, TokenError
@@ -57,6 +59,10 @@ class LeaseKeeper:
     def owner(self) -> UUID:
         """Return the name under which payments are leased here."""
         return self._leases.owner
+
+    def is_free(self, owner: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        """Return the condition that nobody who is alive holds a row; see `Leases.is_free`."""
+        return self._leases.is_free(owner)
 
     async def holders(self) -> list[LeaseHolder]:
         """Return who holds open payments, here and elsewhere."""

@@ -111,6 +111,14 @@ class Leases:
                 return []
         return await self._database.run(self._claim_in)
 
+    def is_free(self, owner: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        """Return the condition that nobody who is alive holds a row of any table.
+
+        Args:
+            owner: the column that names the holder.
+        """
+        return _unheld(self._in(0), owner)
+
     async def holders(self) -> list[LeaseHolder]:
         """Return who holds open payments, the oldest payment's holder first."""
         column = token_transactions.c
@@ -189,8 +197,9 @@ class Leases:
         return sa.literal(self._database.clock.now() + distance, UtcDateTime())
 
 
-def _unheld(now: sa.ColumnElement[datetime]) -> sa.ColumnElement[bool]:
-    owner = token_transactions.c.lease_owner
+def _unheld(
+    now: sa.ColumnElement[datetime], owner: sa.ColumnElement[Any] = token_transactions.c.lease_owner
+) -> sa.ColumnElement[bool]:
     alive = sa.exists().where(workers.c.id == owner, workers.c.expires_at > now)
     return sa.or_(owner.is_(None), ~alive)
 

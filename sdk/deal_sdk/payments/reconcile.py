@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from deal_sdk.chain import LandedReads
 from deal_sdk.clock import Clock
 from deal_sdk.errors import TokenError
 from deal_sdk.payments.history_sync import HistorySync, Progress, SyncReport
@@ -67,6 +68,11 @@ class Reconciler:
         self._poll_interval_seconds = poll_interval_seconds
         self._marked: dict[str, _Mark] = {}
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def reads(self) -> LandedReads:
+        """Return the memory of the transactions that the history is read from."""
+        return self._history.reads
 
     def start(self) -> None:
         """Begin the loop, which `close` ends."""

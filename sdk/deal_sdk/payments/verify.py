@@ -6,7 +6,7 @@ not look, is told apart from one that found everything in order.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -65,13 +65,24 @@ class Verifier:
         database: Database,
         history: BalanceHistoryRecorder,
         sync: HistorySync,
+        further: Mapping[str, BrokenRows] | None = None,
     ) -> None:
-        """Wire the parts; nothing is read yet."""
+        """Wire the parts; nothing is read yet.
+
+        Args:
+            rpc: the chain that records are compared with.
+            mint: whose supply.
+            database: the records.
+            history: the balances.
+            sync: reads the finalized chain first.
+            further: rules of areas above this one, by name.
+        """
         self._rpc = rpc
         self._mint = mint
         self._database = database
         self._history = history
         self._sync = sync
+        self._further = further or {}
 
     async def verify(self) -> VerifyReport:
         """Read the finalized chain into the history, then prove each rule.
@@ -87,7 +98,7 @@ class Verifier:
         )
         await self._sync.sync()
         results = [await check() for check in checks]
-        for name, query in {**SQL_INVARIANTS, **CREDIT_INVARIANTS}.items():
+        for name, query in {**SQL_INVARIANTS, **CREDIT_INVARIANTS, **self._further}.items():
             results.append(await self._sql(name, query))
         return VerifyReport(tuple(results))
 

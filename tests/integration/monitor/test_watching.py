@@ -1,0 +1,57 @@
+"""Watching real transactions of the embedded chain, through a whole `Deal`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from solders.keypair import Keypair
+
+from deal_sdk import Deal
+from tests.integration.conftest import FAST_CHAIN
+
+
+@pytest.fixture
+async def watching() -> AsyncIterator[Deal]:
+    """A `Deal` that polls only when it is told to."""
+    async with Deal.open(
+        **FAST_CHAIN,
+        background_jobs=False,
+        watch_poll_interval_seconds=0.001,
+        history_poll_interval_seconds=0.05,
+    ) as deal:
+        yield deal
+
+
+async def test_transfers_are_counted_decoded_and_in_the_history(watching: Deal) -> None:
+    user = await watching.users.create()
+    wallet = (await watching.wallets.create_custodial(user.id)).address
+    other = str(Keypair().pubkey())
+    await watching.monitor.add(wallet, label="payer")
+    got = await watching.tokens.transfer("treasury", user.id, "5.5", wait_for="finalized")
+    given = await watching.tokens.transfer(user.id, other, "2", wait_for="finalized")
+    await watching.monitor.poll()
+
+    newest, oldest = await watching.monitor.transactions(wallet)
+    assert (oldest.signature, oldest.direction, oldest.amount) == (got.signature, "incoming", "5.5")
+    assert (newest.signature, newest.direction, newest.amount) == (given.signature, "outgoing", "2")
+    assert (newest.counterparty, newest.memo) == (other, f"deal:{given.id}")
+    assert (await watching.monitor.get(wallet)).badge == "2/200"
+    await watching.reconcile()
+    assert [row.change for row in (await watching.history.query(wallet=wallet)).items] == [
+        550_000_000,
+        -200_000_000,
+    ]
+    report = await watching.verify()
+    assert report.ok, [check for check in report.checks if not check.ok]
+
+
+async def test_a_wallet_that_never_connected_is_watched_by_what_reaches_its_token_account(
+    watching: Deal,
+) -> None:
+    stranger = str(Keypair().pubkey())
+    await watching.monitor.add(stranger)
+    payment = await watching.tokens.transfer("treasury", stranger, "1", wait_for="finalized")
+    await watching.monitor.poll()
+    (only,) = await watching.monitor.transactions(stranger)
+    assert (only.signature, only.direction) == (payment.signature, "incoming")

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from deal_sdk.cli import (
     credits,
+    dashboard,
     demo,
     fees,
     keys,
@@ -57,6 +58,7 @@ _PARTS: Final = (
     operations,
     webhooks,
     subscriptions,
+    dashboard,
     worker,
 )
 

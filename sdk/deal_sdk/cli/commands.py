@@ -75,6 +75,34 @@ def command(
     return register
 
 
+def group_command(
+    group: typer.Typer, common: Sequence[inspect.Parameter] = EVERY_SERVER
+) -> Callable[[Body[P]], Body[P]]:
+    """Add an async function as what a group does by itself, when no command of it is named.
+
+    Args:
+        group: the group.
+        common: the shared options that mean something to it; its commands take them as well.
+    """
+
+    def register(body: Body[P]) -> Body[P]:
+        own = _callback(body, common)
+
+        def callback(**values: Any) -> int | None:
+            context: typer.Context = values[_CONTEXT]
+            if context.invoked_subcommand is None:
+                return own(**values)
+            given = {item.name: values[item.name] for item in common if values[item.name]}
+            context.obj = {**(context.obj or {}), **given}
+            return None
+
+        parameters = list(inspect.signature(own).parameters.values())
+        group.callback(invoke_without_command=True, help=_help_of(body))(_signed(callback, parameters))
+        return body
+
+    return register
+
+
 def remember_common_options(application: typer.Typer) -> None:
     """Accept the common options before a command's name as well."""
 

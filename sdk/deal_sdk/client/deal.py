@@ -222,7 +222,7 @@ class Deal:
         self._backends = await open_backends(
             self._stack, self.settings, self.clock, self.metrics, self._given
         )
-        self._database = self._backends.database
+        self._database = self.database = self._backends.database
         self._store = self._backends.store
         self.rpc = self._backends.rpc
         self.keystore = self._backends.keystore

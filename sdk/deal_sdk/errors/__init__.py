@@ -60,6 +60,10 @@
     ├── PayloadUnauthorizedError          a webhook of buys without the header that was agreed on
     ├── WalletNotWatchedError, WalletAlreadyWatchedError
     ├── WatchSlotsFullError               as many watched wallets are active as may be
+    ├── AccessDeniedError                 the dashboard: a role that does not allow it
+    │   ├── NotSignedInError              no session or token, or one that is over
+    │   └── CrossOriginError              what another site's page may have asked for
+    ├── AccessTokenNotFoundError          no such token of the dashboard
     ├── WebhookNotFoundError              no such endpoint or delivery
     └── WebhookSignatureError             a request that is not ours, too old, or altered
 
@@ -71,6 +75,12 @@ exceptions: each area does that in its `_errors`.
 """
 
 from deal_sdk.errors.base import Outcome, TokenError
+from deal_sdk.errors.dashboard import (
+    AccessDeniedError,
+    AccessTokenNotFoundError,
+    CrossOriginError,
+    NotSignedInError,
+)
 from deal_sdk.errors.dispatcher import ErrorDispatcher, ErrorHandler
 from deal_sdk.errors.inputs import (
     BatchInvalidError,
@@ -146,12 +156,15 @@ from deal_sdk.errors.systems import (
 from deal_sdk.errors.webhooks import WebhookNotFoundError, WebhookSignatureError
 
 __all__ = [
+    "AccessDeniedError",
+    "AccessTokenNotFoundError",
     "BatchInvalidError",
     "BatchPendingError",
     "ChainError",
     "ChainMismatchError",
     "ConfigurationError",
     "ConstraintError",
+    "CrossOriginError",
     "DatabaseBusyError",
     "DatabaseError",
     "DatabaseUnavailableError",
@@ -172,6 +185,7 @@ __all__ = [
     "KeystoreError",
     "LimitExceededError",
     "MintNotFoundError",
+    "NotSignedInError",
     "Outcome",
     "PackageNotFoundError",
     "PayloadMalformedError",

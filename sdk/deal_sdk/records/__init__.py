@@ -8,6 +8,7 @@ whether a payment may be made, and never changes a payment's state: that is for 
 from deal_sdk.records import (
     accrual_tables,
     credit_tables,
+    dashboard_tables,
     lookup_tables,
     lot_tables,
     package_tables,
@@ -53,6 +54,7 @@ __all__ = [
     "check_schema",
     "credit_tables",
     "current_revision",
+    "dashboard_tables",
     "get_meta",
     "lookup_tables",
     "lot_tables",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from solders.pubkey import Pubkey
 
 from deal_sdk.client import Deal
+from deal_sdk.client.backends import MINT
 from deal_sdk.dashboard.endpoints import API_PREFIX, Call, Endpoint
 from deal_sdk.dashboard.models import (
     Balance,

@@ -138,7 +138,7 @@ class DashboardAccess:
 
     async def list(self) -> Sequence[AccessToken]:
         """Return every token, revoked ones too, the oldest first."""
-        rows = await self._database.fetch(sa.select(*_TOKEN_COLUMNS).order_by(_TOKEN.created_at, _TOKEN.id))
+        rows = await self._database.fetch(sa.select(*_TOKEN_COLUMNS).order_by(_TOKEN.created_at, _TOKEN.name))
         return [AccessToken(*row) for row in rows]
 
     async def revoke(self, name: str) -> AccessToken:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
@@ -17,6 +17,9 @@ from deal_sdk.dashboard.problems import PROBLEM_TYPE
 OPENAPI_VERSION: Final = "3.1.0"
 _REFERENCE: Final = "#/components/schemas/{model}"
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
+
+References: TypeAlias = Mapping[tuple[Any, JsonSchemaMode], Any]
+"""Where each model's schema is, as it is read and as it is written."""
 
 _DESCRIPTION: Final = (
     "Everything that the dashboard shows and does. A session is a cookie, and a change under it carries its"
@@ -56,21 +59,18 @@ def plain_path(path: str) -> str:
     return _PARAMETER.sub(r"{\1}", path)
 
 
-def _schemas(
-    endpoints: Sequence[Endpoint],
-) -> tuple[Mapping[tuple[type[BaseModel], JsonSchemaMode], Any], dict[str, Any]]:
+def _schemas(endpoints: Sequence[Endpoint]) -> tuple[References, dict[str, Any]]:
     wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Problem, "serialization"): None}
     for endpoint in endpoints:
         wanted[endpoint.answer, "serialization"] = None
         if endpoint.body is not None:
             wanted[endpoint.body, "validation"] = None
-    references, document = models_json_schema(list(wanted), ref_template=_REFERENCE)
+    found, document = models_json_schema(list(wanted), ref_template=_REFERENCE)
+    references: References = {(model, mode): schema for (model, mode), schema in found.items()}
     return references, document.get("$defs", {})
 
 
-def _operation(
-    endpoint: Endpoint, references: Mapping[tuple[type[BaseModel], JsonSchemaMode], Any]
-) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, references: References) -> dict[str, Any]:
     problem = {"content": {PROBLEM_TYPE: {"schema": references[Problem, "serialization"]}}}
     answer = {"description": "Done", "content": _json(references[endpoint.answer, "serialization"])}
     operation: dict[str, Any] = {

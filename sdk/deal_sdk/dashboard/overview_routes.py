@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from solders.pubkey import Pubkey
 
 from deal_sdk.client import Deal
-from deal_sdk.client.backends import MINT
 from deal_sdk.dashboard.endpoints import API_PREFIX, Call, Endpoint
 from deal_sdk.dashboard.models import (
     Balance,
@@ -37,7 +36,7 @@ _OPEN: Final = ("pending", "confirmed")
 
 
 async def overview(service: Service, call: Call) -> Overview:
-    """Return the token, the operator's wallets and how payments stand; all but the chain's part without it."""
+    """Return the token, the wallets and the payments; without the chain, all but its part."""
     deal = service.deal
     counts = [await deal.transactions.count(status=status) for status in _OPEN]
     names = {
@@ -46,7 +45,8 @@ async def overview(service: Service, call: Call) -> Overview:
     problem, supply = None, None
     balances = [Balance(name=name, address=one, amount=None, slot=None) for name, one in names.items()]
     try:
-        supply = f"{await deal.tokens.total_supply():f}"
+        held = await deal.rpc.get_token_supply(deal.mint.address)
+        supply = amount_text(held.amount_base_units, deal.mint.decimals)
         balances = list(await asyncio.gather(*(_balance(deal, *item) for item in names.items())))
     except ChainError as error:
         problem = error.code

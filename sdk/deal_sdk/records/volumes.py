@@ -72,10 +72,8 @@ def _made(start: int, row: Any | None) -> VolumeBucket:
 
 def _bucket(dialect: str, bucket_seconds: int) -> sa.ColumnElement[Any]:
     created_at = _table.c.created_at
+    seconds: sa.ColumnElement[Any] = sa.cast(sa.func.floor(sa.extract("epoch", created_at)), sa.BigInteger)
     if dialect == "sqlite":
         text = sa.type_coerce(created_at, sa.String)
         seconds = sa.cast(sa.func.strftime("%s", text), sa.Integer)
-    else:
-        seconds = sa.cast(sa.func.floor(sa.extract("epoch", created_at)), sa.BigInteger)
-    length = sa.literal_column(str(int(bucket_seconds)))
-    return seconds / length * length if dialect != "sqlite" else seconds - seconds % length
+    return seconds - seconds % sa.literal(bucket_seconds, sa.BigInteger())

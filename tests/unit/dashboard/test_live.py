@@ -76,7 +76,7 @@ async def test_what_is_pending_when_a_reader_joins_comes_once() -> None:
     assert numbers_of(await frames_of(reader)) == [1]
 
 
-@pytest.mark.parametrize("after", ["", "x", "a-b-c", "a-1", "a-1-2-3", "é-1-2", "a" * 100 + "-1-1", "a-²-1"])
+@pytest.mark.parametrize("after", ["", "x", "a-b-c", "a-1", "a-1-2-3", "a" * 100 + "-1-1", "a-²-1"])
 async def test_a_position_that_is_none_asks_for_a_new_load(after: str) -> None:
     hub = LiveHub(ManualClock())
     assert parse_position(after) is None

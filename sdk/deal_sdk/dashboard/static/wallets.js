@@ -55,7 +55,9 @@ function show(wallet) {
     find("wallet-list").append(card.root);
     find("no-wallets").hidden = true;
   }
-  card.update(wallet);
+  // An event does not tell everything of a wallet; what it leaves out stays as it was.
+  card.wallet = { ...card.wallet, ...wallet };
+  card.update(card.wallet);
 }
 
 function make(key) {
@@ -111,7 +113,7 @@ function update(wallet, parts, bar, buttons) {
   parts.facts.replaceChildren(facts([
     ["Last transaction", time(wallet.last_transaction_at)],
     ["Last look", time(wallet.last_polled_at)],
-    ["RPC calls today", count(wallet.rpc_calls_today)],
+    ["RPC calls today", count(wallet.rpc_calls_today ?? 0)],
     ["Waiting", wallet.pending_transactions ? `${count(wallet.pending_transactions)} not counted yet` : null],
     ["Stops at", wallet.stop_at ? time(wallet.stop_at) : null],
     ["Problem", wallet.last_error],

@@ -26,6 +26,7 @@ from deal_sdk.errors import (
     UserNotFoundError,
     WalletAlreadyConnectedError,
     WalletNotFoundError,
+    WalletNotWatchedError,
 )
 
 PROBLEM_TYPE: Final = "application/problem+json"
@@ -43,6 +44,7 @@ _STATUS: Final[tuple[tuple[type[TokenError], int], ...]] = (
     (UserNotFoundError, 404),
     (WalletNotFoundError, 404),
     (PaymentNotFoundError, 404),
+    (WalletNotWatchedError, 404),
     (AccessTokenNotFoundError, 404),
     (LimitExceededError, 429),
     (ConstraintError, 409),

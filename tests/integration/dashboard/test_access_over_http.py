@@ -1,0 +1,127 @@
+"""Signing in, and everything that a request is refused for before it reaches an operation."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.dashboard.conftest import Site
+
+WALLET = {"address": "11111111111111111111111111111111"}
+
+
+async def test_a_session_is_a_strict_cookie_that_ends(site: Site) -> None:
+    token = await site.dashboard.access.ensure_first()
+    assert token is not None
+    async with site.visit(None) as visitor:
+        refused = await visitor.get("/wallets")
+        assert (refused.status, refused.code) == (401, "not_signed_in")
+        answer = await visitor.sign_in(token)
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert "Max-Age=43200" in cookie
+        assert token not in str(answer.body)
+        assert (await visitor.get("/session")).body == answer.body
+        assert (await visitor.get("/wallets")).status == 200
+        assert (await visitor.call("DELETE", "/session")).status == 200
+        assert (await visitor.get("/wallets")).status == 401
+
+
+async def test_a_wrong_token_is_refused_and_tries_are_limited(site: Site) -> None:
+    async with site.visit(None) as visitor:
+        codes = [await visitor.sign_in("deal_dash_wrong") for _ in range(12)]
+        assert (codes[0].status, codes[0].code) == (401, "not_signed_in")
+        assert (codes[-1].status, codes[-1].code) == (429, "rate_limit_exceeded")
+        assert int(codes[-1].headers["retry-after"]) >= 1
+        bearer = {"headers": {"authorization": "Bearer wrong"}}
+        answers = [(await visitor.get("/wallets", **bearer)).status for _ in range(12)]
+        assert answers[0] == 401
+        assert answers[-1] == 429
+
+
+async def test_programs_send_the_token_itself(site: Site) -> None:
+    _, token = await site.dashboard.access.create("prometheus", "viewer")
+    async with site.visit(None) as visitor:
+        headers = {"authorization": f"Bearer {token}"}
+        assert (await visitor.get("/quota", headers=headers)).status == 200
+        refused = await visitor.post("/wallets", WALLET, headers=headers)
+        assert (refused.status, refused.code) == (403, "access_denied")
+        async with visitor.http.get(f"{site.url}/metrics") as response:
+            assert response.status == 401
+        async with visitor.http.get(f"{site.url}/metrics", headers=headers) as response:
+            assert "token_transactions_total" in await response.text()
+        async with visitor.http.get(f"{site.url}/healthz") as response:
+            assert (await response.json())["status"] == "ok"
+
+
+async def test_only_an_operator_changes_anything(site: Site) -> None:
+    async with site.visit("viewer") as viewer:
+        for method, path, body in [
+            ("POST", "/wallets", WALLET),
+            ("POST", "/wallets/x/stop", None),
+            ("POST", "/wallets/x/rewatch", None),
+            ("POST", "/wallets/x/reset", None),
+            ("PUT", "/wallets/x/limit", {"max_transactions": 5}),
+        ]:
+            refused = await viewer.call(method, path, body)
+            assert (refused.status, refused.code) == (403, "access_denied"), path
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-csrf-token": "0" * 64},
+        {"origin": "http://evil.example"},
+        {"sec-fetch-site": "cross-site"},
+    ],
+)
+async def test_a_change_that_another_site_made_is_refused(site: Site, headers: dict[str, str]) -> None:
+    async with site.visit("operator") as visitor:
+        given = headers if "x-csrf-token" in headers or not headers else {**visitor.headers, **headers}
+        refused = await visitor.post("/wallets", WALLET, headers=given)
+        assert (refused.status, refused.code) == (403, "cross_origin")
+        assert await site.deal.monitor.list() == ()
+
+
+async def test_another_hosts_name_is_not_served(site: Site) -> None:
+    async with site.visit("operator") as visitor:
+        refused = await visitor.get("/session", headers={"host": "rebound.example"})
+        assert (refused.status, refused.code) == (403, "cross_origin")
+
+
+async def test_every_response_has_its_security_headers(site: Site) -> None:
+    async with site.visit(None) as visitor:
+        for path in ("/", "/static/main.js", "/api/v1/session", "/nowhere"):
+            async with visitor.http.get(site.url + path) as response:
+                policy = response.headers["content-security-policy"]
+                assert "script-src 'self'" in policy
+                assert "unsafe" not in policy
+                assert "frame-ancestors 'none'" in policy
+                assert response.headers["x-content-type-options"] == "nosniff"
+                assert "server" not in response.headers
+        async with visitor.http.get(f"{site.url}/static/main.js") as response:
+            tag = response.headers["etag"]
+        async with visitor.http.get(f"{site.url}/static/main.js", headers={"if-none-match": tag}) as response:
+            assert response.status == 304
+
+
+async def test_bodies_that_are_none_are_refused(site: Site) -> None:
+    async with site.visit("operator") as visitor:
+        json = {**visitor.headers, "content-type": "application/json"}
+        for options, status, code in [
+            ({"data": b"{", "headers": json}, 400, "invalid_input"),
+            ({"data": b"[]", "headers": json}, 400, "invalid_input"),
+            ({"data": b" " * 20_000, "headers": json}, 413, "payload_too_large"),
+            (
+                {"data": b"{}", "headers": {**visitor.headers, "content-type": "text/plain"}},
+                400,
+                "invalid_input",
+            ),
+            ({"json": {**WALLET, "more": 1}}, 400, "invalid_input"),
+        ]:
+            refused = await visitor.post("/wallets", **options)
+            assert (refused.status, refused.code) == (status, code)
+        assert (await visitor.get("/wallets?x=1")).code == "invalid_input"
+        assert (await visitor.get("/nowhere")).code == "not_found"
+        assert (await visitor.post("/quota")).code == "method_not_allowed"

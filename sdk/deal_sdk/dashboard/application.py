@@ -111,7 +111,7 @@ class Dashboard:
             *routes_of(read_files()),
             *(endpoint.route(service) for endpoint in ENDPOINTS),
             Route(OPENAPI_PATH, show_openapi, methods=["GET"]),
-            WebSocketRoute(LIVE_PATH, LiveSocket(service)),
+            WebSocketRoute(LIVE_PATH, LiveSocket(service).serve),
             Route("/healthz", self._show_health, methods=["GET"]),
             Route("/metrics", self._show_metrics, methods=["GET"]),
         ]

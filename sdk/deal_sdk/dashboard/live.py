@@ -72,6 +72,7 @@ class Reader:
         self._woken = asyncio.Event()
         self.is_behind = False
         """It was too slow, and what it missed is gone."""
+        self._is_ended = False
 
     def offer(self, frame: str) -> None:
         """Queue a frame, or note that the reader is too slow for it."""
@@ -85,12 +86,19 @@ class Reader:
             self._frames.append(frame)
         self._woken.set()
 
-    async def next(self) -> str:
-        """Return the next frame, once there is one."""
+    async def next(self) -> str | None:
+        """Return the next frame, once there is one; None when there is never one more."""
         while not self._frames:
+            if self._is_ended:
+                return None
             self._woken.clear()
             await self._woken.wait()
         return self._frames.popleft()
+
+    def end(self) -> None:
+        """Let it read what waits, and nothing after it."""
+        self._is_ended = True
+        self._woken.set()
 
     @property
     def waiting(self) -> int:
@@ -192,8 +200,10 @@ class LiveHub:
         self._readers.discard(reader)
 
     def close(self) -> None:
-        """Send what is pending and stop the timer."""
+        """Send what is pending, and end every reader."""
         self._flush()
+        for reader in self._readers:
+            reader.end()
 
     def _missed(self, after: str | None) -> tuple[Sequence[bytes], str | None]:
         if after is None:

@@ -97,9 +97,9 @@ class DashboardServer:
         server, self._server = self._server, None
         serving, self._serving = self._serving, None
         if server is not None and serving is not None:
+            await self._dashboard.close()
             server.should_exit = True
             await serving
-            await self._dashboard.close()
 
     async def __aenter__(self) -> Self:
         """Listen for the length of a block."""

@@ -21,7 +21,9 @@ MAX_FRAME_CHARACTERS: Final = 1_024
 SESSION_CHECK_SECONDS: Final = 30.0
 SEND_TIMEOUT_SECONDS: Final = 10.0
 _PONG: Final = '{"type":"pong"}'
+_RESTART: Final = 1012
 _TRY_LATER: Final = 1013
+_SESSION_OVER: Final = 4401
 
 
 class ClosedForError(Exception):
@@ -41,7 +43,7 @@ class LiveSocket:
         """Keep the parts."""
         self._service = service
 
-    async def __call__(self, websocket: WebSocket) -> None:
+    async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection until it ends."""
         try:
             cookie = await self._admit(websocket)
@@ -83,6 +85,8 @@ class LiveSocket:
     async def _send(self, websocket: WebSocket, reader: Reader) -> None:
         while True:
             frame = await reader.next()
+            if frame is None:
+                raise ClosedForError(_RESTART, "server_stops")
             try:
                 async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                     await websocket.send_text(frame)
@@ -106,7 +110,7 @@ class LiveSocket:
             try:
                 await self._service.access.by_cookie(cookie)
             except NotSignedInError as error:
-                raise ClosedForError(4401, error.code) from None
+                raise ClosedForError(_SESSION_OVER, error.code) from None
             except TokenError as error:
                 logger.warning("a session cannot be checked now: %s", error.message)
 

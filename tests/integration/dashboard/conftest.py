@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from deal_sdk import Deal
 from deal_sdk.dashboard import Dashboard, DashboardServer
+from tests.integration.conftest import FAST_CHAIN
 
 API = "/api/v1"
 
@@ -77,7 +78,8 @@ class Site:
     @asynccontextmanager
     async def visit(self, role: str | None = "operator") -> AsyncIterator[Visitor]:
         """Open a session of a role; without one, only open a connection."""
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+        jar, connector = aiohttp.CookieJar(unsafe=True), aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(cookie_jar=jar, connector=connector) as http:
             visitor = Visitor(self.url, http)
             if role is not None:
                 name = f"{role}-{len(await self.dashboard.access.list())}"
@@ -86,15 +88,19 @@ class Site:
             yield visitor
 
 
-OpenSite = Callable[..., Awaitable[Site]]
-
-
 @asynccontextmanager
 async def serve(deal: Deal, **options: Any) -> AsyncIterator[Site]:
     """Serve a `Deal`'s dashboard on a free port."""
     dashboard = Dashboard(deal, **options)
     async with DashboardServer(dashboard, port=0) as server:
         yield Site(deal, dashboard, server.url)
+
+
+@pytest.fixture
+async def deal() -> AsyncIterator[Deal]:
+    """A `Deal` whose books nobody checks at the end: that is for the tests of payments."""
+    async with Deal.open(**FAST_CHAIN) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.integration.dashboard.conftest import Site
 
 WALLET = {"address": "11111111111111111111111111111111"}
@@ -29,14 +27,14 @@ async def test_a_session_is_a_strict_cookie_that_ends(site: Site) -> None:
 
 async def test_a_wrong_token_is_refused_and_tries_are_limited(site: Site) -> None:
     async with site.visit(None) as visitor:
-        codes = [await visitor.sign_in("deal_dash_wrong") for _ in range(12)]
-        assert (codes[0].status, codes[0].code) == (401, "not_signed_in")
-        assert (codes[-1].status, codes[-1].code) == (429, "rate_limit_exceeded")
-        assert int(codes[-1].headers["retry-after"]) >= 1
+        tries = [await visitor.sign_in("deal_dash_wrong") for _ in range(12)]
+        assert (tries[0].status, tries[0].code) == (401, "not_signed_in")
+        (refused, *_) = [one for one in tries if one.status != 401]
+        assert (refused.status, refused.code) == (429, "rate_limit_exceeded")
+        assert int(refused.headers["retry-after"]) >= 1
         bearer = {"headers": {"authorization": "Bearer wrong"}}
-        answers = [(await visitor.get("/wallets", **bearer)).status for _ in range(12)]
-        assert answers[0] == 401
-        assert answers[-1] == 429
+        answers = {(await visitor.get("/wallets", **bearer)).status for _ in range(12)}
+        assert answers == {401, 429}
 
 
 async def test_programs_send_the_token_itself(site: Site) -> None:
@@ -67,20 +65,16 @@ async def test_only_an_operator_changes_anything(site: Site) -> None:
             assert (refused.status, refused.code) == (403, "access_denied"), path
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"x-csrf-token": "0" * 64},
-        {"origin": "http://evil.example"},
-        {"sec-fetch-site": "cross-site"},
-    ],
-)
-async def test_a_change_that_another_site_made_is_refused(site: Site, headers: dict[str, str]) -> None:
+async def test_a_change_that_another_site_made_is_refused(site: Site) -> None:
     async with site.visit("operator") as visitor:
-        given = headers if "x-csrf-token" in headers or not headers else {**visitor.headers, **headers}
-        refused = await visitor.post("/wallets", WALLET, headers=given)
-        assert (refused.status, refused.code) == (403, "cross_origin")
+        for headers in (
+            {},
+            {"x-csrf-token": "0" * 64},
+            {**visitor.headers, "origin": "http://evil.example"},
+            {**visitor.headers, "sec-fetch-site": "cross-site"},
+        ):
+            refused = await visitor.post("/wallets", WALLET, headers=headers)
+            assert (refused.status, refused.code) == (403, "cross_origin")
         assert await site.deal.monitor.list() == ()
 
 

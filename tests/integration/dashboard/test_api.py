@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from openapi_spec_validator import validate
 from solders.keypair import Keypair
 
@@ -89,10 +88,11 @@ async def test_payments_are_listed_searched_and_shown_with_their_evidence(
     ]
     await deal.reconcile()
     async with site.visit("viewer") as visitor:
-        first = (await visitor.get("/payments?limit=2")).body
+        first = (await visitor.get("/payments?type=transfer&limit=2")).body
         assert [item["amount"] for item in first["items"]] == ["2", "1"]
         assert first["items"][0]["reason"] == MARKUP
-        rest = (await visitor.get(f"/payments?limit=2&cursor={first['next_cursor']}")).body
+        more = f"/payments?type=transfer&limit=2&cursor={first['next_cursor']}"
+        rest = (await visitor.get(more)).body
         assert [item["amount"] for item in rest["items"]] == ["10"]
         assert rest["next_cursor"] is None
         newest = paid[1]
@@ -117,8 +117,8 @@ async def test_payments_are_listed_searched_and_shown_with_their_evidence(
         unknown = await visitor.get(f"/payments/{alice.user.id}")
         assert (unknown.status, unknown.code) == (404, "payment_not_found")
         volume = (await visitor.get("/series/volume?hours=1")).body
-        assert sum(point["payments"] for point in volume["points"]) == 3
-        assert sum(float(point["amount"]) for point in volume["points"]) == 13
+        assert sum(point["payments"] for point in volume["points"]) == 4
+        assert sum(float(point["amount"]) for point in volume["points"]) == 1_000_000_013
         series = (await visitor.get(f"/series/balance?wallet={bob.address}")).body
         assert [point["amount"] for point in series["points"]] == ["1", "3"]
         balances = (await visitor.get("/balances?limit=1")).body
@@ -182,7 +182,7 @@ async def test_without_the_chain_all_but_its_part_is_shown(tmp_path: Path) -> No
             assert await deal.monitor.list() == ()
 
 
-@pytest.mark.parametrize("hours", [0, -1, 10_000, "x"])
-async def test_a_period_beyond_its_bounds_is_refused(site: Site, hours: object) -> None:
+async def test_a_period_beyond_its_bounds_is_refused(site: Site) -> None:
     async with site.visit() as visitor:
-        assert (await visitor.get(f"/series/volume?hours={hours}")).code == "invalid_input"
+        for hours in (0, -1, 10_000, "x"):
+            assert (await visitor.get(f"/series/volume?hours={hours}")).code == "invalid_input"

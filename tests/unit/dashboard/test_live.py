@@ -14,10 +14,16 @@ CLOCK = ManualClock()
 NOW = CLOCK.now()
 
 
+async def next_of(reader: Reader) -> dict:
+    frame = await reader.next()
+    assert frame is not None
+    return orjson.loads(frame)
+
+
 async def frames_of(reader: Reader) -> list[dict]:
     found = []
     while reader.waiting:
-        found.append(orjson.loads(await reader.next()))
+        found.append(await next_of(reader))
     return found
 
 
@@ -39,7 +45,7 @@ async def test_events_of_one_moment_share_a_frame_that_all_readers_get() -> None
     await clock.advance(0.02)
     taken = [await first.next() for _ in range(2)][1], [await second.next() for _ in range(2)][1]
     assert taken[0] is taken[1]
-    (event, *_) = orjson.loads(taken[0])["events"]
+    (event, *_) = orjson.loads(taken[0] or "")["events"]
     assert event == {
         "id": str(hub.position).replace("-3-", "-1-"),
         "type": "thing",
@@ -80,17 +86,17 @@ async def test_what_is_pending_when_a_reader_joins_comes_once() -> None:
 async def test_a_position_that_is_none_asks_for_a_new_load(after: str) -> None:
     hub = LiveHub(ManualClock())
     assert parse_position(after) is None
-    assert orjson.loads(await hub.join(after).next())["resync"] == "unknown_position"
+    assert (await next_of(hub.join(after)))["resync"] == "unknown_position"
 
 
 async def test_positions_of_another_start_and_beyond_the_log_ask_for_a_new_load() -> None:
     hub, other = LiveHub(ManualClock(), log_events=2), LiveHub(ManualClock())
     first = str(hub.position)
-    assert orjson.loads(await hub.join(str(other.position)).next())["resync"] == "server_restarted"
+    assert (await next_of(hub.join(str(other.position))))["resync"] == "server_restarted"
     publish(hub, 1, 2, 3)
-    assert orjson.loads(await hub.join(first).next())["resync"] == "unknown_position"
+    assert (await next_of(hub.join(first)))["resync"] == "unknown_position"
     future = str(hub.position).replace("-3-", "-4-")
-    assert orjson.loads(await hub.join(future).next())["resync"] == "unknown_position"
+    assert (await next_of(hub.join(future)))["resync"] == "unknown_position"
 
 
 async def test_a_slow_reader_is_told_to_load_anew_and_delays_nobody() -> None:
@@ -115,7 +121,11 @@ async def test_a_reader_that_waits_is_woken() -> None:
     await asyncio.sleep(0)
     publish(hub, 1)
     await clock.advance(1)
-    assert numbers_of([orjson.loads(await waiting)]) == [1]
+    assert numbers_of([orjson.loads(await waiting or "")]) == [1]
+    ended = asyncio.create_task(reader.next())
+    await asyncio.sleep(0)
+    hub.close()
+    assert await ended is None
 
 
 async def test_only_so_many_readers_join() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from deal_sdk.dashboard.endpoints import API_PREFIX, Call, Endpoint
-from deal_sdk.dashboard.models import (
+from deal_sdk.dashboard.service import Service
+from deal_sdk.dashboard.wallet_models import (
     AddWallet,
     Quota,
     SetLimit,
@@ -17,7 +18,6 @@ from deal_sdk.dashboard.models import (
     WatchedTransaction,
     WatchedTransactions,
 )
-from deal_sdk.dashboard.service import Service
 from deal_sdk.monitor import texts
 
 _PATH: Final = f"{API_PREFIX}/wallets"

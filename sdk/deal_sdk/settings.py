@@ -194,6 +194,8 @@ class Settings(BaseSettings):
     cache_prefix: str = "deal:"
     cache_local_entries: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
+    wallet_challenge_seconds: Seconds = 300.0
+
     purchase_key_prefix: str = Field(
         "token_purchases:", validation_alias=_alias("DEAL_PURCHASE_KEY_PREFIX", "TOKEN_PURCHASE_KEY_PREFIX")
     )

@@ -279,9 +279,9 @@ class Deal:
         )
         self.transactions, self.history = books.transactions, books.history
         self._sync, self._verifier = books.sync, books.verifier
-        self.wallets = WalletManager(
-            self._database, self.keystore, self.clock, self.events, track=self._track
-        )
+        parts = (self._database, self.keystore, self.clock, self.events)
+        seconds = self.settings.wallet_challenge_seconds
+        self.wallets = WalletManager(*parts, track=self._track, challenge_seconds=seconds)
 
     def _open_balances(self) -> None:
         settings = self.settings

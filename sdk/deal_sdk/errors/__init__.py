@@ -7,6 +7,7 @@
     │   ├── UnknownServiceTypeError
     │   ├── PreparedTransactionChangedError  a wallet changed more than signatures
     │   ├── InvalidSignatureError         missing, or of another key or message
+    │   ├── ChallengeInvalidError         a wallet's challenge that is unknown, expired or used
     │   ├── IdempotencyConflictError      the key was used with other input
     │   ├── PayloadMalformedError         a webhook of buys that is not of its documented form
     │   ├── PayloadTooLargeError
@@ -85,6 +86,7 @@ from deal_sdk.errors.dispatcher import ErrorDispatcher, ErrorHandler
 from deal_sdk.errors.inputs import (
     BatchInvalidError,
     ChainMismatchError,
+    ChallengeInvalidError,
     ConfigurationError,
     IdempotencyConflictError,
     InvalidAmountError,
@@ -162,6 +164,7 @@ __all__ = [
     "BatchPendingError",
     "ChainError",
     "ChainMismatchError",
+    "ChallengeInvalidError",
     "ConfigurationError",
     "ConstraintError",
     "CrossOriginError",

@@ -53,6 +53,12 @@ class InvalidSignatureError(InvalidInputError):
     code = "invalid_signature"
 
 
+class ChallengeInvalidError(InvalidInputError):
+    """A challenge that proves nothing: unknown, expired, or used before."""
+
+    code = "challenge_invalid"
+
+
 class ConfigurationError(TokenError):
     """Settings that cannot work together or at all."""
 

@@ -15,6 +15,7 @@ from deal_sdk.records import (
     purchase_tables,
     renewal_tables,
     subscription_tables,
+    wallet_tables,
     watch_tables,
     webhook_tables,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "row_to_transaction",
     "subscription_tables",
     "upgrade",
+    "wallet_tables",
     "watch_tables",
     "webhook_tables",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, Unpack
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -22,6 +22,10 @@ from deal_sdk.errors import (
 from deal_sdk.events import EventBus
 from deal_sdk.records import Database, parse_user_id
 from deal_sdk.records.tables import token_wallets, users
+from deal_sdk.wallets.challenges import WalletChallenges
+from deal_sdk.wallets.sign_in import SignInFields, WalletChallenge
+
+DEFAULT_CHALLENGE_SECONDS: Final = 300.0
 
 _wallet = token_wallets.c
 
@@ -73,6 +77,7 @@ class WalletManager:
         events: EventBus,
         *,
         track: AccountTracker,
+        challenge_seconds: float = DEFAULT_CHALLENGE_SECONDS,
     ) -> None:
         """Work on a database and a keystore.
 
@@ -82,12 +87,14 @@ class WalletManager:
             clock: stamps the rows.
             events: hears of connects and disconnects.
             track: called for each connected wallet, so that its history is kept.
+            challenge_seconds: how long a wallet may take to sign the proof that it is a user's.
         """
         self._database = database
         self._keystore = keystore
         self._clock = clock
         self._events = events
         self._track = track
+        self._challenges = WalletChallenges(database, lifetime_seconds=challenge_seconds)
 
     async def connect_wallet(self, user_id: UUID | str, wallet_address: str) -> Wallet:
         """Connect an address to a user; the first one becomes the user's primary.
@@ -111,6 +118,67 @@ class WalletManager:
         address = str(parse_address(wallet_address, on_curve=True))
         is_held = await self._keystore.has(address)
         return await self._connect(parse_user_id(user_id), address, claim="held" if is_held else "unproven")
+
+    async def challenge(
+        self, user_id: UUID | str, wallet_address: str, *, domain: str, **fields: Unpack[SignInFields]
+    ) -> WalletChallenge:
+        """Make a Sign-In-With-Solana message for a user's wallet to sign, good for one proof.
+
+        Args:
+            user_id: the user's UUID.
+            wallet_address: the wallet that is to sign; it need not be connected.
+            domain: of the page that asks, as "example.com" or "example.com:8443".
+            fields: `statement`, what the user agrees to, in one line; `uri`, what the proof is for;
+                `chain_id`, "mainnet", "testnet", "devnet" or "localnet".
+
+        Raises:
+            InvalidInputError, InvalidWalletAddressError: for a field that cannot stand in the message.
+            UserNotFoundError: when there is no such user.
+        """
+        owner = parse_user_id(user_id)
+        async with self._database.reading() as connection:
+            await self._require_user(connection, owner)
+        return await self._challenges.issue(owner, wallet_address, domain=domain, **fields)
+
+    async def prove_ownership(self, nonce: str, signature: str | bytes) -> Wallet:
+        """Connect a wallet as proven by the signature over its challenge, or prove a connected one.
+
+        An unproven claim of somebody else's ends with it, so that nobody squats an address.
+
+        Args:
+            nonce: of the challenge.
+            signature: by the wallet over the challenge's message, as base58 or 64 bytes.
+
+        Returns:
+            The user's active wallet, with `verified_at`.
+
+        Raises:
+            ChallengeInvalidError: a nonce that is unknown, expired or was used before.
+            InvalidSignatureError: a signature of another wallet or message; the challenge stays usable.
+            WalletAlreadyConnectedError: when somebody else proved that the address is theirs.
+        """
+        challenge = await self._challenges.find(nonce)
+        owner, address = challenge.user_id, challenge.address
+        displaced: list[UUID] = []
+
+        async def unit(connection: AsyncConnection) -> Wallet:
+            await self._lock_user(connection, owner)
+            await self._challenges.take(connection, challenge, signature)
+            displaced[:] = await self._displace(connection, owner, address)
+            proven = await self._verify_active(connection, owner, address)
+            if proven is None:
+                proven = await self._activate(connection, owner, address, self._clock.now())
+            await self._track(address, owner, connection=connection)
+            return proven
+
+        try:
+            wallet = await self._database.run(unit)
+        except ConstraintError:
+            raise _already_connected(address) from None
+        for loser in displaced:
+            self._events.publish("wallet.displaced", user_id=str(loser), address=address)
+        self._events.publish("wallet.verified", user_id=str(owner), address=address)
+        return wallet
 
     async def create_custodial(self, user_id: UUID | str) -> Wallet:
         """Make a new key for a user, keep it encrypted, and connect its address as proven.
@@ -223,6 +291,29 @@ class WalletManager:
             raise _already_connected(address) from None
         self._events.publish("wallet.connected", user_id=str(owner), address=address)
         return wallet
+
+    async def _displace(self, connection: AsyncConnection, owner: UUID, address: str) -> list[UUID]:
+        """End the unproven claims of others to an address, and return whose they were."""
+        squatted = token_wallets.update().where(
+            _wallet.address == address,
+            _wallet.status == "active",
+            _wallet.user_id != owner,
+            _wallet.verified_at.is_(None),
+        )
+        ended = squatted.values(status="inactive", is_primary=False, disconnected_at=self._clock.now())
+        losers = list((await connection.execute(ended.returning(_wallet.user_id))).scalars())
+        for loser in losers:
+            await self._promote_oldest(connection, loser)
+        return losers
+
+    async def _verify_active(self, connection: AsyncConnection, owner: UUID, address: str) -> Wallet | None:
+        """Note the proof of a wallet that is connected to its user already."""
+        own = token_wallets.update().where(
+            _wallet.user_id == owner, _wallet.address == address, _wallet.status == "active"
+        )
+        proven = own.values(verified_at=self._clock.now()).returning(*token_wallets.c)
+        row = (await connection.execute(proven)).mappings().one_or_none()
+        return None if row is None else _to_wallet(row)
 
     async def _verified_at(
         self, connection: AsyncConnection, owner: UUID, address: str, claim: Claim

@@ -52,6 +52,8 @@ class Wallet:
     holds: dict[UUID, Hold] = field(default_factory=dict)
     debits: dict[UUID, Parts] = field(default_factory=dict)
     """What may still be given back, in the order in which it was taken."""
+    made_at: dict[UUID, datetime] = field(default_factory=dict)
+    folded: dict[UUID, Parts] = field(default_factory=dict)
 
     @classmethod
     def taken_over(cls, now: datetime, lots: Sequence[CreditLot], spent: int) -> Wallet:
@@ -93,6 +95,7 @@ class Wallet:
 
     def debit(self, entry_id: UUID, amount: int) -> None:
         self.spent += amount
+        self.made_at[entry_id] = self.now
         self.debits[entry_id] = self._take(((lot, lot.free) for lot in self.everything), amount)
 
     def reset(self, balance: int) -> None:
@@ -113,6 +116,10 @@ class Wallet:
             kept.insert(0, (lot, part - given))
         self.debits[entry_id] = kept
 
+    def fold(self) -> None:
+        old = [entry_id for entry_id in self.debits if self.made_at[entry_id] < self.now]
+        self.folded.update((entry_id, self.debits.pop(entry_id)) for entry_id in old)
+
     def hold(self, hold_id: UUID, amount: int) -> None:
         parts = self._draw(((lot, lot.free) for lot in self.everything), amount)
         for lot, part in parts:
@@ -124,6 +131,7 @@ class Wallet:
         self._end(hold, "posted")
         hold.taken = amount
         self.spent += amount
+        self.made_at[entry_id] = self.now
         self.debits[entry_id] = self._take(hold.parts, amount)
 
     def void(self, hold_id: UUID) -> None:

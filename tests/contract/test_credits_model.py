@@ -111,6 +111,12 @@ class CreditMachine(RuleBasedStateMachine):
         self.run(self.credits.expire_lots())
 
     @rule()
+    def old_entries_are_folded(self) -> None:
+        self.run(self.books.ledger.delete_old_entries(self.clock.now()))
+        for wallet in self.wallets:
+            wallet.fold()
+
+    @rule()
     def the_process_dies(self) -> None:
         self.open()
 
@@ -136,7 +142,8 @@ class CreditMachine(RuleBasedStateMachine):
     def target(self, call: Call) -> UUID:
         """Choose the debit or the hold that a call is about; one that nobody knows where there is none."""
         wallet = self.wallets[call.who]
-        known: list[UUID] = list(wallet.debits if call.kind == "refund" else wallet.holds)
+        debits = {**wallet.debits, **wallet.folded}
+        known: list[UUID] = list(debits if call.kind == "refund" else wallet.holds)
         return known[call.which % len(known)] if known else uuid4()
 
     def start(self, call: Call, target: UUID) -> Awaitable[OperationResult]:
@@ -215,6 +222,8 @@ class CreditMachine(RuleBasedStateMachine):
         wallet = self.wallets[call.who]
         if call.amount <= 0:
             return False, "invalid_amount"
+        if target in wallet.folded:
+            return False, "operation_folded"
         if target not in wallet.debits:
             return False, "operation_not_found"
         if call.amount > wallet.refundable(target):

@@ -8,9 +8,10 @@ never moves DEAL: payments asks for a price and does the moving.
 from deal_sdk.accounting.billing import BilledOperation, TokenBilling
 from deal_sdk.accounting.commands import LedgerEntry, OperationResult
 from deal_sdk.accounting.credits import Affordability, Charge, CreditBalance, TokenAccountingService
+from deal_sdk.accounting.folding import FoldReport
 from deal_sdk.accounting.invariants import CREDIT_INVARIANTS, broken_links
 from deal_sdk.accounting.journal import Journal, Operation
-from deal_sdk.accounting.ledger import EntryFilters, TokenLedger, UserStatistics
+from deal_sdk.accounting.ledger import EntryFilters, Opening, TokenLedger, UserStatistics
 from deal_sdk.accounting.lot_listing import CreditLot
 from deal_sdk.accounting.membership import AnswerCache, ChannelMembership, Member, Memberships
 from deal_sdk.accounting.periods import Period
@@ -66,11 +67,13 @@ __all__ = [
     "DueUser",
     "Eligibility",
     "EntryFilters",
+    "FoldReport",
     "Journal",
     "LedgerEntry",
     "Member",
     "Memberships",
     "MonthlyRenewalService",
+    "Opening",
     "Operation",
     "OperationCosts",
     "OperationResult",

@@ -101,6 +101,8 @@ class Book:
     users: dict[UUID, Account]
     operators: dict[str, Account]
     debits: dict[UUID, Debit] = field(default_factory=dict)
+    folded: set[UUID] = field(default_factory=set)
+    """The debits that are asked for and were folded away."""
     holds: dict[UUID, Hold] = field(default_factory=dict)
     lots: Lots = field(default_factory=Lots)
     transfers: list[Transfer] = field(default_factory=list)
@@ -236,6 +238,8 @@ class Book:
         if command.refund_of is None:
             return None
         debit = self.debits.get(command.refund_of)
+        if command.refund_of in self.folded:
+            return "Operation is too old to be refunded: it was folded away", "operation_folded"
         if debit is None or debit.user_id != account.id:
             return "Operation not found", "operation_not_found"
         if command.amount > debit.refundable:

@@ -13,7 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting.hashing import FIRST_HASH, chain_hash
 from deal_sdk.accounting.lot_invariants import LOT_INVARIANTS
-from deal_sdk.records.credit_tables import credit_accounts, credit_holds, credit_transfers, token_operations
+from deal_sdk.records.credit_tables import (
+    credit_accounts,
+    credit_holds,
+    credit_openings,
+    credit_transfers,
+    token_operations,
+)
 from deal_sdk.records.database import Row
 from deal_sdk.records.invariants import BrokenRows, broken
 from deal_sdk.records.renewal_tables import credit_renewals
@@ -26,6 +32,7 @@ _transfer = credit_transfers.c
 _entry = token_operations.c
 _hold = credit_holds.c
 _renewal = credit_renewals.c
+_opening = credit_openings.c
 
 
 def _text(value: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
@@ -33,26 +40,42 @@ def _text(value: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 
 
 def _transfers_balance() -> BrokenRows:
-    """Each transfer's entries are two and sum to zero, and move what the transfer says."""
+    """Each transfer's entries are two and sum to zero, and move what the transfer says.
+
+    Of one whose user's entry was folded away, the operator's is left.
+    """
     found = sa.func.coalesce(sa.func.sum(_entry.amount), 0)
-    moved = sa.func.coalesce(sa.func.max(_entry.amount), 0)
+    count, of_users = sa.func.count(_entry.id), sa.func.count(_entry.user_id)
+    moved = sa.func.coalesce(sa.func.max(sa.func.abs(_entry.amount)), 0)
+    is_whole = sa.and_(count == 2, of_users == 1, found == 0)
+    is_folded = sa.and_(_transfer.folded_entry_id.is_not(None), count == 1, of_users == 0)
     return (
         broken("credit_transfers", _transfer.id, sa.literal("its entries sum to ") + _text(found))
         .join_from(credit_transfers, token_operations, _entry.transfer_id == _transfer.id, isouter=True)
-        .group_by(_transfer.id, _transfer.amount)
-        .having(sa.or_(sa.func.count(_entry.id) != 2, found != 0, moved != _transfer.amount))
+        .group_by(_transfer.id, _transfer.amount, _transfer.folded_entry_id)
+        .having(sa.or_(sa.not_(sa.or_(is_whole, is_folded)), moved != _transfer.amount))
     )
 
 
+def _accounts_sum_to_zero() -> BrokenRows:
+    """All balances together are zero, those that rest on folded entries included."""
+    total = sa.func.sum(_account.balance)
+    problem = sa.literal("all balances sum to ") + _text(total)
+    return broken("credit_accounts", sa.literal("(all)"), problem).having(total != 0)
+
+
 def _balances_are_sums() -> BrokenRows:
-    """An account's balance is the sum of its entries."""
-    total = sa.func.coalesce(sa.func.sum(_entry.amount), 0)
+    """An account's balance is the sum of its entries, after the opening that older ones came to."""
+    opened, before = sa.func.coalesce(_opening.balance, 0), sa.func.coalesce(_opening.sequence, 0)
+    total = opened + sa.func.coalesce(sa.func.sum(_entry.amount), 0)
+    count = before + sa.func.count(_entry.id)
     problem = sa.literal("holds ") + _text(_account.balance) + ", its entries sum to " + _text(total)
     return (
         broken("credit_accounts", _account.id, problem)
         .join_from(credit_accounts, token_operations, _entry.account_id == _account.id, isouter=True)
-        .group_by(_account.id, _account.balance, _account.entries)
-        .having(sa.or_(total != _account.balance, sa.func.count(_entry.id) != _account.entries))
+        .join(credit_openings, _opening.account_id == _account.id, isouter=True)
+        .group_by(_account.id, _account.balance, _account.entries, _opening.balance, _opening.sequence)
+        .having(sa.or_(total != _account.balance, count != _account.entries))
     )
 
 
@@ -83,10 +106,12 @@ def _refunds_bounded() -> BrokenRows:
 def _heads_are_last() -> BrokenRows:
     """An account's head is its last entry, so that none can be cut off unseen."""
     last = sa.and_(_entry.account_id == _account.id, _entry.sequence == _account.entries)
+    opening = sa.and_(_opening.account_id == _account.id, _opening.sequence == _account.entries)
     return (
         broken("credit_accounts", _account.id, "its head is not its last entry")
         .join_from(credit_accounts, token_operations, last, isouter=True)
-        .where(sa.func.coalesce(_entry.entry_hash, FIRST_HASH) != _account.head_hash)
+        .join(credit_openings, opening, isouter=True)
+        .where(sa.func.coalesce(_entry.entry_hash, _opening.entry_hash, FIRST_HASH) != _account.head_hash)
     )
 
 
@@ -114,13 +139,12 @@ def _posted_holds_within() -> BrokenRows:
 
 
 def _renewals_have_entries() -> BrokenRows:
-    """What a renewal added is what its entry says; one that was folded away is older than every entry."""
-    kept = token_operations.alias()
-    oldest = sa.select(sa.func.min(kept.c.created_at)).where(kept.c.account_id == _renewal.user_id)
+    """What a renewal added is what its entry says; one that was folded away is no younger than the fold."""
+    folded = sa.select(_opening.folded_until).where(_opening.account_id == _renewal.user_id)
     is_missing = sa.and_(
         _renewal.entry_id.is_(None),
         _renewal.tokens_added != 0,
-        sa.func.coalesce(_renewal.created_at > oldest.scalar_subquery(), sa.true()),
+        sa.func.coalesce(_renewal.created_at > folded.scalar_subquery(), sa.true()),
     )
     differs = sa.or_(_entry.amount != _renewal.tokens_added, _entry.account_id != _renewal.user_id)
     problem = sa.literal("added ") + _text(_renewal.tokens_added) + ", which no entry of its user says"
@@ -134,6 +158,7 @@ def _renewals_have_entries() -> BrokenRows:
 CREDIT_INVARIANTS: Final[Mapping[str, BrokenRows]] = MappingProxyType(
     {
         "credit_transfers_sum_to_zero": _transfers_balance(),
+        "credit_accounts_sum_to_zero": _accounts_sum_to_zero(),
         "credit_balances_are_sums": _balances_are_sums(),
         "credit_balances_of_users": _users_agree(),
         "credit_heads_are_last": _heads_are_last(),
@@ -185,7 +210,7 @@ async def broken_links(connection: AsyncConnection, *, most: int) -> AsyncIterat
     while rows := await _next_rows(connection, link):
         for row in rows:
             if link is None or link.account_id != row.account_id:
-                link = _Link(row.account_id)
+                link = _first_link(row)
             if not link.follows(row):
                 yield f"token_operations {row.id}: does not continue the chain of account {row.account_id}"
                 found += 1
@@ -193,9 +218,26 @@ async def broken_links(connection: AsyncConnection, *, most: int) -> AsyncIterat
                     return
 
 
+def _first_link(row: Row) -> _Link:
+    """Begin an account's chain: with nothing, or where older entries were folded away."""
+    if row.opening_hash is None:
+        return _Link(row.account_id)
+    return _Link(row.account_id, row.opening_hash, row.opening_sequence, row.opening_balance)
+
+
 async def _next_rows(connection: AsyncConnection, link: _Link | None) -> Sequence[Row]:
     order = (_entry.account_id, _entry.sequence)
-    query = sa.select(token_operations).order_by(*order).limit(_PAGE_ROWS)
+    query = (
+        sa.select(
+            token_operations,
+            _opening.entry_hash.label("opening_hash"),
+            _opening.sequence.label("opening_sequence"),
+            _opening.balance.label("opening_balance"),
+        )
+        .join_from(token_operations, credit_openings, _opening.account_id == _entry.account_id, isouter=True)
+        .order_by(*order)
+        .limit(_PAGE_ROWS)
+    )
     if link is not None:
         seen = sa.tuple_(sa.literal(link.account_id, sa.Uuid), sa.literal(link.sequence))
         query = query.where(sa.tuple_(*order) > seen)

@@ -218,4 +218,7 @@ def _answer(book: Book, done: dict[str, Done], command: Command) -> Answer:
         return IdempotencyConflictError(
             "this idempotency key was used for another operation", idempotency_key=key
         )
+    if known.result.new_balance is None:
+        # The entry is folded away, and what the balance was after it.
+        return replace(known.result, new_balance=book.users[command.user_id].balance)
     return known.result

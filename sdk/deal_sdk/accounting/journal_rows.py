@@ -54,10 +54,19 @@ _OPERATORS: Final = (
     .with_for_update()
 )
 _DONE: Final = (
-    sa.select(_transfer.idempotency_key, _transfer.fingerprint, _entry.id, _entry.balance_after)
-    .join_from(credit_transfers, token_operations, _entry.transfer_id == _transfer.id)
+    sa.select(
+        _transfer.idempotency_key,
+        _transfer.fingerprint,
+        sa.func.coalesce(_entry.id, _transfer.folded_entry_id),
+        _entry.balance_after,
+    )
+    .join_from(
+        credit_transfers,
+        token_operations,
+        sa.and_(_entry.transfer_id == _transfer.id, _entry.user_id.is_not(None)),
+        isouter=True,
+    )
     .where(_transfer.idempotency_key.in_(sa.bindparam("keys", expanding=True)))
-    .where(_entry.user_id.is_not(None))
 )
 _REFUNDED: Final = (
     sa.select(_transfer.refund_of, sa.func.sum(_transfer.amount))
@@ -69,6 +78,9 @@ _DEBITS: Final = sa.select(_entry.id, _entry.transfer_id, _entry.user_id, _entry
     _entry.amount < 0,
     _entry.user_id.is_not(None),
     _entry.operation_type.not_in(sorted(RESERVED_TYPES)),
+)
+_FOLDED: Final = sa.select(_transfer.folded_entry_id).where(
+    _transfer.folded_entry_id.in_(sa.bindparam("ids", expanding=True))
 )
 _HELD_KEYS: Final = sa.select(_hold.idempotency_key, _hold.fingerprint, _hold.id, _account.balance).join_from(
     credit_holds, credit_accounts, _account.id == _hold.account_id
@@ -85,7 +97,7 @@ _HOLDS: Final = sa.select(
     _hold.ended_at,
     _hold.metadata,
     _transfer.amount.label("taken"),
-    _entry.id.label("entry_id"),
+    sa.func.coalesce(_entry.id, _transfer.folded_entry_id).label("entry_id"),
     _entry.balance_after,
 ).select_from(
     credit_holds.outerjoin(credit_transfers, _transfer.id == _hold.transfer_id).outerjoin(
@@ -139,12 +151,11 @@ async def open_book(
     the same time never wait for each other.
     """
     wanted = sorted({command.user_id for command in commands})
-    if connection.dialect.name == "postgresql":
-        # SQLite has one writer, which holds every lock.
-        await connection.execute(_LOCKED_USERS, {"ids": wanted})
+    await lock_users(connection, wanted)
     found = {row.id: _user_account(row) for row in await connection.execute(_USERS, {"ids": wanted})}
     debits = await _read_debits(connection, [command.refund_of for command in commands])
     book = Book(now, ids, found, {}, debits)
+    book.folded = await _read_folded(connection, commands, debits)
     await _read_holds(connection, book, [command.hold_id for command in commands if command.kind != "hold"])
     with_lots = sorted(account.id for account in found.values() if account.in_lots)
     if with_lots or debits:
@@ -157,6 +168,18 @@ async def open_book(
     book.operators = {_OPERATOR_NAMES[row.id]: _operator_account(row) for row in rows}
     book.expire()
     return book
+
+
+async def lock_users(connection: AsyncConnection, user_ids: Sequence[UUID]) -> None:
+    """Wait for the users' rows, which stand for their accounts and all that belongs to them.
+
+    Args:
+        connection: of a write transaction.
+        user_ids: in any order; they are locked in that of their ids.
+    """
+    if connection.dialect.name == "postgresql":
+        # SQLite has one writer, which holds every lock.
+        await connection.execute(_LOCKED_USERS, {"ids": list(user_ids)})
 
 
 async def find_done(connection: AsyncConnection, commands: Sequence[Command]) -> dict[str, Done]:
@@ -211,7 +234,10 @@ async def _read_holds(connection: AsyncConnection, book: Book, wanted: Sequence[
         named = await connection.execute(_NAMED_HOLDS, {"ids": ids, "owners": sorted(book.users)})
         rows += named.all()
     for row in rows:
-        facts = {**row._mapping, "taken": row.taken or 0, "balance_after": row.balance_after or 0}
+        facts = {**row._mapping, "taken": row.taken or 0}
+        if row.balance_after is None:
+            # Nothing was taken, or the entry is folded away, and the balance after it with it.
+            facts["balance_after"] = book.users[row.account_id].balance
         book.holds[row.id] = Hold(**facts)
 
 
@@ -237,6 +263,16 @@ async def _read_debits(connection: AsyncConnection, wanted: Sequence[UUID | None
         )
         for row in rows
     }
+
+
+async def _read_folded(
+    connection: AsyncConnection, commands: Sequence[Command], debits: dict[UUID, Debit]
+) -> set[UUID]:
+    """Return which of the debits that were not found are folded away."""
+    missing = {command.refund_of for command in commands if command.refund_of is not None} - debits.keys()
+    if not missing:
+        return set()
+    return set(await connection.scalars(_FOLDED, {"ids": sorted(missing)}))
 
 
 def _user_account(row: Row) -> Account:

@@ -20,9 +20,11 @@ from deal_sdk.accounting.commands import (
     check_operation_type,
     complete,
 )
+from deal_sdk.accounting.folding import FoldReport, fold
 from deal_sdk.accounting.journal import Journal
+from deal_sdk.errors import InvalidInputError
 from deal_sdk.records import Database, Page, UserId, parse_user_id
-from deal_sdk.records.credit_tables import token_operations
+from deal_sdk.records.credit_tables import credit_openings, token_operations
 from deal_sdk.records.export import ExportFormat, ExportTarget
 from deal_sdk.records.inputs import check_limit, check_offset, check_time
 from deal_sdk.records.listing import Listed, Listing
@@ -43,6 +45,7 @@ ENTRY_COLUMNS: Final = (
 )
 
 _entry = token_operations.c
+_opening = credit_openings.c
 
 
 def to_entry(row: sa.Row[Any]) -> LedgerEntry:
@@ -89,6 +92,27 @@ class UserStatistics:
             "net": self.net,
             "count": self.count,
             "total_expired": self.total_expired,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an account's entries came to that were folded away."""
+
+    sequence: int
+    """Of the last of them."""
+    balance: int
+    folded_until: datetime
+    """When the last of them was made."""
+    folded_at: datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the opening as JSON-serialisable data."""
+        return {
+            "sequence": self.sequence,
+            "balance": self.balance,
+            "folded_until": self.folded_until.isoformat(),
+            "folded_at": self.folded_at.isoformat(),
         }
 
 
@@ -239,6 +263,9 @@ class TokenLedger:
         Args:
             user_id: whose account.
             when: a time with a zone; an entry counts from its own time on.
+
+        Raises:
+            InvalidInputError: for a time whose entries were folded away.
         """
         query = (
             sa.select(_entry.balance_after)
@@ -247,7 +274,39 @@ class TokenLedger:
             .limit(1)
         )
         rows = await self._database.fetch(query)
-        return int(rows[0][0]) if rows else 0
+        if rows:
+            return int(rows[0][0])
+        opening = await self.get_opening(user_id)
+        if opening is None:
+            return 0
+        if when < opening.folded_until:
+            raise InvalidInputError(
+                "the entries of that time were folded away", field="when", folded_until=opening.folded_until
+            )
+        return opening.balance
+
+    async def get_opening(self, user_id: UserId) -> Opening | None:
+        """Return what a user's folded entries came to, or None where none were folded."""
+        query = sa.select(*(_opening[name] for name in Opening.__dataclass_fields__))
+        rows = await self._database.fetch(query.where(_opening.account_id == parse_user_id(user_id)))
+        return Opening(**rows[0]._mapping) if rows else None
+
+    async def delete_old_entries(self, before: datetime, user_id: UserId | None = None) -> FoldReport:
+        """Fold users' entries that are older than a time into an opening, and delete them.
+
+        Balances, hashes and totals hold, and so does the operator's side of every transfer, which names
+        nobody. Metadata of holds that ended before is deleted too. A key that was used is known for ever;
+        a debit that was folded cannot be refunded any more.
+
+        Args:
+            before: a time with a zone, not in the future.
+            user_id: of one user alone.
+
+        Raises:
+            InvalidInputError: for a time that cannot be one.
+            DatabaseError: what was folded stays so, and running it again goes on.
+        """
+        return await fold(self._database, before, user_id)
 
     async def _read(self, filters: EntryFilters, limit: int, offset: int) -> list[LedgerEntry]:
         # The ids rise with time, and an account's entries with its sequence, by which it is indexed.

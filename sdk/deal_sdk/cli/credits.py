@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 
-from deal_sdk.accounting import CreditWatch, Journal, TokenAccountingService
+from deal_sdk.accounting import CreditWatch, Journal, TokenAccountingService, TokenLedger
 from deal_sdk.cli.commands import DATABASE_ALONE, command
 from deal_sdk.cli.output import Reply, fields, shown, table
 from deal_sdk.cli.session import Session, find_user_in
@@ -23,6 +25,7 @@ def register(application: typer.Typer) -> None:
     application.add_typer(group, name="credits")
     command(group, "lots", DATABASE_ALONE)(lots)
     command(group, "expire", DATABASE_ALONE)(expire)
+    command(group, "fold", DATABASE_ALONE)(fold)
 
 
 async def lots(session: Session, who: RecordedUser) -> Reply:
@@ -41,6 +44,22 @@ async def expire(session: Session) -> Reply:
     async with session.database() as database, _journal(database) as journal:
         document = {"expired": await TokenAccountingService(database, journal).expire_lots()}
     return Reply(document, [fields("Lots", document)])
+
+
+async def fold(
+    session: Session,
+    before: Annotated[
+        datetime, typer.Option(help="Entries made before this time, in UTC", show_default=False)
+    ],
+    who: Annotated[str | None, typer.Option("--user", help="Of this user alone", show_default=False)] = None,
+) -> Reply:
+    """Fold old entries into opening balances and delete them; safe to break off and to run again."""
+    at = before if before.tzinfo is not None else before.replace(tzinfo=UTC)
+    async with session.database() as database, _journal(database) as journal:
+        user_id = None if who is None else (await find_user_in(database, who)).id
+        report = await TokenLedger(database, journal).delete_old_entries(at, user_id)
+    document = report.to_dict()
+    return Reply(document, [fields("Folded", document)])
 
 
 @asynccontextmanager

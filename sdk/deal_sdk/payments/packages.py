@@ -25,6 +25,7 @@ from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
 from deal_sdk.payments.orders import PurchaseLimit, transfer_plan
 from deal_sdk.payments.parties import TREASURY, PartyResolver
 from deal_sdk.records import Database, Transaction, UserId, row_to_transaction
+from deal_sdk.records.credit_tables import token_operations
 from deal_sdk.records.inputs import check_idempotency_key, check_text
 from deal_sdk.records.lot_tables import DEFAULT_LOT_PRIORITY, MAX_LOT_PRIORITY
 from deal_sdk.records.package_tables import PACKAGE_NAME_LENGTH, credit_package_grants, credit_packages
@@ -272,7 +273,9 @@ class CreditPackages:
         return await self._note(payment.id, package.id, result.ledger_entry_id)
 
     async def _note(self, payment_id: UUID, package_id: UUID, entry_id: UUID) -> bool:
-        row: dict[str, Any] = {"payment_id": payment_id, "package_id": package_id, "entry_id": entry_id}
+        # None where the credits are so old that their entry was folded away.
+        kept = sa.select(token_operations.c.id).where(token_operations.c.id == entry_id).scalar_subquery()
+        row: dict[str, Any] = {"payment_id": payment_id, "package_id": package_id, "entry_id": kept}
         row["created_at"] = self._database.clock.now()
         insert = self._database.insert(credit_package_grants).values(row).on_conflict_do_nothing()
 

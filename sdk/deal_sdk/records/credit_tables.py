@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 import sqlalchemy as sa
 
-from deal_sdk.records.tables import Json, _one_of, _time, metadata
+from deal_sdk.records.tables import Json, UtcDateTime, _one_of, _time, metadata
 
 OPERATION_TYPE_LENGTH: Final = 64
 HASH_BYTES: Final = 32
@@ -63,8 +63,15 @@ credit_transfers = sa.Table(
         "refund_of", sa.Uuid, sa.ForeignKey("credit_transfers.id"), comment="The transfer that it gives back."
     ),
     _time("created_at"),
+    sa.Column("folded_entry_id", sa.Uuid, comment="The user's entry that was folded into an opening."),
     sa.CheckConstraint("amount > 0", name="amount"),
     comment="Credits moved from one account to another.",
+)
+sa.Index(
+    "ix_credit_transfers_folded_entry",
+    credit_transfers.c.folded_entry_id,
+    sqlite_where=credit_transfers.c.folded_entry_id.is_not(None),
+    postgresql_where=credit_transfers.c.folded_entry_id.is_not(None),
 )
 sa.Index(
     "ix_credit_transfers_refund_of",
@@ -99,6 +106,19 @@ sa.Index(
     token_operations.c.id,
     sqlite_where=token_operations.c.user_id.is_not(None),
     postgresql_where=token_operations.c.user_id.is_not(None),
+)
+
+credit_openings = sa.Table(
+    "credit_openings",
+    metadata,
+    sa.Column("account_id", sa.Uuid, sa.ForeignKey("credit_accounts.id"), primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False, comment="Of the last folded entry."),
+    sa.Column("balance", sa.BigInteger, nullable=False, comment="After it."),
+    sa.Column("entry_hash", sa.LargeBinary(HASH_BYTES), nullable=False, comment="Its own."),
+    sa.Column("folded_until", UtcDateTime(), nullable=False, comment="Its time."),
+    _time("folded_at"),
+    sa.CheckConstraint("sequence > 0", name="sequence"),
+    comment="What an account's entries came to that were folded away.",
 )
 
 credit_holds = sa.Table(

@@ -38,7 +38,7 @@ credit_package_grants = sa.Table(
     metadata,
     sa.Column("payment_id", sa.Uuid, sa.ForeignKey("token_transactions.id"), primary_key=True),
     sa.Column("package_id", sa.Uuid, sa.ForeignKey("credit_packages.id"), nullable=False),
-    sa.Column("entry_id", sa.Uuid, sa.ForeignKey("token_operations.id"), nullable=False),
+    sa.Column("entry_id", sa.Uuid, sa.ForeignKey("token_operations.id", ondelete="SET NULL"), index=True),
     _time("created_at"),
     comment="The finalized payments whose credits have arrived.",
 )

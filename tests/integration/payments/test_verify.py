@@ -22,7 +22,13 @@ from deal_sdk.chain import SignedTransaction, Signer, build_and_sign, instructio
 from deal_sdk.payments import Plan
 from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
-from deal_sdk.records.credit_tables import credit_accounts, credit_holds, credit_transfers, token_operations
+from deal_sdk.records.credit_tables import (
+    credit_accounts,
+    credit_holds,
+    credit_openings,
+    credit_transfers,
+    token_operations,
+)
 from deal_sdk.records.lot_tables import credit_lot_burns, credit_lots
 from deal_sdk.records.package_tables import credit_package_grants, credit_packages
 from deal_sdk.records.purchase_tables import token_purchases
@@ -195,10 +201,13 @@ async def fill_credits(world: World, user_id: UUID) -> None:
 
 
 async def fill_lots(world: World) -> None:
-    """Grant credits that expire, and spend some of them."""
+    """Grant credits that expire, and spend some of them; and fold another user's entries."""
     bob = world.users["bob"]
     await world.deal.credits.credit(bob, "purchase", 60, expires_in=timedelta(days=1))
     await world.deal.credits.debit(bob, "image_generation", 11)
+    carol = world.users["carol"]
+    await world.deal.credits.credit(carol, "purchase", 3)
+    await world.deal.ledger.delete_old_entries(world.deal.clock.now(), carol)
 
 
 async def buy_credits(world: World, user_id: UUID) -> None:
@@ -640,12 +649,24 @@ async def a_transfer_of_credits_claims_another_amount(world: World) -> str:
     return named(credit_transfers, transfer_id)
 
 
-@breaks("credit_balances_are_sums", "credit_balances_of_users")
+@breaks("credit_balances_are_sums", "credit_balances_of_users", "credit_accounts_sum_to_zero")
 async def an_account_holds_credits_from_nowhere(world: World) -> str:
     user_id = world.users["alice"]
     changed = credit_accounts.update().where(credit_accounts.c.id == user_id)
     await world.execute(changed.values(balance=credit_accounts.c.balance + 1))
     return named(credit_accounts, user_id)
+
+
+@breaks("credit_accounts_sum_to_zero")
+async def credits_came_from_nowhere_through_an_opening(world: World) -> str:
+    user_id = world.users["carol"]
+    opening, account = credit_openings.c, credit_accounts.c
+    await world.execute(
+        credit_openings.update().where(opening.account_id == user_id).values(balance=opening.balance + 1),
+        credit_accounts.update().where(account.id == user_id).values(balance=account.balance + 1),
+        users.update().where(users.c.id == user_id).values(tokens_balance=users.c.tokens_balance + 1),
+    )
+    return named(credit_accounts, "(all)")
 
 
 @breaks("credit_balances_of_users")

@@ -47,4 +47,8 @@ def test_lots_are_listed_and_expire_once(folder: Path, capsys: pytest.CaptureFix
     assert said(capsys, "lots", found["user_id"]) == found
     assert said(capsys, "expire") == {"expired": 1}
     assert said(capsys, "expire") == {"expired": 0}
+    long_ago = (SystemClock().now() - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S")
+    assert said(capsys, "fold", "--before", long_ago, "--user", "ext:chat-7") == {"users": 1, "entries": 3}
+    assert said(capsys, "fold", "--before", long_ago) == {"users": 0, "entries": 0}
+    assert said(capsys, "fold", "--before", "2999-01-01", code=1)["error"]["code"] == "invalid_input"
     assert said(capsys, "lots", "ext:nobody", code=1)["error"]["code"] == "user_not_found"

@@ -1,6 +1,7 @@
 """The servers, marks and options that every test shares.
 
-A test that uses a server's fixture is marked by it (`redis`, `postgres`, `validator`, `node`), so
+A test that uses a server's fixture is marked by it (`redis`, `postgres`, `validator`, `node`,
+`browser`), so
 that `./scripts/test --fast` can leave it out. A fixture taken by `request.getfixturevalue` cannot
 be seen in time: its parameter needs the mark, `pytest.param("redis", marks=pytest.mark.redis)`.
 
@@ -37,6 +38,7 @@ MARK_OF_FIXTURE: Final = {
     "postgres_server": "postgres",
     "validator_server": "validator",
     "node_program": "node",
+    "browser_program": "browser",
 }
 
 COMMON_VARIABLES: Final = {
@@ -257,5 +259,15 @@ def node_program() -> str:
     program = shutil.which("node")
     if program is None or shutil.which("npm") is None:
         _missing("Node.js and npm are missing")
+        raise MissingServerError("unreachable: _missing always raises")
+    return program
+
+
+@pytest.fixture(scope="session")
+def browser_program() -> str:
+    """The path of Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        _missing("Chromium is missing; Debian's package is chromium")
         raise MissingServerError("unreachable: _missing always raises")
     return program

@@ -1,9 +1,9 @@
 """The servers, marks and options that every test shares.
 
 A test that uses a server's fixture is marked by it (`redis`, `postgres`, `validator`, `node`,
-`browser`), so
-that `./scripts/test --fast` can leave it out. A fixture taken by `request.getfixturevalue` cannot
-be seen in time: its parameter needs the mark, `pytest.param("redis", marks=pytest.mark.redis)`.
+`browser`), so that `./scripts/test --fast` can leave it out. A fixture taken by
+`request.getfixturevalue` cannot be seen in time: its parameter needs the mark,
+`pytest.param("redis", marks=pytest.mark.redis)`.
 
 A server that is missing skips the test and says what to install; with CI=true it fails instead.
 """

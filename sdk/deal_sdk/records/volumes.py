@@ -16,6 +16,8 @@ from deal_sdk.records.tables import token_transactions
 
 MAX_BUCKETS: Final = 1_000
 COUNTED_STATUSES: Final = ("confirmed", "finalized")
+COUNTED_TYPES: Final = ("transfer", "service_fee", "reward", "purchase")
+"""What users and operators paid one another; what was minted, burned or moved elsewhere is no payment."""
 _LIMB: Final = 10**9
 _table: Final = token_transactions
 
@@ -57,6 +59,7 @@ async def payment_volume(
             _table.c.created_at >= since,
             _table.c.created_at < until,
             _table.c.status.in_(COUNTED_STATUSES),
+            _table.c.type.in_(COUNTED_TYPES),
         )
         .group_by(bucket)
     )

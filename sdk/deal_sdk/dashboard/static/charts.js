@@ -27,7 +27,9 @@ export async function loadBalanceChart() {
 export function offerWallets(operators, watched) {
   const select = find("balance-wallet");
   const chosen = select.value;
-  const all = [...operators.map((one) => [one.address, one.name]), ...watched.map((one) => [one.address, one.label || shortened(one.address)])];
+  // The treasury is what most look for first.
+  const ordered = [...operators].sort((one, other) => (other.name === "treasury") - (one.name === "treasury"));
+  const all = [...ordered.map((one) => [one.address, one.name]), ...watched.map((one) => [one.address, one.label || shortened(one.address)])];
   select.replaceChildren(...all.map(([value, text]) => new Option(text, value, false, value === chosen)));
   return chosen !== select.value;
 }

@@ -109,7 +109,7 @@ function update(wallet, parts, bar, buttons) {
   parts.fill.style.width = `${wallet.progress_percent}%`;
   say(parts.count, wallet.badge);
   parts.count.dataset.tone = { warning: "orange", limit: "red" }[wallet.level] ?? "gray";
-  say(parts.next, wallet.is_unlimited ? "No limit" : wallet.next_stop ? `Next stop at ${count(wallet.next_stop)}` : "");
+  say(parts.next, wallet.is_unlimited ? "No limit" : wallet.status === "active" && wallet.next_stop ? `Next stop at ${count(wallet.next_stop)}` : "");
   parts.facts.replaceChildren(facts([
     ["Last transaction", time(wallet.last_transaction_at)],
     ["Last look", time(wallet.last_polled_at)],

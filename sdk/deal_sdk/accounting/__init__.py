@@ -39,6 +39,7 @@ from deal_sdk.accounting.renewals import MonthlyRenewalService
 from deal_sdk.accounting.report_periods import ReportInterval, ReportPeriod
 from deal_sdk.accounting.series import Terms
 from deal_sdk.accounting.statements import Statement, StatementHold
+from deal_sdk.accounting.subscriptions import sold_plan
 from deal_sdk.accounting.usage import (
     CreditUsageReport,
     PaymentUsageReport,
@@ -105,4 +106,5 @@ __all__ = [
     "UsageReports",
     "UserStatistics",
     "broken_links",
+    "sold_plan",
 ]

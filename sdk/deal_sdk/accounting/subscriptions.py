@@ -59,11 +59,7 @@ class Subscriptions:
     ) -> SubscriptionResult:
         """Begin or extend a subscription; see `MonthlyRenewalService.subscribe`."""
         parsed = parse_user_id(user_id)
-        plan = self._plans.find(tier)
-        if plan is None or not plan.is_sold:
-            raise InvalidInputError("tier must be one with a price", field="tier", value=repr(tier)[:64])
-        if isinstance(periods, bool) or not isinstance(periods, int) or not 1 <= periods <= MAX_PERIODS:
-            raise InvalidInputError(f"periods must be 1 to {MAX_PERIODS}", field="periods")
+        plan = sold_plan(self._plans, tier, periods)
         reference = check_text(
             "payment_reference", payment_reference, max_length=MAX_PAYMENT_REFERENCE_LENGTH
         )
@@ -148,6 +144,20 @@ class Subscriptions:
             return begun, now, begun.start(begun.anchor_index + periods)
         series = series or begin(tier, self._terms.period, now, last)
         return series, expires_at, series.start(series.first_from(expires_at) + periods)
+
+
+def sold_plan(plans: TierPlans, tier: str, periods: int) -> TierPlan:
+    """Return the plan of a tier that is sold for some periods.
+
+    Raises:
+        InvalidInputError: for a tier without a price, or periods other than 1 to 120.
+    """
+    plan = plans.find(tier)
+    if plan is None or not plan.is_sold:
+        raise InvalidInputError("tier must be one with a price", field="tier", value=repr(tier)[:64])
+    if isinstance(periods, bool) or not isinstance(periods, int) or not 1 <= periods <= MAX_PERIODS:
+        raise InvalidInputError(f"periods must be 1 to {MAX_PERIODS}", field="periods")
+    return plan
 
 
 def _replayed(known: Row, user_id: UUID, tier: str, periods: int) -> SubscriptionResult:

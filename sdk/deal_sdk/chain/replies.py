@@ -115,6 +115,8 @@ class AddressSignature:
     error: Any | None
     block_time: int | None
     commitment: Commitment | None
+    memo: str | None = None
+    """All memos of the transaction, each after its length in brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +343,7 @@ def parse_address_signatures(reply: Any) -> list[AddressSignature]:
             commitment=None
             if entry.get("confirmationStatus") is None
             else commitment(entry["confirmationStatus"]),
+            memo=None if entry.get("memo") is None else text(entry["memo"]),
         )
         for entry in _items(reply)
     ]

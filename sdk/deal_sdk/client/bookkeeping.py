@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from deal_sdk.chain import MintFacts, Rpc
+from deal_sdk.events import EventBus
 from deal_sdk.monitor import WATCH_INVARIANTS
-from deal_sdk.payments import HistorySync, Verifier
+from deal_sdk.payments import DepositBook, HistorySync, PaymentOutbox, Verifier
 from deal_sdk.records import BalanceHistoryRecorder, Database, TransactionRecorder
+from deal_sdk.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +23,24 @@ class Bookkeeping:
     verifier: Verifier
 
 
-def make_bookkeeping(
-    rpc: Rpc, mint: MintFacts, database: Database, *, max_backfill_signatures: int
-) -> Bookkeeping:
+class BookkeepingParts(Protocol):
+    """What the records need of a `Deal`."""
+
+    settings: Settings
+    events: EventBus
+    rpc: Rpc
+    mint: MintFacts
+
+
+def make_bookkeeping(deal: BookkeepingParts, database: Database, outbox: PaymentOutbox) -> Bookkeeping:
     """Wire the records of one mint; nothing is read yet.
 
     Args:
-        rpc: the chain that they are compared with.
-        mint: whose decimals amounts are shown in.
+        deal: has the chain that they are compared with, and the mint in whose decimals amounts are shown.
         database: where they are kept.
-        max_backfill_signatures: how far back the history of a newly tracked account reaches.
+        outbox: told of deposits.
     """
+    rpc, mint = deal.rpc, deal.mint
     transactions = TransactionRecorder(database, decimals=mint.decimals)
     history = BalanceHistoryRecorder(database, decimals=mint.decimals)
     sync = HistorySync(
@@ -39,7 +49,8 @@ def make_bookkeeping(
         database=database,
         history=history,
         transactions=transactions,
-        max_backfill_signatures=max_backfill_signatures,
+        max_backfill_signatures=deal.settings.history_backfill_signatures,
+        deposits=DepositBook(database.clock, deal.events, outbox),
     )
     verifier = Verifier(
         rpc=rpc, mint=mint, database=database, history=history, sync=sync, further=WATCH_INVARIANTS

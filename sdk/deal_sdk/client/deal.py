@@ -254,8 +254,8 @@ class Deal:
         signer = PaymentSigner(
             mint=self.mint, rpc=self.rpc, keystore=self.keystore, blockhashes=blockhashes, fees=self._fees
         )
-        self._open_records()
         self.webhooks, self._outbox = await open_webhooks(self._stack, self._backends, self)
+        self._open_records()
         self._open_balances()
         self._open_pipeline(signer, confirmer)
         self._open_services(signer, confirmer)
@@ -271,12 +271,7 @@ class Deal:
             self.jobs.start()
 
     def _open_records(self) -> None:
-        books = make_bookkeeping(
-            self.rpc,
-            self.mint,
-            self._database,
-            max_backfill_signatures=self.settings.history_backfill_signatures,
-        )
+        books = make_bookkeeping(self, self._database, self._outbox)
         self.transactions, self.history = books.transactions, books.history
         self._sync, self._verifier = books.sync, books.verifier
         parts = (self._database, self.keystore, self.clock, self.events)
@@ -375,7 +370,7 @@ class Deal:
             payments=self.transactions,
         )
         self.rewards = self._batches.rewards(admission)
-        self._package_grants = open_packages(self, self._database, admission, self._parties)
+        self._package_grants = open_packages(self, self._database, admission, self._parties, self._sync)
         self.transaction_monitor = TransactionMonitor(
             confirmer=confirmer,
             attempts=self._attempts,

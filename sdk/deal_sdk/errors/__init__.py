@@ -17,7 +17,7 @@
     │   └── SchemaError                   the database's schema is not this version's
     ├── UserNotFoundError, WalletNotFoundError, PaymentNotFoundError
     ├── PreparedTransactionNotFoundError
-    ├── PackageNotFoundError
+    ├── PackageNotFoundError, InvoiceNotFoundError
     ├── UserAlreadyExistsError
     ├── WalletAlreadyConnectedError
     ├── InsufficientBalanceError          says required, available and deficit
@@ -93,6 +93,7 @@ from deal_sdk.errors.inputs import (
     InvalidInputError,
     InvalidSignatureError,
     InvalidWalletAddressError,
+    InvoiceNotFoundError,
     PackageNotFoundError,
     PaymentNotFoundError,
     PreparedTransactionChangedError,
@@ -185,6 +186,7 @@ __all__ = [
     "InvalidInputError",
     "InvalidSignatureError",
     "InvalidWalletAddressError",
+    "InvoiceNotFoundError",
     "KeystoreError",
     "LimitExceededError",
     "MintNotFoundError",

@@ -95,6 +95,12 @@ class PackageNotFoundError(TokenError):
     code = "package_not_found"
 
 
+class InvoiceNotFoundError(TokenError):
+    """An invoice that does not exist."""
+
+    code = "invoice_not_found"
+
+
 class WalletNotFoundError(TokenError):
     """A wallet that is not connected, or not that user's."""
 

@@ -33,10 +33,13 @@ from deal_sdk.payments.batches import (
 )
 from deal_sdk.payments.delegation import Delegations
 from deal_sdk.payments.deliveries import DeliveryNotes
+from deal_sdk.payments.deposits import Deposit, DepositBook
 from deal_sdk.payments.fee_payer import FeePayer, FeePayerBounds
 from deal_sdk.payments.fees import TransactionFees
 from deal_sdk.payments.history_sync import HistorySync, SyncReport
 from deal_sdk.payments.intents import IntentStore
+from deal_sdk.payments.invoice_values import Invoice, InvoicePayment
+from deal_sdk.payments.invoices import InvoiceJob, Invoices
 from deal_sdk.payments.lease_keeper import LeaseKeeper
 from deal_sdk.payments.leases import LeaseHolder, Leases
 from deal_sdk.payments.micro_fees import (
@@ -51,7 +54,8 @@ from deal_sdk.payments.outbox import PAYMENT_EVENTS, PaymentOutbox
 from deal_sdk.payments.own_wallet import PreparedTransaction
 from deal_sdk.payments.owner_messages import OwnerMessages
 from deal_sdk.payments.owner_signing import OwnerSigning
-from deal_sdk.payments.packages import CreditPackage, CreditPackages, PackageGrants
+from deal_sdk.payments.package_values import CreditPackage
+from deal_sdk.payments.packages import CreditPackages, PackageGrants
 from deal_sdk.payments.parties import TREASURY, PartyReference, PartyResolver
 from deal_sdk.payments.pipeline import PaymentPipeline, PipelineBounds
 from deal_sdk.payments.policies import StoredPolicies
@@ -90,12 +94,18 @@ __all__ = [
     "CreditPackages",
     "Delegations",
     "DeliveryNotes",
+    "Deposit",
+    "DepositBook",
     "FeePayer",
     "FeePayerBounds",
     "Funds",
     "GroupSigner",
     "HistorySync",
     "IntentStore",
+    "Invoice",
+    "InvoiceJob",
+    "InvoicePayment",
+    "Invoices",
     "Landing",
     "LeaseHolder",
     "LeaseKeeper",

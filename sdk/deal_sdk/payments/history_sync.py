@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deal_sdk.amounts import MAX_PAYMENT_BASE_UNITS
 from deal_sdk.chain import AddressSignature, LandedReads, LandedTransaction, MintFacts, Rpc
 from deal_sdk.errors import RpcMalformedReplyError
+from deal_sdk.payments.deposits import Deposit, DepositBook, names_in
 from deal_sdk.records import (
     BalanceChange,
     BalanceHistoryRecorder,
@@ -100,10 +101,12 @@ class HistorySync:
         history: BalanceHistoryRecorder,
         transactions: TransactionRecorder,
         max_backfill_signatures: int,
+        deposits: DepositBook,
     ) -> None:
         """Wire the parts; nothing is read yet.
 
         Args:
+            deposits: takes in what arrived from outside.
             max_backfill_signatures: how far back the history of a newly tracked account reaches.
         """
         self._rpc = rpc
@@ -114,6 +117,7 @@ class HistorySync:
         self._history = history
         self._transactions = transactions
         self._max_backfill_signatures = max_backfill_signatures
+        self.deposits = deposits
         self._turn = asyncio.Lock()
 
     async def sync(self, token_accounts: Collection[str] | None = None) -> SyncReport:
@@ -225,12 +229,16 @@ class HistorySync:
             for found in ordered:
                 self._add_change(account, found, explained, changes, external)
 
-        async def append(connection: AsyncConnection) -> tuple[int, int]:
-            found = await self._transactions.record_external(external, connection=connection)
-            rows = await self._history.extend(changes, cursors=cursors, connection=connection)
-            return len(found), rows
+        names = _names(external, listed, landed)
 
-        external_count, row_count = await self._database.run(append)
+        async def append(connection: AsyncConnection) -> tuple[int, int, list[Deposit]]:
+            found = await self._transactions.record_external(external, connection=connection)
+            deposits = await self.deposits.record(connection, found, names)
+            rows = await self._history.extend(changes, cursors=cursors, connection=connection)
+            return len(found), rows, deposits
+
+        external_count, row_count, deposits = await self._database.run(append)
+        await self.deposits.committed(deposits)
         return SyncReport(len(tracked), row_count, external_count, len(landed), progress, tuple(incomplete))
 
     def _add_change(
@@ -343,6 +351,21 @@ def _usable(entries: Sequence[AddressSignature], landed: Mapping[str, _Landed]) 
             break
         usable.append(entry)
     return usable
+
+
+def _names(
+    external: Sequence[ExternalTransfer],
+    listed: Sequence[Sequence[AddressSignature]],
+    landed: Mapping[str, _Landed],
+) -> dict[str, tuple[str, ...]]:
+    """Return by signature what each transfer from outside may name an invoice by."""
+    arrived = {transfer.signature for transfer in external if transfer.type == "deposit"}
+    return {
+        entry.signature: names_in(landed[entry.signature].transaction.account_keys, entry.memo)
+        for entries in listed
+        for entry in entries
+        if entry.signature in arrived
+    }
 
 
 @lru_cache(maxsize=64)

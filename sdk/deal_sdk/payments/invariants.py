@@ -7,6 +7,11 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from deal_sdk.payments.invoice_invariants import (
+    invoices_are_paid_by_deposits,
+    invoices_count_their_payments,
+    invoices_grant_what_was_bought,
+)
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
 from deal_sdk.records.credit_tables import token_operations
 from deal_sdk.records.invariants import BrokenRows, broken
@@ -306,6 +311,9 @@ SQL_INVARIANTS: Final[Mapping[str, BrokenRows]] = {
     "purchases_follow_their_payments": _purchases_follow(),
     "rewards_are_recorded": _rewards_recorded(),
     "packages_are_paid_for": _packages_paid_for(),
+    "invoices_count_their_payments": invoices_count_their_payments(),
+    "invoices_are_paid_by_deposits": invoices_are_paid_by_deposits(),
+    "invoices_grant_what_was_bought": invoices_grant_what_was_bought(),
     "keys_have_fingerprints": _keys_have_fingerprints(),
     "refunds_are_within_their_payments": _refunds_within(),
     "settlements_pay_their_fees": _settlements_pay_their_fees(),

@@ -17,7 +17,8 @@ from deal_sdk.webhooks import Outbox, OutgoingEvent
 
 RECORDED: Final = "payment.recorded"
 SETTLED: Final = ("payment.confirmed", "payment.finalized", "payment.failed", "payment.expired")
-PAYMENT_EVENTS: Final = frozenset({RECORDED, *SETTLED})
+DEPOSIT: Final = "deposit"
+PAYMENT_EVENTS: Final = frozenset({RECORDED, *SETTLED, DEPOSIT})
 _EVENTS: Final = UUID("8f0c6a5e-7b61-4c5e-9a40-52d6f3f1f0a7")
 _INTERNAL: Final = frozenset({"fingerprint", "instruction"})
 
@@ -62,6 +63,13 @@ class PaymentOutbox:
             connection, [_event_of(change, payments[change.payment_id]) for change in told]
         )
 
+    async def write(
+        self, connection: AsyncConnection, event_type: str, events: Sequence[OutgoingEvent]
+    ) -> None:
+        """Write events of one type inside the transaction that does what they tell of."""
+        if self._outbox is not None and events and self._outbox.matching(event_type):
+            await self._outbox.write(connection, events)
+
     def committed(self) -> None:
         """Tell that the transaction is committed."""
         if self._outbox is not None:
@@ -70,6 +78,11 @@ class PaymentOutbox:
 
 NO_OUTBOX: Final = PaymentOutbox(None)
 """For stores whose payments nobody is told of."""
+
+
+def shown_payment(payment: Transaction) -> dict[str, Any]:
+    """Return what an event says of a payment: all but what is the package's own."""
+    return {key: value for key, value in payment.to_dict().items() if key not in _INTERNAL}
 
 
 def _event_of(change: Change, payment: Transaction) -> OutgoingEvent:
@@ -82,11 +95,10 @@ def _event_of(change: Change, payment: Transaction) -> OutgoingEvent:
 
 
 def _event(payment: Transaction, event_type: str, name: str, sequence: int) -> OutgoingEvent:
-    shown = {key: value for key, value in payment.to_dict().items() if key not in _INTERNAL}
     return OutgoingEvent(
         id=uuid5(_EVENTS, f"{payment.id}:{name}"),
         type=event_type,
-        data={"payment": shown},
+        data={"payment": shown_payment(payment)},
         timestamp=payment.updated_at,
         subject=str(payment.id),
         sequence=sequence,

@@ -8,21 +8,24 @@ they arrive once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deal_sdk.accounting import OperationResult
-from deal_sdk.amounts import DEAL_DECIMALS, Amount, BaseUnits, format_amount, parse_amount
+from deal_sdk.accounting import sold_plan
+from deal_sdk.amounts import Amount, parse_amount
 from deal_sdk.clock import Clock
 from deal_sdk.errors import InvalidInputError, PackageNotFoundError, TokenError
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
+from deal_sdk.payments.invoice_values import DEFAULT_INVOICE_SECONDS, Invoice
+from deal_sdk.payments.invoices import Invoices, Wanted
 from deal_sdk.payments.orders import PurchaseLimit, transfer_plan
+from deal_sdk.payments.package_values import PACKAGE_PURCHASE, CreditGrants, CreditPackage, grant_package
 from deal_sdk.payments.parties import TREASURY, PartyResolver
 from deal_sdk.records import Database, Transaction, UserId, row_to_transaction
 from deal_sdk.records.credit_tables import token_operations
@@ -34,7 +37,6 @@ from deal_sdk.settings import WaitFor
 
 logger = logging.getLogger(__name__)
 
-PACKAGE_PURCHASE: Final = "purchase"
 MAX_PACKAGE_CREDITS: Final = 10**12
 MAX_LIFETIME_DAYS: Final = 36_500
 GRANTS_PER_LOOK: Final = 500
@@ -47,54 +49,6 @@ _payment = token_transactions.c
 _grant = credit_package_grants.c
 
 
-class CreditGrants(Protocol):
-    """Where credits are granted."""
-
-    async def credit(
-        self,
-        user_id: UserId,
-        operation_type: str,
-        amount: int,
-        metadata: Mapping[str, Any] | None = None,
-        *,
-        expires_in: timedelta | None = None,
-        priority: int = DEFAULT_LOT_PRIORITY,
-        idempotency_key: str | None = None,
-    ) -> OperationResult:
-        """Grant credits once for a key."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class CreditPackage:
-    """So many credits for so much DEAL."""
-
-    id: UUID
-    name: str
-    credits: int
-    price: BaseUnits
-    created_at: datetime
-    withdrawn_at: datetime | None
-    lifetime_days: int | None = None
-    """How long its credits last; None for ever."""
-    priority: int = DEFAULT_LOT_PRIORITY
-    """Of its credits; lower ones are spent first."""
-
-    def to_dict(self, *, decimals: int = DEAL_DECIMALS) -> dict[str, Any]:
-        """Return the package as JSON-serialisable data, its price as text in whole tokens."""
-        withdrawn_at = self.withdrawn_at
-        return {
-            "id": str(self.id),
-            "name": self.name,
-            "credits": self.credits,
-            "price": format_amount(self.price, decimals=decimals),
-            "created_at": self.created_at.isoformat(),
-            "withdrawn_at": None if withdrawn_at is None else withdrawn_at.isoformat(),
-            "lifetime_days": self.lifetime_days,
-            "priority": self.priority,
-        }
-
-
 class CreditPackages:
     """Offers packages, takes their payments, and grants their credits."""
 
@@ -105,9 +59,11 @@ class CreditPackages:
         admission: Admission,
         parties: PartyResolver,
         credits: CreditGrants,
+        invoices: Invoices,
         decimals: int,
     ) -> None:
         """Wire the parts; nothing is read yet."""
+        self.invoices = invoices
         self._database = database
         self._admission = admission
         self._parties = parties
@@ -214,6 +170,80 @@ class CreditPackages:
             await self.grant([payment])
         return payment
 
+    async def invoice(
+        self,
+        user_id: UserId,
+        name: str,
+        *,
+        expires_in_seconds: int = DEFAULT_INVOICE_SECONDS,
+        idempotency_key: str | None = None,
+    ) -> Invoice:
+        """Ask a user to pay for a package from whatever wallet; the credits arrive once it is final.
+
+        The payment is known by the invoice's reference, among its accounts (Solana Pay) or in its memo. No
+        purchase limit can refuse what a user sends; who may have an invoice is the caller's to decide.
+
+        Args:
+            user_id: who has the credits.
+            name: of a package that is offered; the invoice keeps its price.
+            expires_in_seconds: 1 second to 366 days; what arrives later is recorded as late.
+            idempotency_key: the same key again returns the same invoice.
+
+        Raises:
+            PackageNotFoundError, UserNotFoundError: nothing was recorded.
+            IdempotencyConflictError: the key was used for another invoice.
+        """
+
+        async def find() -> Wanted:
+            package = await self._offered(name)
+            return Wanted(package.price, package_id=package.id)
+
+        return await self.invoices.make(
+            user_id,
+            find,
+            inputs={"package": name},
+            expires_in_seconds=expires_in_seconds,
+            idempotency_key=idempotency_key,
+        )
+
+    async def invoice_subscription(
+        self,
+        user_id: UserId,
+        tier: str,
+        price: Amount,
+        *,
+        periods: int = 1,
+        expires_in_seconds: int = DEFAULT_INVOICE_SECONDS,
+        idempotency_key: str | None = None,
+    ) -> Invoice:
+        """Ask a user to pay for a tier; the subscription begins once the payment is final.
+
+        Args:
+            user_id: who subscribes.
+            tier: one with a price.
+            price: of all periods, whole DEAL as `str` or `Decimal`; plans have no price in DEAL.
+            periods: 1 to 120.
+            expires_in_seconds: as for `invoice`.
+            idempotency_key: as for `invoice`.
+
+        Raises:
+            InvalidInputError, InvalidAmountError: for what cannot be sold.
+            UserNotFoundError, IdempotencyConflictError: as for `invoice`.
+        """
+        amount = parse_amount(price, decimals=self._decimals)
+        plan = sold_plan(self.invoices.plans, tier, periods)
+
+        async def find() -> Wanted:
+            return Wanted(amount, tier=plan.tier, periods=periods)
+
+        return await self.invoices.make(
+            user_id,
+            find,
+            inputs={"tier": plan.tier, "periods": periods, "amount": amount},
+            expires_in_seconds=expires_in_seconds,
+            idempotency_key=idempotency_key,
+        )
+
     async def grant(self, payments: Sequence[Transaction]) -> int:
         """Grant the credits of those payments that are final and paid for a package.
 
@@ -258,13 +288,11 @@ class CreditPackages:
             logger.error("payment %s names a package that nobody offered", payment.id)
             return False
         package = _to_package(rows[0])
-        result = await self._credits.credit(
+        result = await grant_package(
+            self._credits,
             payment.from_user_id,
-            PACKAGE_PURCHASE,
-            package.credits,
-            {"package": package.name, "package_id": str(package.id), "payment_id": str(payment.id)},
-            expires_in=None if package.lifetime_days is None else timedelta(days=package.lifetime_days),
-            priority=package.priority,
+            package,
+            said={"payment_id": str(payment.id)},
             idempotency_key=f"package:{payment.id}",
         )
         if result.ledger_entry_id is None:

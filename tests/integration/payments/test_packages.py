@@ -22,6 +22,7 @@ from deal_sdk.errors import (
 )
 from deal_sdk.payments import PackageGrants
 from tests.integration.conftest import MakePerson
+from tests.integration.outside import pay_outside
 
 PATIENCE_SECONDS = 30
 
@@ -169,3 +170,25 @@ async def test_what_cannot_be_bought(deal: Deal, make_person: MakePerson) -> Non
     await deal.packages.withdraw("small")
     assert [package.name for package in await deal.packages.list()] == ["starter"]
     assert await credits_of(deal, person.user.id) == 0
+
+
+@pytest.mark.parametrize("way", ["reference", "memo"])
+async def test_a_strangers_payment_is_recognised_and_granted(
+    deal: Deal, make_person: MakePerson, way: str
+) -> None:
+    person = await make_person("10")
+    await deal.packages.offer("starter", 500, "2.5")
+    invoice = await deal.packages.invoice(person.user.id, "starter")
+    stranger = await deal.keystore.signer_by_name("reward")
+    await deal.tokens.transfer("treasury", "reward", "5", wait_for="finalized")
+    await pay_outside(deal, stranger, invoice.recipient, invoice.amount, **{way: invoice.reference})
+
+    async def is_granted() -> bool:
+        # Nobody asks for it: the reward wallet is tracked, and so is the treasury.
+        return (await deal.packages.invoices.get(invoice.id)).granted_at is not None
+
+    await deal.reconcile()
+    await until(is_granted)
+    assert await credits_of(deal, person.user.id) == 500
+    [settled] = await deal.packages.invoices.payments(invoice.id)
+    assert settled.outcome == "exact"

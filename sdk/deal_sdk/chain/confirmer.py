@@ -190,10 +190,9 @@ class Confirmer:
         return max(min(doubled, MAX_BACKOFF_SECONDS), asked or 0.0)
 
     async def _sleep_until_due(self) -> None:
-        self._unconfirmed_count = sum(f.verdict is None for f in self._pending.values())
+        due = self._next_due_seconds()
         if not self._pending:
             return
-        due = min(following.poll_at_seconds for following in self._pending.values())
         # New work waits for the next poll of the others at most, so that one call serves both.
         pause = min(max(due - self._clock.monotonic(), 0.0), self._poll_interval_seconds)
         if self._hints is None:
@@ -201,6 +200,17 @@ class Confirmer:
         elif not self._hinted:
             self._wake = asyncio.get_running_loop().create_future()
             await wait_within(self._clock, self._wake, pause)
+
+    def _next_due_seconds(self) -> float:
+        """Return when the next poll is due, and count anew what is not confirmed, in one look at all."""
+        due, unconfirmed_count = float("inf"), 0
+        for following in self._pending.values():
+            if following.verdict is None:
+                unconfirmed_count += 1
+            if following.poll_at_seconds < due:
+                due = following.poll_at_seconds
+        self._unconfirmed_count = unconfirmed_count
+        return due
 
     def _due(self, now: float) -> list[Following]:
         hinted, self._hinted = self._hinted, set()

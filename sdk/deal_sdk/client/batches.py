@@ -32,7 +32,7 @@ from deal_sdk.payments import (
     TransactionFees,
 )
 from deal_sdk.payments.batches.driver import LandingObserver
-from deal_sdk.payments.pipeline import TransactionFollower
+from deal_sdk.payments.pipeline_seams import TransactionFollower
 from deal_sdk.settings import Settings
 
 PAYMENTS_PER_CARRIER: Final = 16

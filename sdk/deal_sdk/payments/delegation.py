@@ -28,7 +28,7 @@ from deal_sdk.errors import (
     WalletNotFoundError,
 )
 from deal_sdk.payments.orders import Party
-from deal_sdk.payments.pipeline import TransactionFollower
+from deal_sdk.payments.pipeline_seams import TransactionFollower
 from deal_sdk.payments.signing import PaymentSigner
 
 

@@ -140,7 +140,7 @@ class OwnerSigning:
         async def record(funds: Funds | None) -> Transaction:
             recorded = await self._intents.create(Intent(order, funds, prepared))
             if recorded.is_new:
-                await self._pipeline.announce(recorded.payment)
+                self._pipeline.announce(recorded.payment)
             return recorded.payment
 
         return await self._admit(order, record, debits=debits)

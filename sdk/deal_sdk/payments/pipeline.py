@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from deal_sdk.batching import Collector
@@ -25,8 +25,9 @@ from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.lost_commits import LostCommits
 from deal_sdk.payments.orders import Plan
+from deal_sdk.payments.pipeline_seams import PlanSigner, TransactionFollower
 from deal_sdk.payments.places import Place, Places
-from deal_sdk.payments.progress import Progress, has_reached
+from deal_sdk.payments.progress import Progress, has_reached, tell_outcome
 from deal_sdk.payments.retrying import until_done
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
@@ -43,30 +44,6 @@ AttemptEndObserver = Callable[[SignedTransaction, Verdict], None]
 """Told how each signed transaction ended, whatever that means for its payment."""
 PaymentObserver = Callable[[Sequence[Transaction]], Awaitable[None]]
 """Called after changes of payments' statuses were committed; what it raises is logged."""
-
-
-class Following(Protocol):
-    """A signed transaction on its way to an end."""
-
-    async def reached(self, commitment: Any) -> Verdict:
-        """Return the verdict at a commitment, or the end when that comes first."""
-        ...
-
-
-class TransactionFollower(Protocol):
-    """Sends a signed transaction, rebroadcasts the same bytes, and proves what became of it."""
-
-    def follow(self, transaction: SignedTransaction) -> Following:
-        """Take over a transaction whose bytes are committed."""
-        ...
-
-
-class PlanSigner(Protocol):
-    """Turns a plan into signed bytes."""
-
-    async def sign(self, payment_id: UUID, plan: Plan, amount_base_units: int) -> SignedTransaction:
-        """Build and sign the plan with a fresh blockhash."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +102,9 @@ class PaymentPipeline:
             admission: hands its place to `submit`; a place that no driver takes over is given back.
         """
         place = await self._places.take()
-        return await asyncio.shield(self._own(self._in_place(place, admission(place))))
+        told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._own(self._in_place(place, admission(place), told))
+        return await told
 
     async def submit(self, intent: Intent, place: Place) -> Transaction:
         """Record an intent and start driving it.
@@ -151,7 +130,7 @@ class PaymentPipeline:
         if recorded.is_new:
             self._publish(recorded.payment, "payment.recorded")
             first = LiveAttempt(recorded.payment.id, 1, intent.signed) if intent.signed else None
-            self._occupy(place, self._start(recorded.payment, intent.order.plan, first, 0))
+            self._occupy(place, self._start(recorded.payment, intent.order.plan, first, 0, place))
         return recorded.payment
 
     async def wait(self, payment: Transaction, wait_for: WaitFor, *, timeout_seconds: float) -> Transaction:
@@ -227,12 +206,21 @@ class PaymentPipeline:
         await self._attempts.close()
         await self._news.close()
 
-    async def _in_place(self, place: Place, work: Coroutine[Any, Any, T]) -> T:
+    async def _in_place(
+        self, place: Place, admission: Coroutine[Any, Any, T], told: asyncio.Future[T]
+    ) -> None:
+        """Run an admission for a caller who may be gone, then drive what it recorded, in the same task."""
         try:
-            return await work
-        finally:
-            if not place.is_kept:
-                place.end()
+            await tell_outcome(admission, told)
+        except BaseException:
+            if place.driver is not None:
+                place.driver.close()
+            place.end()
+            raise
+        if place.driver is not None:
+            await place.driver
+        elif not place.is_kept:
+            place.end()
 
     @staticmethod
     def _occupy(place: Place, progress: Progress) -> None:
@@ -248,7 +236,12 @@ class PaymentPipeline:
         return task
 
     def _start(
-        self, payment: Transaction, plan: Plan, attempt: LiveAttempt | None, attempts_made: int
+        self,
+        payment: Transaction,
+        plan: Plan,
+        attempt: LiveAttempt | None,
+        attempts_made: int,
+        place: Place | None = None,
     ) -> Progress:
         known = self._progress.get(payment.id)
         if known is not None:
@@ -257,7 +250,12 @@ class PaymentPipeline:
         progress = Progress(payment)
         self._progress[payment.id] = progress
         self._metrics.payments_in_flight.inc()
-        self._own(self._drive(progress, plan, attempt, attempts_made))
+        driver = self._drive(progress, plan, attempt, attempts_made)
+        if place is None:
+            self._own(driver)
+        else:
+            # The task of its admission goes on with it.
+            place.driver = driver
         return progress
 
     async def _drive(
@@ -338,17 +336,18 @@ class PaymentPipeline:
         signature = attempt.transaction.signature
         progress.advance(advanced(progress.payment, change, signature, at))
         if end != "attempt_expired":
-            await self.announce(progress.payment)
+            self.announce(progress.payment)
 
-    async def announce(self, payment: Transaction) -> None:
-        """Count a payment's new status, publish it, and tell the observers; it is committed already."""
+    def announce(self, payment: Transaction) -> None:
+        """Count a payment's new status, publish it, and have the observers told; it is committed already."""
         if payment.status == "pending":
             self._publish(payment, "payment.recorded")
             return
         if payment.status != "confirmed":
-            self._metrics.token_transactions.labels(type=payment.type, status=payment.status).inc()
+            self._metrics.token_transactions.labels(payment.type, payment.status).inc()
         self._publish(payment, f"payment.{payment.status}")
-        await self._news.submit(payment)
+        # Nobody waits for them: what they do follows from the commit and can add nothing to it.
+        self._news.put(payment)
 
     async def _tell(self, payments: Sequence[Transaction]) -> Sequence[None]:
         for observer in self._observers:

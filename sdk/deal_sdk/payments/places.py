@@ -7,7 +7,8 @@ it is final. Every queue behind it (commits, sends, statuses) holds at most one 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from deal_sdk.metrics import Metrics
 
@@ -18,7 +19,7 @@ UNFINAL_PER_PLACE: Final = 16
 class Place:
     """One payment's place; whatever is said of it twice counts once."""
 
-    __slots__ = ("_in_flight", "_unfinal", "is_kept")
+    __slots__ = ("_in_flight", "_unfinal", "driver", "is_kept")
 
     def __init__(self, in_flight: asyncio.Semaphore, unfinal: asyncio.Semaphore) -> None:
         """Hold what was taken of both rooms."""
@@ -26,6 +27,8 @@ class Place:
         self._unfinal: asyncio.Semaphore | None = unfinal
         self.is_kept = False
         """Whether it stays taken after the admission, because a payment goes on in it."""
+        self.driver: Coroutine[Any, Any, None] | None = None
+        """What drives that payment, once the admission that records it is over."""
 
     def confirmed(self) -> None:
         """Let the next one in; the payment still counts among those that are not final."""

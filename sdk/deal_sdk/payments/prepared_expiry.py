@@ -177,5 +177,5 @@ class PreparedExpiry:
         payment = await self.store.expire(prepared, evidence)
         if payment is None:
             return False
-        await self._pipeline.announce(payment)
+        self._pipeline.announce(payment)
         return True

@@ -6,10 +6,14 @@ Owns the two moments that callers wait for. Never reads the record: a driver tel
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from deal_sdk.payments.proven_failures import error_of
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
+
+T = TypeVar("T")
 
 
 class Progress:
@@ -52,3 +56,20 @@ def has_reached(payment: Transaction, wait_for: WaitFor) -> bool:
     if error is not None:
         raise error
     return payment.status == "finalized" or payment.status == wait_for
+
+
+async def tell_outcome(work: Coroutine[Any, Any, T], told: asyncio.Future[T]) -> None:
+    """Let a future end as a coroutine does, unless whoever waited for it is gone."""
+    try:
+        result = await work
+    except Exception as error:
+        if not told.done():
+            told.set_exception(error)
+            # It is marked as seen: a caller who is cancelled at this very moment never looks.
+            told.exception()
+    except BaseException:
+        told.cancel()
+        raise
+    else:
+        if not told.done():
+            told.set_result(result)

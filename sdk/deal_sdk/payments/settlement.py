@@ -137,6 +137,13 @@ def _reservation(state: str, landed_slot: Any) -> sa.Update:
     )
 
 
+def _landed_reservation() -> sa.Update:
+    column = balance_reservations.c
+    # One that was seen confirmed in the same slot says so already, which is the usual case at finalized.
+    changes = sa.or_(column.state != "landed", column.landed_slot.is_distinct_from(_SLOT))
+    return _reservation("landed", _SLOT).where(changes)
+
+
 def _purchase(state: str) -> sa.Update:
     column = token_purchases.c
     return (
@@ -161,7 +168,7 @@ _STATEMENTS: Final[Mapping[str, tuple[sa.Update, ...]]] = {
     "confirmed": (
         _payment("confirmed", ("pending",), slot=_SLOT, confirmed_at=_AT),
         _attempt("confirmed"),
-        _reservation("landed", _SLOT),
+        _landed_reservation(),
         _landed_accounts(),
     ),
     "finalized": (
@@ -174,7 +181,7 @@ _STATEMENTS: Final[Mapping[str, tuple[sa.Update, ...]]] = {
             evidence=_EVIDENCE,
         ),
         _attempt("finalized"),
-        _reservation("landed", _SLOT),
+        _landed_reservation(),
         _landed_accounts(),
         _purchase("counted"),
     ),

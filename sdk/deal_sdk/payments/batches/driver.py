@@ -29,7 +29,7 @@ from deal_sdk.payments.batches.remaining import Carrier, Parcel
 from deal_sdk.payments.batches.runs import BatchProgress, BatchRun, progress_of
 from deal_sdk.payments.batches.shares import Share
 from deal_sdk.payments.batches.splitting import split
-from deal_sdk.payments.pipeline import TransactionFollower
+from deal_sdk.payments.pipeline_seams import TransactionFollower
 from deal_sdk.payments.retrying import until_done
 from deal_sdk.settings import WaitFor
 

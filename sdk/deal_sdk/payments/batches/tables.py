@@ -46,7 +46,7 @@ from deal_sdk.payments.batches.table_plans import (
 )
 from deal_sdk.payments.batches.table_store import RecordedTable, TableStore
 from deal_sdk.payments.fee_payer import LAMPORTS_PER_SIGNATURE
-from deal_sdk.payments.pipeline import TransactionFollower
+from deal_sdk.payments.pipeline_seams import TransactionFollower
 from deal_sdk.payments.signing import PaymentSigner
 
 logger = logging.getLogger(__name__)

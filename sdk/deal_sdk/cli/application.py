@@ -19,6 +19,7 @@ from deal_sdk.cli import (
     keys,
     limits,
     localnet,
+    monitor,
     operations,
     own_wallet,
     payments,
@@ -58,6 +59,7 @@ _PARTS: Final = (
     operations,
     webhooks,
     subscriptions,
+    monitor,
     dashboard,
     worker,
 )

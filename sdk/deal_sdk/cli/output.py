@@ -116,6 +116,10 @@ class Output:
         sys.stdout.write(orjson.dumps(document, default=str, option=orjson.OPT_INDENT_2).decode() + "\n")
         sys.stdout.flush()
 
+    def live_console(self) -> Console:
+        """Return where a table may be drawn again and again: a terminal, and never beside a document."""
+        return Console(highlight=False, quiet=self._as_json or not sys.stdout.isatty())
+
     @contextmanager
     def progress(self, total: int | None = None) -> Iterator[Steps]:
         """Show a bar on stderr while the block runs, when stderr is a terminal.

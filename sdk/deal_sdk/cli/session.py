@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -13,12 +13,14 @@ from deal_sdk.cli.output import Output
 from deal_sdk.cli.passphrase import passphrase_for
 from deal_sdk.client import Deal
 from deal_sdk.client.limits import make_limits, store_access
+from deal_sdk.client.watching import chainless_monitor
 from deal_sdk.client.webhooks import webhook_service
 from deal_sdk.clock import SystemClock
 from deal_sdk.errors import UserNotFoundError
 from deal_sdk.events import EventBus
 from deal_sdk.limits import PurchaseRecords, RateLimiter, TokenPurchaseTracker, open_store
 from deal_sdk.metrics import Metrics
+from deal_sdk.monitor import WalletMonitor
 from deal_sdk.payments.parties import PartyReference
 from deal_sdk.records import Database, User, UserDirectory
 from deal_sdk.settings import load_settings
@@ -125,6 +127,18 @@ class Session:
             keystore = Keystore(database, settings.keystore_passphrase, clock=database.clock)
             service, _, _ = webhook_service(database, keystore, settings, clock=database.clock)
             yield service
+
+    @asynccontextmanager
+    async def monitor(self) -> AsyncIterator[WalletMonitor]:
+        """Open the wallet monitor alone, for what needs no chain; webhooks hear of it all the same."""
+        overrides = await with_passphrase(self.overrides())
+        settings = load_settings(**overrides)
+        async with open_database(overrides) as database:
+            keystore = Keystore(database, settings.keystore_passphrase, clock=database.clock)
+            _, outbox, _ = webhook_service(database, keystore, settings, clock=database.clock)
+            await outbox.refresh()
+            async with AsyncExitStack() as stack:
+                yield await chainless_monitor(stack, database, settings, outbox)
 
 
 @dataclass(frozen=True, slots=True)

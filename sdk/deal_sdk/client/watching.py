@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from solders.pubkey import Pubkey
 
+from deal_sdk.amounts import DEAL_DECIMALS
 from deal_sdk.chain import MintFacts, Rpc
 from deal_sdk.client.jobs import JobRunner
 from deal_sdk.clock import Clock
+from deal_sdk.errors import ConfigurationError
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
 from deal_sdk.monitor import (
@@ -31,9 +33,10 @@ from deal_sdk.monitor import (
 )
 from deal_sdk.monitor.wallet_monitor import HistoryTracker
 from deal_sdk.payments import LeaseKeeper
-from deal_sdk.records import Database
+from deal_sdk.records import Database, get_meta
+from deal_sdk.records.meta import DECIMALS
 from deal_sdk.settings import Settings
-from deal_sdk.webhooks import WebhookService
+from deal_sdk.webhooks import Outbox, WebhookService
 
 
 class Surroundings(Protocol):
@@ -104,6 +107,40 @@ def open_watching(
         track=track,
         poll=rounds.run_once,
     )
+
+
+async def chainless_monitor(
+    stack: AsyncExitStack, database: Database, settings: Settings, outbox: Outbox
+) -> WalletMonitor:
+    """Wire a monitor for commands that need no chain; to add or to poll a wallet is refused.
+
+    Args:
+        stack: closes it.
+        database: holds its rows.
+        settings: limits and quota.
+        outbox: tells webhooks of its events.
+    """
+    decimals = await get_meta(database, DECIMALS)
+    policy = watch_policy(settings, DEAL_DECIMALS if decimals is None else int(decimals))
+    events = EventBus(database.clock)
+    stack.push_async_callback(events.close)
+    log = WatchLog(database, events, outbox)
+    feed = WatchFeed(log, clock=database.clock, interval_seconds=settings.watch_feed_interval_seconds)
+    stack.push_async_callback(feed.close)
+    return WalletMonitor(
+        WatchStore(database, policy),
+        log,
+        feed,
+        QuotaBook(database, policy, daily_quota=settings.rpc_daily_quota),
+        clock=database.clock,
+        find_start=_without_chain,
+        track=_without_chain,
+        poll=_without_chain,
+    )
+
+
+async def _without_chain(*_: object, **__: object) -> NoReturn:
+    raise ConfigurationError("this needs a chain: open a Deal")
 
 
 def watch_bounds(settings: Settings) -> WatchBounds:

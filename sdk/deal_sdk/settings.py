@@ -247,6 +247,10 @@ class Settings(BaseSettings):
     webhook_retention_seconds: Seconds = 30 * 86_400.0
     webhook_allow_private_networks: bool = False
 
+    smtp_url: SecretStr | None = None
+    smtp_sender: str | None = None
+    smtp_start_tls: bool = True
+
     metrics_balances_by_user: bool = False
 
     @field_validator("rpc_urls", mode="before")

@@ -17,8 +17,10 @@ from deal_sdk.records import Database
 from deal_sdk.settings import Settings
 from deal_sdk.webhooks import (
     BusEvents,
+    ChannelSender,
     DeliveryBounds,
     HttpSender,
+    MailServer,
     Outbox,
     SigningSecrets,
     WebhookDeliverer,
@@ -54,6 +56,7 @@ def webhook_service(
         outbox,
         clock=clock,
         allow_private_networks=settings.webhook_allow_private_networks,
+        takes_mail=mail_server(settings) is not None,
     )
     return service, outbox, secrets
 
@@ -88,7 +91,7 @@ async def open_webhooks(
             recorded_elsewhere=PAYMENT_EVENTS | WATCH_EVENTS,
         ),
         secrets=secrets,
-        sender=backends.webhook_sender or _http_sender(settings, clock),
+        sender=backends.webhook_sender or _sender(settings, clock),
         disable=service.disable,
         clock=clock,
         metrics=surroundings.metrics,
@@ -100,12 +103,26 @@ async def open_webhooks(
     return service, PaymentOutbox(outbox)
 
 
-def _http_sender(settings: Settings, clock: Clock) -> HttpSender:
-    return HttpSender(
+def mail_server(settings: Settings) -> MailServer | None:
+    """Return the mail server that the settings name, or None.
+
+    Raises:
+        ConfigurationError: for one that cannot be used, or half of the settings.
+    """
+    if settings.smtp_url is None and settings.smtp_sender is None:
+        return None
+    if settings.smtp_url is None or settings.smtp_sender is None:
+        raise ConfigurationError("mail needs both settings, smtp_url and smtp_sender")
+    return MailServer.of(settings.smtp_url, settings.smtp_sender, starts_tls=settings.smtp_start_tls)
+
+
+def _sender(settings: Settings, clock: Clock) -> ChannelSender:
+    http = HttpSender(
         clock=clock,
         timeout_seconds=settings.webhook_timeout_seconds,
         allow_private_networks=settings.webhook_allow_private_networks,
     )
+    return ChannelSender(http, mail_server(settings), timeout_seconds=settings.webhook_timeout_seconds)
 
 
 def _bounds(settings: Settings) -> DeliveryBounds:

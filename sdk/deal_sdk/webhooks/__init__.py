@@ -1,4 +1,4 @@
-"""Webhooks: events told to other systems over HTTP, signed, retried, and kept when nobody takes them.
+"""Webhooks: events told to other systems over HTTP, to people by mail, and kept when nobody takes them.
 
 Owns endpoints and their secrets, the outbox into which events are written beside what they tell of, and
 their delivery: at least once, each under an id that stays the same. It never decides what happened, never
@@ -7,6 +7,7 @@ slows what it tells of, and never connects to a private network unless the opera
 
 from deal_sdk.webhooks._errors import NoReplyError
 from deal_sdk.webhooks.bus import BusEvents
+from deal_sdk.webhooks.channels import ALERT_EVENTS, ChannelSender, MailServer, mail_of
 from deal_sdk.webhooks.deliveries import WebhookDelivery
 from deal_sdk.webhooks.delivery import DeliveryBounds, WebhookDeliverer
 from deal_sdk.webhooks.endpoints import NewEndpoint, WebhookEndpoint
@@ -17,10 +18,13 @@ from deal_sdk.webhooks.service import WebhookService
 from deal_sdk.webhooks.signatures import SIGNATURE_HEADER, sign_webhook, verify_webhook
 
 __all__ = [
+    "ALERT_EVENTS",
     "SIGNATURE_HEADER",
     "BusEvents",
+    "ChannelSender",
     "DeliveryBounds",
     "HttpSender",
+    "MailServer",
     "NewEndpoint",
     "NoReplyError",
     "Outbox",
@@ -32,6 +36,7 @@ __all__ = [
     "WebhookReply",
     "WebhookSender",
     "WebhookService",
+    "mail_of",
     "sign_webhook",
     "verify_webhook",
 ]

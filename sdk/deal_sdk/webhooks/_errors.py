@@ -1,4 +1,4 @@
-"""What the HTTP client raises while a webhook is sent, in words that are kept with the delivery.
+"""What the HTTP and mail clients raise while a webhook is sent, in words that are kept with the delivery.
 
 No text repeats a URL or what a peer said: either may hold a secret.
 """
@@ -33,6 +33,28 @@ def translated_client_errors() -> Iterator[None]:
         yield
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         raise _translated(error) from None
+
+
+@contextmanager
+def translated_mail_errors() -> Iterator[None]:
+    """Turn what the mail client raises into a reason; whether the mail was taken is unknown.
+
+    Raises:
+        NoReplyError: in place of the client's own errors, and when it is not installed.
+    """
+    try:
+        yield
+    except ImportError:
+        raise NoReplyError("mail needs aiosmtplib: install deal-sdk[mail]") from None
+    except (TimeoutError, OSError, ValueError) as error:
+        raise NoReplyError(f"the mail server cannot be reached ({type(error).__name__})") from None
+    except Exception as error:
+        # All that the client raises of its own has one base, which cannot be named where it is missing.
+        if type(error).__module__.partition(".")[0] != "aiosmtplib":
+            raise
+        code = getattr(error, "code", None)
+        told = type(error).__name__ if code is None else f"{code}"
+        raise NoReplyError(f"the mail server refused it ({told})") from None
 
 
 def _translated(error: Exception) -> NoReplyError:

@@ -22,6 +22,7 @@ from deal_sdk.records.webhook_tables import (
     webhook_endpoints,
     webhook_events,
 )
+from deal_sdk.webhooks.channels import check_endpoint
 from deal_sdk.webhooks.deliveries import WebhookDelivery, bury
 from deal_sdk.webhooks.endpoints import (
     MAX_ENDPOINTS,
@@ -32,7 +33,6 @@ from deal_sdk.webhooks.endpoints import (
 )
 from deal_sdk.webhooks.outbox import Outbox, endpoints_changed
 from deal_sdk.webhooks.secrets import SigningSecrets, check_overlap, check_secret, make_secret
-from deal_sdk.webhooks.targets import check_url
 
 DEFAULT_OVERLAP_SECONDS: Final = 86_400.0
 MAX_DESCRIPTION_LENGTH: Final = 255
@@ -72,6 +72,7 @@ class WebhookService:
         *,
         clock: Clock,
         allow_private_networks: bool,
+        takes_mail: bool = False,
     ) -> None:
         """Keep the parts; nothing is read yet.
 
@@ -81,12 +82,14 @@ class WebhookService:
             outbox: told at once of what changes here; other processes see it within their poll interval.
             clock: stamps rows.
             allow_private_networks: accept URLs that lead to this machine or its neighbours.
+            takes_mail: accept mailto: addresses, because a mail server is set.
         """
         self._database = database
         self._secrets = secrets
         self._outbox = outbox
         self._clock = clock
         self._allow_private_networks = allow_private_networks
+        self._takes_mail = takes_mail
 
     @property
     def outbox(self) -> Outbox:
@@ -104,7 +107,8 @@ class WebhookService:
         """Register an endpoint, which is told of what happens from now on.
 
         Args:
-            url: https://; http:// only where the settings allow private networks.
+            url: https://; http:// only where the settings allow private networks; `mailto:` and an
+                address; or `log:` and info, warning or error.
             events: names of events, with `*` for any characters, such as "payment.*".
             secret: the receiver's, 16 to 255 characters; without one the setting's signs, and where that
                 is missing too a secret is made.
@@ -122,7 +126,9 @@ class WebhookService:
         now = self._clock.now()
         endpoint = WebhookEndpoint(
             id=uuid4(),
-            url=check_url(url, allow_private_networks=self._allow_private_networks),
+            url=check_endpoint(
+                url, allow_private_networks=self._allow_private_networks, takes_mail=self._takes_mail
+            ),
             patterns=check_patterns(events),
             description=optional_text("description", description, max_length=MAX_DESCRIPTION_LENGTH),
             state="enabled",

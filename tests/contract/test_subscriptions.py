@@ -34,7 +34,9 @@ from deal_sdk.monitor import (
     SubscriptionStore,
     WatchedBuy,
 )
+from deal_sdk.monitor.purchase_store import MIN_KEPT_SECONDS
 from deal_sdk.records import Database
+from deal_sdk.records.purchase_tables import token_purchases
 
 PAYLOAD = Path(__file__).parents[1] / "unit" / "monitor" / "payloads" / "routed_buy.json"
 CONFIG = {"take_profit_percentage": 50, "stop_loss_percentage": "12.5", "note": "open to more"}
@@ -488,3 +490,30 @@ class TestCrash:
         assert await counter.count(received)
         if is_noted:
             assert await process.purchases.move(received, ("received",), state="counted", is_counted=True)
+
+
+@ON_POSTGRES_TOO
+class TestCleanup:
+    async def test_what_ended_long_ago_and_counts_no_more_is_deleted(
+        self, process: Process, manual_clock: ManualClock
+    ) -> None:
+        await process.router.start(Executor())
+        await follow(process, count=1)
+        assert await process.tell(buy(1), buy(2)) == ["executed", "skipped"]
+        await process.router.close()
+        waiting = await process.router.handle_buys([buy(3)])
+        await manual_clock.advance(MIN_KEPT_SECONDS)
+        assert await process.router.cleanup(MIN_KEPT_SECONDS) == 0
+        await manual_clock.advance(1)
+        assert await process.router.cleanup(MIN_KEPT_SECONDS) == 1
+        # Its count is still recorded; an open one is never deleted.
+        assert {item.state for item in await process.router.purchases()} == {"executed", "received"}
+
+        async with process.purchases._database.transaction() as connection:
+            await connection.execute(token_purchases.delete())
+        assert await process.router.cleanup(MIN_KEPT_SECONDS) == 1
+        assert [item.id for item in await process.router.purchases()] == [waiting[0].id]
+
+    async def test_too_short_a_time_is_refused(self, process: Process) -> None:
+        with pytest.raises(InvalidInputError):
+            await process.router.cleanup(MIN_KEPT_SECONDS - 1)

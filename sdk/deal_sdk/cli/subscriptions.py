@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -12,6 +12,8 @@ from deal_sdk.cli.output import Reply, fields, short, shown, table
 from deal_sdk.cli.session import Session
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.monitor import PurchaseStore, SubscriptionStore
+
+_DAY_SECONDS: Final = 86_400
 
 UserOption = Annotated[str | None, typer.Option("--user", help="Of one user", show_default=False)]
 WalletOption = Annotated[str | None, typer.Option("--wallet", help="To one wallet", show_default=False)]
@@ -25,6 +27,7 @@ def register(application: typer.Typer) -> None:
     command(group, "list", DATABASE_ALONE)(list_subscriptions)
     command(group, "remove", DATABASE_ALONE)(remove)
     command(group, "purchases", DATABASE_ALONE)(purchases)
+    command(group, "cleanup", DATABASE_ALONE)(cleanup)
 
 
 async def add(
@@ -104,6 +107,16 @@ async def purchases(
         {"purchases": [item.to_dict() for item in found]},
         [table("Purchases", ["id", "user", "token", "transaction", "state", "about"], rows)],
     )
+
+
+async def cleanup(
+    session: Session,
+    kept_days: Annotated[int, typer.Option(help="How long after their end they are kept, 7 or more")] = 90,
+) -> Reply:
+    """Delete purchases that ended long ago and are counted no more; a buy told again after that is new."""
+    async with session.database() as database:
+        document = {"deleted": await PurchaseStore(database).delete_ended(kept_days * _DAY_SECONDS)}
+    return Reply(document, [fields("Purchases", document)])
 
 
 def _read_json(text: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from deal_sdk.chain import MintFacts, Rpc
 from deal_sdk.events import EventBus
-from deal_sdk.monitor import WATCH_INVARIANTS
+from deal_sdk.monitor import SUBSCRIPTION_INVARIANTS, WATCH_INVARIANTS
 from deal_sdk.payments import DepositBook, HistorySync, PaymentOutbox, Verifier
 from deal_sdk.records import BalanceHistoryRecorder, Database, TransactionRecorder
 from deal_sdk.settings import Settings
@@ -52,7 +52,6 @@ def make_bookkeeping(deal: BookkeepingParts, database: Database, outbox: Payment
         max_backfill_signatures=deal.settings.history_backfill_signatures,
         deposits=DepositBook(database.clock, deal.events, outbox),
     )
-    verifier = Verifier(
-        rpc=rpc, mint=mint, database=database, history=history, sync=sync, further=WATCH_INVARIANTS
-    )
+    further = {**WATCH_INVARIANTS, **SUBSCRIPTION_INVARIANTS}
+    verifier = Verifier(rpc=rpc, mint=mint, database=database, history=history, sync=sync, further=further)
     return Bookkeeping(transactions, history, sync, verifier)

@@ -38,7 +38,8 @@ class Pipelines:
 
 # In process a pipeline runs on the event loop without a pause, so it is kept short.
 MEMORY_PIPELINES: Final = Pipelines(max_commands=8, max_in_flight=1)
-SERVER_PIPELINES: Final = Pipelines(max_commands=256, max_in_flight=4)
+# Several short ones, so that the server works on one while this process reads and writes the others.
+SERVER_PIPELINES: Final = Pipelines(max_commands=32, max_in_flight=8)
 
 
 @dataclass(frozen=True, slots=True)

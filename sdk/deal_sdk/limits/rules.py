@@ -6,7 +6,6 @@ share that user's hash tag, so that one script reaches them on a Redis Cluster. 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -48,6 +47,8 @@ class LimitKind(StrEnum):
     BURST = "burst"
 
 
+_WINDOW: Final = LimitKind.PER_MINUTE
+_BUCKET: Final = LimitKind.BURST
 PURCHASE_KINDS: Final = frozenset({LimitKind.PURCHASE, LimitKind.AMOUNT})
 _SCRIPT_KINDS: Final = {
     LimitKind.PURCHASE: "purchase",
@@ -156,11 +157,6 @@ class Limit:
     field: str = ""
     tag: str = ""
     """The encoded user or key whose hash tag its keys carry."""
-    packed: Packed = dataclasses.field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Write its words once, because most limits are asked for again and again."""
-        object.__setattr__(self, "packed", Packed.of(self.words()))
 
     @property
     def place(self) -> str:
@@ -172,11 +168,10 @@ class Limit:
         known = ("seeded", str(count), str(ends_ms))
         return replace(self, arguments=(*self.arguments[:3], *known, self.arguments[6]))
 
-    def words(self) -> tuple[str, ...]:
-        """Return its part of the script's ARGV."""
-        counts = (str(len(self.keys)), str(len(self.arguments)))
-        kind = _SCRIPT_KINDS[self.kind]
-        return (f"~{kind}" if self.rule.shadow else kind, *counts, *self.arguments)
+    @property
+    def packed(self) -> Packed:
+        """Return its part of the script's ARGV, written once for all limits that share it."""
+        return _pack(self.kind, len(self.keys), self.arguments, self.rule.shadow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +248,7 @@ class KeySpace:
     def lasting_limits(self, rule: Rule) -> tuple[Limit, ...]:
         """Return the limits of a rule that are the same at all times: all but a calendar's."""
         if isinstance(rule, RateRule):
-            return (self._window(rule), self._bucket(rule))
+            return self._rate_limits(rule)
         return (self._counted(rule, ""),)
 
     def _counted(self, rule: CountedRule, boundaries: str) -> Limit:
@@ -278,26 +273,13 @@ class KeySpace:
             name = f"{name}:{rule.calendar.unit}"
         return Limit(name, kind, self.counted(rule), arguments, cost, rule, tag=encode(str(rule.user_id)))
 
-    def _window(self, rule: RateRule) -> Limit:
-        window_ms = WINDOW_SECONDS * 1000
-        granule_ms = _UNIT_MS if rule.per_minute <= WINDOW_ENTRIES else window_ms // WINDOW_ENTRIES
-        arguments = (str(rule.per_minute), str(window_ms), str(granule_ms), str(rule.cost))
-        return self._rate_limit(rule, LimitKind.PER_MINUTE, arguments)
-
-    def _bucket(self, rule: RateRule) -> Limit:
-        arguments = (str(rule.burst_per_second), str(rule.burst_per_second), str(rule.cost))
-        return self._rate_limit(rule, LimitKind.BURST, arguments)
-
-    def _rate_limit(self, rule: RateRule, kind: LimitKind, arguments: tuple[str, ...]) -> Limit:
-        return Limit(
-            name=_rate_name(rule, kind),
-            kind=kind,
-            keys=(self.rates(rule.user_id, rule.subject),),
-            arguments=(rate_field(rule.operation, kind), *arguments),
-            cost=rule.cost,
-            rule=rule,
-            field=rate_field(rule.operation, kind),
-            tag=encode(str(rule.user_id)),
+    def _rate_limits(self, rule: RateRule) -> tuple[Limit, ...]:
+        keys, tag, cost = (self.rates(rule.user_id, rule.subject),), encode(str(rule.user_id)), rule.cost
+        window = _window_arguments(rule.operation, rule.per_minute, cost)
+        bucket = _bucket_arguments(rule.operation, rule.burst_per_second, cost)
+        return (
+            Limit(_rate_name(rule, _WINDOW), _WINDOW, keys, window, cost, rule, field=window[0], tag=tag),
+            Limit(_rate_name(rule, _BUCKET), _BUCKET, keys, bucket, cost, rule, field=bucket[0], tag=tag),
         )
 
 
@@ -305,6 +287,24 @@ class KeySpace:
 def _lasting_limits(keys: KeySpace, rule: Rule) -> tuple[Limit, ...]:
     # Whoever asks often asks for the same.
     return keys.lasting_limits(rule)
+
+
+@lru_cache(maxsize=_REMEMBERED_RULES)
+def _window_arguments(operation: str, per_minute: int, cost: int) -> tuple[str, ...]:
+    window_ms = WINDOW_SECONDS * _MILLISECONDS
+    granule_ms = _UNIT_MS if per_minute <= WINDOW_ENTRIES else window_ms // WINDOW_ENTRIES
+    return (rate_field(operation, _WINDOW), str(per_minute), str(window_ms), str(granule_ms), str(cost))
+
+
+@lru_cache(maxsize=_REMEMBERED_RULES)
+def _bucket_arguments(operation: str, burst_per_second: int, cost: int) -> tuple[str, ...]:
+    return (rate_field(operation, _BUCKET), str(burst_per_second), str(burst_per_second), str(cost))
+
+
+@lru_cache(maxsize=_REMEMBERED_RULES)
+def _pack(kind: LimitKind, keys: int, arguments: tuple[str, ...], shadow: bool) -> Packed:
+    name = _SCRIPT_KINDS[kind]
+    return Packed.of((f"~{name}" if shadow else name, str(keys), str(len(arguments)), *arguments))
 
 
 def fingerprint(limits: Sequence[Limit], elsewhere: Sequence[str] = ()) -> str:
@@ -331,13 +331,8 @@ def record_tail(rule: PurchaseRule) -> str:
 
 @lru_cache(maxsize=_ENCODED_IDS)
 def _record_tail(user_id: str, token_mint: str, maximum: int, subscription_id: str | None) -> str:
-    fields = {
-        "userId": user_id,
-        "tokenMint": token_mint,
-        "maxCount": maximum,
-        "subscriptionId": subscription_id,
-    }
-    return json.dumps(fields, separators=(",", ":"))[1:]
+    user, mint, subscription = json.dumps(user_id), json.dumps(token_mint), json.dumps(subscription_id)
+    return f'"userId":{user},"tokenMint":{mint},"maxCount":{maximum},"subscriptionId":{subscription}}}'
 
 
 def _counted_as(rule: CountedRule) -> str:

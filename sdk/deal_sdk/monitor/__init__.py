@@ -12,6 +12,7 @@ from deal_sdk.monitor.helius import DEFAULT_PAYING_MINTS, parse_buys
 from deal_sdk.monitor.invariants import WATCH_INVARIANTS
 from deal_sdk.monitor.purchase_runs import Executor, PurchaseOrder, PurchaseRuns, RunBounds
 from deal_sdk.monitor.purchase_store import PurchaseStore
+from deal_sdk.monitor.subscription_invariants import SUBSCRIPTION_INVARIANTS
 from deal_sdk.monitor.subscription_store import SubscriptionStore
 from deal_sdk.monitor.subscription_values import Subscription, SubscriptionPurchase, WatchConfig
 from deal_sdk.monitor.subscriptions import SubscriptionJob, SubscriptionRouter
@@ -36,6 +37,7 @@ from deal_sdk.monitor.webhook_intake import IntakeReply, WebhookIntake
 
 __all__ = [
     "DEFAULT_PAYING_MINTS",
+    "SUBSCRIPTION_INVARIANTS",
     "UNLIMITED",
     "WATCH_EVENTS",
     "WATCH_INVARIANTS",

@@ -26,14 +26,20 @@ from deal_sdk.monitor.subscription_values import (
     parse_subscription_id,
 )
 from deal_sdk.records import Database
+from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.subscription_tables import (
+    ENDED_STATES,
     OPEN_STATES,
     REASON_LENGTH,
     subscription_purchases,
     subscriptions,
 )
+from deal_sdk.records.uuid_texts import uuid_text
 
+MIN_KEPT_SECONDS: Final = 7 * 86_400
+DEFAULT_KEPT_SECONDS: Final = 90 * 86_400
 _ROWS_PER_INSERT: Final = 500
+_ROWS_PER_DELETE: Final = 500
 
 _bought = subscription_purchases.c
 
@@ -180,6 +186,36 @@ class PurchaseStore:
         if subscription_id is not None:
             query = query.where(_bought.subscription_id == parse_subscription_id(subscription_id))
         return tuple(_purchase(row) for row in await self._database.fetch(query))
+
+    async def delete_ended(self, kept_seconds: int = DEFAULT_KEPT_SECONDS) -> int:
+        """Delete purchases that ended long ago, a few hundred in each commit, and return how many they were.
+
+        A buy that is told again after that is new, so they are kept for longer than any sender tries. One
+        that `token_purchases` still counts stays.
+
+        Args:
+            kept_seconds: how long after their end they are kept, a week or more.
+
+        Raises:
+            InvalidInputError: for less than a week.
+            DatabaseError: when the record failed; some may be deleted.
+        """
+        if kept_seconds < MIN_KEPT_SECONDS:
+            raise InvalidInputError(f"kept_seconds must be at least {MIN_KEPT_SECONDS}", field="kept_seconds")
+        before = self._database.clock.now() - timedelta(seconds=kept_seconds)
+        counted = sa.exists().where(token_purchases.c.reservation_id == uuid_text(_bought.id))
+        ended = sa.select(_bought.id).where(
+            _bought.state.in_(ENDED_STATES), _bought.updated_at < before, ~counted
+        )
+        statement = sa.delete(subscription_purchases).where(_bought.id.in_(ended.limit(_ROWS_PER_DELETE)))
+
+        async def unit(connection: AsyncConnection) -> int:
+            return (await connection.execute(statement)).rowcount
+
+        deleted = 0
+        while (count := await self._database.write(unit)) > 0:
+            deleted += count
+        return deleted
 
     def held_for(self, seconds: float) -> datetime:
         """Return the moment that ends a hold of so many seconds from now."""

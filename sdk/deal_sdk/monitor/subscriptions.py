@@ -16,7 +16,7 @@ from deal_sdk.limits.ids import UserKey
 from deal_sdk.monitor.buys import WatchedBuy
 from deal_sdk.monitor.helius import DEFAULT_PAYING_MINTS, parse_buys
 from deal_sdk.monitor.purchase_runs import HOLD_SECONDS, Executor, PurchaseRuns
-from deal_sdk.monitor.purchase_store import PurchaseStore
+from deal_sdk.monitor.purchase_store import DEFAULT_KEPT_SECONDS, PurchaseStore
 from deal_sdk.monitor.subscription_store import SubscriptionStore
 from deal_sdk.monitor.subscription_values import TRADE, Subscription, SubscriptionPurchase
 from deal_sdk.monitor.webhook_intake import WebhookIntake
@@ -80,6 +80,10 @@ class SubscriptionRouter:
     ) -> tuple[SubscriptionPurchase, ...]:
         """Return what buys led to, the newest first; see `PurchaseStore.purchases`."""
         return await self._purchases.purchases(subscription_id=subscription_id, limit=limit)
+
+    async def cleanup(self, kept_seconds: int = DEFAULT_KEPT_SECONDS) -> int:
+        """Delete purchases that ended long ago; see `PurchaseStore.delete_ended`."""
+        return await self._purchases.delete_ended(kept_seconds)
 
     async def start(self, executor: Executor) -> int:
         """Hand purchases to an executor from now on, and carry on what an earlier process left.

@@ -19,7 +19,7 @@ from solders.pubkey import Pubkey
 from deal_sdk import Deal, PurchaseLimit, Transaction
 from deal_sdk.accounting import CREDIT_INVARIANTS
 from deal_sdk.chain import SignedTransaction
-from deal_sdk.monitor import WATCH_INVARIANTS
+from deal_sdk.monitor import SUBSCRIPTION_INVARIANTS, WATCH_INVARIANTS, PurchaseOrder, WatchedBuy
 from deal_sdk.payments import Invoice, Plan
 from deal_sdk.payments.invariants import SQL_INVARIANTS
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
@@ -35,6 +35,7 @@ from deal_sdk.records.lot_tables import credit_lot_burns, credit_lots
 from deal_sdk.records.package_tables import credit_package_grants, credit_packages
 from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.renewal_tables import credit_renewals
+from deal_sdk.records.subscription_tables import subscription_purchases
 from deal_sdk.records.tables import (
     balance_reservations,
     payment_attempts,
@@ -775,6 +776,65 @@ async def an_entry_was_taken_out(world: World) -> str:
     return named(token_operations, third)
 
 
+async def bought(world: World, count: int | None = 2) -> UUID:
+    """Lead a buy of a watched wallet to its end, and return the purchase's id."""
+
+    async def execute(order: PurchaseOrder) -> str:
+        return "bought"
+
+    wallet, subscriptions = world.addresses["alice"], world.deal.subscriptions
+    await subscriptions.start(execute)
+    await subscriptions.add(str(uuid4()), wallet, token_buy_count=count, watch_config={"note": "any"})
+    buy = WatchedBuy("2" * 88, wallet, str(world.deal.mint.address), 0, "1", 7)
+    (purchase,) = await subscriptions.handle_buys([buy])
+    await subscriptions.settled()
+    assert (await world.deal.verify()).ok
+    return purchase.id
+
+
+def purchase_update(purchase_id: UUID, **values: Any) -> sa.Update:
+    found = subscription_purchases.c.id == purchase_id
+    return subscription_purchases.update().where(found).values(**values)
+
+
+@breaks("subscription_purchases_are_counted_first")
+async def a_buy_was_made_uncounted(world: World) -> str:
+    purchase_id = await bought(world)
+    await world.execute(purchase_update(purchase_id, is_counted=False))
+    return named(subscription_purchases, purchase_id)
+
+
+@breaks("subscription_purchases_are_counted_first")
+async def a_buy_without_a_limit_was_counted(world: World) -> str:
+    purchase_id = await bought(world, count=None)
+    await world.execute(purchase_update(purchase_id, is_counted=True))
+    return named(subscription_purchases, purchase_id)
+
+
+@breaks("subscription_purchases_are_counted_as_bought")
+async def a_buy_was_counted_for_another_token(world: World) -> str:
+    purchase_id = await bought(world)
+    counted = token_purchases.c.reservation_id == str(purchase_id)
+    assert await world.one(sa.select(token_purchases.c.state).where(counted)) == "counted"
+    await world.execute(token_purchases.update().where(counted).values(token_mint="another"))
+    return named(subscription_purchases, purchase_id)
+
+
+@breaks("subscription_purchases_are_counted_as_bought")
+async def a_buy_was_counted_for_another_user(world: World) -> str:
+    purchase_id = await bought(world)
+    counted = token_purchases.c.reservation_id == str(purchase_id)
+    await world.execute(token_purchases.update().where(counted).values(user_id="another"))
+    return named(subscription_purchases, purchase_id)
+
+
+@breaks("subscription_purchases_end_with_a_reason")
+async def a_buy_was_skipped_for_no_reason(world: World) -> str:
+    purchase_id = await bought(world)
+    await world.execute(purchase_update(purchase_id, state="skipped"))
+    return named(subscription_purchases, purchase_id)
+
+
 @pytest.mark.parametrize("alteration", ALTERATIONS.values(), ids=list(ALTERATIONS))
 async def test_an_alteration_is_noticed_by_its_check_and_named(world: World, alteration: Alteration) -> None:
     expected = await alteration.alter(world)
@@ -789,7 +849,8 @@ async def test_every_check_has_its_alteration(world: World) -> None:
     checked = {check.name for check in report.checks}
     # Those of watched wallets have their alterations with their tables, in tests/contract.
     assert {alteration.check for alteration in ALTERATIONS.values()} == checked - {*WATCH_INVARIANTS}
-    assert checked == READ_CHECKS | {*SQL_INVARIANTS, *CREDIT_INVARIANTS, *WATCH_INVARIANTS}
+    proven_by_sql = {*SQL_INVARIANTS, *CREDIT_INVARIANTS, *WATCH_INVARIANTS, *SUBSCRIPTION_INVARIANTS}
+    assert checked == READ_CHECKS | proven_by_sql
 
 
 async def test_the_report_is_plain_data(world: World) -> None:

@@ -39,5 +39,7 @@ def test_a_subscription_from_its_first_day_to_its_last(
     assert shell("remove", added["id"])["state"] == "removed"
     assert shell("list") == {"subscriptions": []}
     assert shell("remove", added["id"], code=1)["error"]["code"] == "subscription_not_found"
+    assert shell("cleanup") == {"deleted": 0}
+    assert shell("cleanup", "--kept-days", "6", code=1)["error"]["code"] == "invalid_input"
     for wrong in (("add", "user-1", "nobody"), ("add", "user-1", WALLET, "--more", "[1]")):
         assert shell(*wrong, code=1)["error"]["code"] in ("invalid_wallet_address", "invalid_input")

@@ -144,7 +144,7 @@ class Metrics:
         )
 
         self.signature_hints = Counter(
-            "signature_hints", "Notifications that a transaction confirmed.", ["endpoint"], registry=registry
+            "signature_hints", "Notifications that there is news.", ["endpoint"], registry=registry
         )
         self.websocket_connections = Gauge(
             "websocket_connections", "Live WebSockets by endpoint.", ["endpoint"], registry=registry

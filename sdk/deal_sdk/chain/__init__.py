@@ -7,6 +7,7 @@ never records anything but keys: payments commit a signed transaction before thi
 
 from deal_sdk.chain import instructions
 from deal_sdk.chain._errors import parse_retry_after
+from deal_sdk.chain.address_hints import AddressSubscriptions
 from deal_sdk.chain.addresses import (
     CLASSIC_TOKEN_PROGRAM,
     TOKEN_2022_PROGRAM,
@@ -71,6 +72,7 @@ __all__ = [
     "TOKEN_2022_PROGRAM",
     "AccountSnapshot",
     "AddressSignature",
+    "AddressSubscriptions",
     "BlockhashSource",
     "ComputeUnits",
     "Confirmer",

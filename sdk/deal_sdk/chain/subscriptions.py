@@ -1,4 +1,4 @@
-"""Hints by signatureSubscribe that a transaction is worth a look, so that a lone payment need not poll.
+"""Hints by WebSocket that a transaction or an address is worth a look, so that nobody need poll at once.
 
 A notification is a hint and never evidence. Its slot is the one that the node had confirmed when it
 told, not the one in which the transaction landed, and it names neither commitment nor history; so
@@ -13,6 +13,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import orjson
@@ -31,6 +32,20 @@ FIRST_PAUSE_SECONDS: Final = 0.5
 MAX_PAUSE_SECONDS: Final = 60.0
 REFUSED_PAUSE_SECONDS: Final = 600.0
 """An endpoint that answers and takes no subscriptions will hardly have learnt them within a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What is subscribed to: the methods' names, their parameters, and whether it is told of once."""
+
+    name: str
+    params: Callable[[str], list[Any]]
+    tells_once: bool
+
+
+SIGNATURES: Final = Topic(
+    "signature", lambda signature: [signature, {"commitment": "confirmed"}], tells_once=True
+)
 
 
 class SignatureHints(Protocol):
@@ -84,8 +99,9 @@ class SignatureSubscriptions:
         self._on_hint: Callable[[str], None] | None = None
         self._metrics = metrics
         self._connections = [
-            _Connection(
+            HintConnection(
                 source,
+                SIGNATURES,
                 self._wanted,
                 self._hint,
                 clock=clock,
@@ -144,20 +160,33 @@ class SignatureSubscriptions:
             self._on_hint(signature)
 
 
-class _Connection:
-    """One endpoint: its link, the subscriptions on it, and its return after a loss."""
+class HintConnection:
+    """One endpoint: its link, the subscriptions to one topic on it, and its return after a loss."""
 
     def __init__(
         self,
         source: LinkSource,
+        topic: Topic,
         wanted: Mapping[str, None],
         on_hint: Callable[[str], None],
         *,
         clock: Clock,
         metrics: Metrics,
-        ping_interval_seconds: float,
+        ping_interval_seconds: float = PING_INTERVAL_SECONDS,
     ) -> None:
+        """Prepare; `run` connects.
+
+        Args:
+            source: opens links to the endpoint; whoever made it closes it.
+            topic: what is subscribed to.
+            wanted: what is to be subscribed to whenever a link is opened.
+            on_hint: called with what there is news of.
+            clock: spaces pings and reconnections.
+            metrics: counts hints and shows the live connection.
+            ping_interval_seconds: a link that is silent for as long after a ping is dead.
+        """
         self._source = source
+        self._topic = topic
         self._wanted = wanted
         self._on_hint = on_hint
         self._clock = clock
@@ -173,19 +202,22 @@ class _Connection:
         self._has_heard = False
         self._failures = 0
 
-    def covers(self, signature: str) -> bool:
-        return signature in self._numbers
+    def covers(self, subject: str) -> bool:
+        """Return whether the endpoint has promised to tell of a subject."""
+        return subject in self._numbers
 
-    def subscribe(self, signature: str) -> None:
+    def subscribe(self, subject: str) -> None:
+        """Ask to be told of a subject, where there is a link."""
         if self._outbox is not None:
-            request_id = self._request("signatureSubscribe", [signature, {"commitment": "confirmed"}])
-            self._asked[request_id] = signature
+            request_id = self._request(f"{self._topic.name}Subscribe", self._topic.params(subject))
+            self._asked[request_id] = subject
 
-    def unsubscribe(self, signature: str) -> None:
-        number = self._numbers.pop(signature, None)
+    def unsubscribe(self, subject: str) -> None:
+        """Ask to be told no more."""
+        number = self._numbers.pop(subject, None)
         if number is not None:
             del self._subscribed[number]
-            self._request("signatureUnsubscribe", [number])
+            self._request(f"{self._topic.name}Unsubscribe", [number])
 
     async def run(self) -> None:
         """Stay connected; every end of a link is followed by a pause and the next try."""
@@ -214,8 +246,8 @@ class _Connection:
         outbox = self._outbox = asyncio.Queue()
         try:
             with self._connected.track_inprogress():
-                for signature in self._wanted:
-                    self.subscribe(signature)
+                for subject in self._wanted:
+                    self.subscribe(subject)
                 await _first_failure(self._read(link), self._write(link, outbox), self._ping(link))
         finally:
             self._outbox = None
@@ -247,30 +279,31 @@ class _Connection:
 
     def _take_in(self, frame: Frame) -> None:
         message = _parsed(frame)
-        if message.get("method") == "signatureNotification":
+        if message.get("method") == f"{self._topic.name}Notification":
             self._take_notification(message.get("params"))
-        elif (signature := self._asked.pop(_number(message.get("id")), None)) is not None:
-            self._take_answer(signature, message)
+        elif (subject := self._asked.pop(_number(message.get("id")), None)) is not None:
+            self._take_answer(subject, message)
 
-    def _take_answer(self, signature: str, message: Mapping[str, Any]) -> None:
+    def _take_answer(self, subject: str, message: Mapping[str, Any]) -> None:
         if message.get("error") is not None:
-            raise translate_rpc_error(message["error"], "signatureSubscribe", self._source.endpoint)
+            method = f"{self._topic.name}Subscribe"
+            raise translate_rpc_error(message["error"], method, self._source.endpoint)
         number = _number(message.get("result"))
         if number < 0:
             return
-        self._subscribed[number] = signature
-        self._numbers[signature] = number
-        if signature not in self._wanted:
-            self.unsubscribe(signature)
+        self._subscribed[number] = subject
+        self._numbers[subject] = number
+        if subject not in self._wanted:
+            self.unsubscribe(subject)
 
     def _take_notification(self, params: Any) -> None:
         number = _number(params.get("subscription")) if isinstance(params, Mapping) else -1
-        signature = self._subscribed.pop(number, None)
-        if signature is not None:
+        subject = self._subscribed.get(number)
+        if subject is not None and self._topic.tells_once:
             # The node ends the subscription by telling, so there is nothing to unsubscribe.
-            del self._numbers[signature]
+            del self._subscribed[number], self._numbers[subject]
         # News that overtook the answer with its number may be of any that is still unanswered.
-        heard: Iterable[str] = [signature] if signature is not None else list(self._asked.values())
+        heard: Iterable[str] = [subject] if subject is not None else list(self._asked.values())
         for hinted in heard:
             self._hints.inc()
             self._on_hint(hinted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from deal_sdk.chain import Confirmer, Rpc, SignatureSubscriptions, links_of
+from deal_sdk.chain import Confirmer, LinkSource, Rpc, SignatureSubscriptions, links_of
 from deal_sdk.clock import Clock
 from deal_sdk.metrics import Metrics
 from deal_sdk.payments import DeliveryNotes
@@ -59,11 +59,8 @@ def open_subscriptions(
         clock: spaces pings and reconnections.
         metrics: counts the hints.
     """
-    # A WebSocket that is named is the preferred endpoint's; the others have theirs by convention.
-    named = (settings.ws_url, *[None] * (rpc.endpoint_count - 1))
-    sources = [links_of(member.transport, url) for member, url in zip(rpc.members, named, strict=True)]
     subscriptions = SignatureSubscriptions(
-        [source for source in sources if source is not None],
+        link_sources(rpc, settings),
         clock=clock,
         metrics=metrics,
         max_subscriptions=settings.max_signature_subscriptions,
@@ -71,3 +68,16 @@ def open_subscriptions(
     stack.push_async_callback(subscriptions.close)
     subscriptions.start()
     return subscriptions
+
+
+def link_sources(rpc: Rpc, settings: Settings) -> list[LinkSource]:
+    """Return a source of links for each endpoint that has a WebSocket; whoever takes them closes them.
+
+    Args:
+        rpc: the endpoint, or several.
+        settings: name the WebSocket, where it is not at the usual port.
+    """
+    # A WebSocket that is named is the preferred endpoint's; the others have theirs by convention.
+    named = (settings.ws_url, *[None] * (rpc.endpoint_count - 1))
+    sources = [links_of(member.transport, url) for member, url in zip(rpc.members, named, strict=True)]
+    return [source for source in sources if source is not None]

@@ -8,7 +8,8 @@ from typing import NoReturn, Protocol
 from solders.pubkey import Pubkey
 
 from deal_sdk.amounts import DEAL_DECIMALS
-from deal_sdk.chain import MintFacts, Rpc
+from deal_sdk.chain import AddressSubscriptions, MintFacts, Rpc
+from deal_sdk.client.confirming import link_sources
 from deal_sdk.client.jobs import JobRunner
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConfigurationError
@@ -95,7 +96,14 @@ def open_watching(
         metrics=around.metrics,
         mint=str(around.mint.address),
     )
-    rounds = WatchRounds(parts, watch_bounds(settings))
+    hints = AddressSubscriptions(
+        link_sources(around.rpc, settings) if settings.watch_subscriptions else (),
+        lambda address: rounds.hint(address),
+        clock=around.clock,
+        metrics=around.metrics,
+    )
+    stack.push_async_callback(hints.close)
+    rounds = WatchRounds(parts, watch_bounds(settings), follow=hints.follow)
     around.jobs.register(rounds)
     return WalletMonitor(
         store,

@@ -93,10 +93,23 @@ class WatchParts:
 class WatchRounds:
     """Polls the wallets that this process holds."""
 
-    def __init__(self, parts: WatchParts, bounds: WatchBounds) -> None:
-        """Keep the parts; nothing is read yet."""
+    def __init__(
+        self,
+        parts: WatchParts,
+        bounds: WatchBounds,
+        *,
+        follow: Callable[[Collection[str]], None] | None = None,
+    ) -> None:
+        """Keep the parts; nothing is read yet.
+
+        Args:
+            parts: what rounds read from and write to.
+            bounds: how often wallets are polled, and how much a poll counts.
+            follow: told which addresses are polled here, so that `hint` is called when one has news.
+        """
         self._parts = parts
         self._bounds = bounds
+        self._follow = follow
         self._hinted: set[str] = set()
         self._turn = asyncio.Lock()
         self.held: frozenset[str] = frozenset()
@@ -125,6 +138,8 @@ class WatchRounds:
         async with self._turn:
             wallets = await self._held_wallets()
             self.held = frozenset(address for row in wallets for address in (row.address, row.token_account))
+            if self._follow is not None:
+                self._follow(self.held)
             now = self._parts.database.clock.now()
             over = [row.address for row in wallets if row.stop_at is not None and row.stop_at <= now]
             if over:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -55,3 +56,17 @@ async def test_a_wallet_that_never_connected_is_watched_by_what_reaches_its_toke
     await watching.monitor.poll()
     (only,) = await watching.monitor.transactions(stranger)
     assert (only.signature, only.direction) == (payment.signature, "incoming")
+
+
+async def test_a_transfer_is_counted_at_once_because_the_chain_tells_of_it() -> None:
+    async with Deal.open(
+        **FAST_CHAIN, watch_poll_interval_seconds=3_600, watch_hint_interval_seconds=0.05
+    ) as deal:
+        stranger = str(Keypair().pubkey())
+        await deal.monitor.add(stranger)
+        async with deal.monitor.subscribe() as events:
+            await deal.monitor.poll()
+            payment = await deal.tokens.transfer("treasury", stranger, "1", wait_for="finalized")
+            async with asyncio.timeout(30):
+                event = await anext(events)
+        assert (event.type, event.data["signature"]) == ("wallet:transaction", payment.signature)

@@ -25,6 +25,7 @@ from deal_sdk.cli.application import build
 from deal_sdk.errors import TokenError
 from deal_sdk.records.tables import metadata
 from deal_sdk.settings import Settings
+from tests.docs.dashboard_reference import dashboard_page
 from tests.docs.documents import DOCS, REPOSITORY
 
 REFERENCE: Final = DOCS / "reference"
@@ -323,6 +324,7 @@ def _page(lines: Sequence[str]) -> str:
 PAGES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
         "cli.md": cli_page,
+        "dashboard-api.md": dashboard_page,
         "errors.md": errors_page,
         "settings.md": settings_page,
         "tables.md": tables_page,

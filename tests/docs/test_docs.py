@@ -83,6 +83,8 @@ def check_usage(arguments: list[str]) -> None:
     """Let the command line read the arguments without running anything."""
     command, name = get_command(build()), "dealctl"
     while subcommands := getattr(command, "commands", None):
+        if getattr(command, "invoke_without_command", False) and not set(arguments[:1]) & set(subcommands):
+            break  # a group that does something by itself takes options of its own
         assert arguments, f"{name} needs a command"
         name, *arguments = arguments
         assert name in subcommands, f"there is no command {name}"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 from solders.keypair import Keypair
 
 from deal_sdk import Deal
@@ -66,10 +66,10 @@ class Show:
         finally:
             await context.close()
 
-    async def pay(self, address: str, count: int, *, memo: str | None = None) -> None:
+    async def pay(self, address: str, count: int) -> None:
         """Make real transactions that the wallet receives."""
         transfer = self.deal.tokens.transfer
-        await asyncio.gather(*(transfer("treasury", address, "1.25", memo) for _ in range(count)))
+        await asyncio.gather(*(transfer("treasury", address, "1.25") for _ in range(count)))
 
     async def restart(self) -> None:
         """Serve anew at the same address, as after an update."""
@@ -131,6 +131,6 @@ def new_address() -> str:
     return str(Keypair().pubkey())
 
 
-async def picture(page: Page, name: str, **options: Any) -> None:
-    """Keep what the page looks like."""
-    await page.screenshot(path=PICTURES / f"{name}.png", **options)
+async def picture(of: Page | Locator, name: str, **options: Any) -> None:
+    """Keep what a page or a part of it looks like."""
+    await of.screenshot(path=PICTURES / f"{name}.png", **options)

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""What watching wallets costs, and how soon pages hear of it.
+
+    .venv/bin/python scripts/bench/monitor.py            a table; writes docs/reference/benchmarks.md
+    .venv/bin/python scripts/bench/monitor.py --json     one JSON document on stdout
+    .venv/bin/python scripts/bench/monitor.py --short    the form that CI runs
+
+Progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+# The tree's own packages, whatever the environment would find.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sdk"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "localnet"))
+
+from scripts.bench.live_stream import SHORT, WHOLE, measure_stream
+from scripts.bench.measure import conclude, form_parser
+
+
+def main() -> int:
+    """Measure, report, and return the exit code."""
+    options = form_parser("The wallet monitor and the dashboard's live stream.").parse_args()
+    report = asyncio.run(measure_stream(SHORT if options.short else WHOLE))
+    return conclude(report, "monitor", options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

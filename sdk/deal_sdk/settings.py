@@ -213,6 +213,7 @@ class Settings(BaseSettings):
     renewal_catch_up_periods: int = Field(12, ge=0, le=120)
     renewal_expire_after_periods: int | None = Field(None, ge=1, le=120)
     renewal_job: bool = False
+    channel_membership: str | None = Field(None, pattern=r"^[\w.]+:[\w.]+$", max_length=255)
     channel_membership_ttl_seconds: Seconds = 600.0
     operation_costs: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     tier_limits: dict[str, TierLimits] = Field(default_factory=lambda: dict(DEFAULT_TIER_LIMITS))

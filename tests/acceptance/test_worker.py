@@ -22,11 +22,18 @@ from deal_localnet import Localnet, LocalnetConfig, LocalnetServer
 from deal_sdk import Deal
 from deal_sdk.client import MonitoringServer
 from deal_sdk.errors import ConfigurationError
-from tests.acceptance.command_line import dealctl_json, environment_of
+from tests.acceptance.command_line import dealctl, dealctl_json, environment_of
 from tests.servers.processes import wait_until
 
 PASSPHRASE: Final = "correct horse battery staple"
 STOP_SECONDS: Final = 30.0
+CHANNEL: Final = """
+class Channel:
+    async def is_member(self, user_id, external_id):
+        return external_id == "chat-7"
+
+channel = Channel()
+"""
 
 
 @pytest.fixture
@@ -53,11 +60,14 @@ def options(server: LocalnetServer, tmp_path: Path) -> dict[str, Any]:
 class RunningWorker:
     """A worker's process and what it said when it was ready."""
 
-    def __init__(self, options: dict[str, Any], *arguments: str) -> None:
+    def __init__(self, options: dict[str, Any], *arguments: str, folder: Path | None = None) -> None:
         named = ["--rpc-url", options["rpc_url"], "--database-url", options["database_url"]]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deal_sdk.cli", "worker", *named, "--json", *arguments],
-            env=environment_of({"DEAL_KEYSTORE_PASSPHRASE": options["keystore_passphrase"]}),
+            cwd=folder,
+            env=environment_of(
+                {"DEAL_KEYSTORE_PASSPHRASE": options["keystore_passphrase"], "DEAL_RENEWAL_JOB": "true"}
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -81,8 +91,8 @@ class RunningWorker:
 
 
 @contextmanager
-def worker(options: dict[str, Any], *arguments: str) -> Iterator[RunningWorker]:
-    running = RunningWorker(options, "--metrics-port", "0", *arguments)
+def worker(options: dict[str, Any], *arguments: str, folder: Path | None = None) -> Iterator[RunningWorker]:
+    running = RunningWorker(options, "--metrics-port", "0", *arguments, folder=folder)
     try:
         yield running
     finally:
@@ -131,6 +141,26 @@ async def test_it_carries_on_what_was_left_and_ends_when_told_to(
         assert (await deal.transactions.get(payment.id)).status == "finalized"
         assert await deal.tokens.balance_of(receiver) == 1
         assert (await deal.verify()).ok
+
+
+async def test_it_renews_whom_the_channel_has(
+    options: dict[str, Any], server: LocalnetServer, tmp_path: Path
+) -> None:
+    (tmp_path / "bots_channel.py").write_text(CHANNEL)
+    async with Deal.open(**options, create_mint=True) as deal:
+        member, stranger = [await deal.users.create(external_id=name) for name in ("chat-7", "chat-8")]
+    with worker(options, "--membership", "bots_channel:channel", folder=tmp_path) as running:
+        await asyncio.to_thread(running.read)
+        await shows(running.ready["metrics_url"], 'renewals_total{outcome="renewed"} 1.0')
+        await asyncio.to_thread(running.end, signal.SIGTERM)
+    async with Deal.open(**options) as deal:
+        balances = [(await deal.users.get(user.id)).tokens_balance for user in (member, stranger)]
+        assert balances == [100, 0]
+    # A name that is wrong is refused before anything is opened.
+    named = {"DEAL_CHANNEL_MEMBERSHIP": "bots_channel:nobody", "DEAL_RPC_URL": "http://127.0.0.1:1"}
+    done = await asyncio.to_thread(dealctl, "worker", "--json", directory=tmp_path, more=named)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]["code"] == "configuration"
 
 
 async def test_its_health_says_which_server_is_gone(options: dict[str, Any], server: LocalnetServer) -> None:

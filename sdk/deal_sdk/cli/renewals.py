@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,8 +14,8 @@ from deal_sdk.accounting import ChannelMembership, CreditWatch, Journal, Monthly
 from deal_sdk.cli.commands import DATABASE_ALONE, command
 from deal_sdk.cli.output import Reply, fields, shown, table
 from deal_sdk.cli.session import Session
+from deal_sdk.client.channel import load_membership
 from deal_sdk.client.renewals import make_renewals
-from deal_sdk.errors import InvalidInputError
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
 from deal_sdk.settings import load_settings
@@ -28,7 +27,8 @@ LimitOption = Annotated[int | None, typer.Option(help="At most so many", min=1, 
 MembershipOption = Annotated[
     str | None,
     typer.Option(
-        help="MODULE:NAME of the object whose is_member tells who is in the channel", show_default=False
+        help="MODULE:OBJECT whose is_member tells who is in the channel; DEAL_CHANNEL_MEMBERSHIP by default",
+        show_default=False,
     ),
 ]
 
@@ -98,10 +98,20 @@ async def status(session: Session) -> Reply:
     return Reply(document, [fields("Renewals", {**document, "due": _counts(found.due)})])
 
 
+def named_membership(name: str | None) -> ChannelMembership | None:
+    """Return the object that answers for the channel, which may lie in the present folder."""
+    if name is None:
+        return None
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return load_membership(name)
+
+
 @asynccontextmanager
 async def _renewals(session: Session, membership: str | None) -> AsyncIterator[MonthlyRenewalService]:
-    channel = None if membership is None else _membership(membership)
     settings = load_settings(**session.overrides())
+    channel = named_membership(membership or settings.channel_membership)
     async with session.database() as database:
         events, metrics = EventBus(database.clock), Metrics()
         journal = Journal(database, observers=[CreditWatch(metrics, events)])
@@ -112,21 +122,6 @@ async def _renewals(session: Session, membership: str | None) -> AsyncIterator[M
         finally:
             await journal.close()
             await events.close()
-
-
-def _membership(name: str) -> ChannelMembership:
-    """Import the object that answers for the channel, also from the present folder."""
-    module, _, attribute = name.partition(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        found: ChannelMembership = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidInputError(f"--membership {name!r} cannot be imported: {error}") from None
-    if not callable(getattr(found, "is_member", None)):
-        raise InvalidInputError(f"--membership {name!r} has no is_member")
-    return found
 
 
 def _counts(counts: Mapping[str, int]) -> str:

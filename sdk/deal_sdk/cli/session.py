@@ -12,6 +12,7 @@ from deal_sdk.chain import Keystore
 from deal_sdk.cli.output import Output
 from deal_sdk.cli.passphrase import passphrase_for
 from deal_sdk.client import Deal
+from deal_sdk.client.backends import GivenBackends
 from deal_sdk.client.limits import make_limits, store_access
 from deal_sdk.client.watching import chainless_monitor
 from deal_sdk.client.webhooks import webhook_service
@@ -73,15 +74,18 @@ class Session:
         return {**self._connection.given(), **more}
 
     @asynccontextmanager
-    async def deal(self, *, create_mint: bool = False, **more: Any) -> AsyncIterator[Deal]:
+    async def deal(
+        self, *, create_mint: bool = False, given: GivenBackends | None = None, **more: Any
+    ) -> AsyncIterator[Deal]:
         """Open a `Deal` for one command.
 
         Args:
             create_mint: deploy the mint where the database knows none.
+            given: backends that no setting names.
             more: settings by name.
         """
         overrides = await with_passphrase(self.overrides(**more))
-        async with Deal.open(create_mint=create_mint or None, **overrides) as deal:
+        async with Deal.open(create_mint=create_mint or None, given=given, **overrides) as deal:
             yield deal
 
     @asynccontextmanager

@@ -8,10 +8,13 @@ import typer
 
 from deal_sdk.cli.commands import command
 from deal_sdk.cli.output import Reply, fields
+from deal_sdk.cli.renewals import MembershipOption, named_membership
 from deal_sdk.cli.session import Session
 from deal_sdk.cli.stopping import stop_signal
+from deal_sdk.client.backends import GivenBackends
 from deal_sdk.client.monitoring import MonitoringServer
 from deal_sdk.garbage import collect_rarely
+from deal_sdk.settings import load_settings
 
 DEFAULT_METRICS_PORT = 9464
 """Among the ports that Prometheus' list of exporters gives to applications' own metrics."""
@@ -32,10 +35,13 @@ async def worker(
     drain_seconds: Annotated[
         float, typer.Option(help="How long to wait for its own payments when told to stop", min=0, max=3600)
     ] = DEFAULT_DRAIN_SECONDS,
+    membership: MembershipOption = None,
 ) -> Reply:
     """Drive payments that other processes left, and run the jobs, until told to stop."""
+    named = membership or load_settings(**session.overrides()).channel_membership
+    given = GivenBackends(channel_membership=named_membership(named))
     with stop_signal() as stopped:
-        async with session.deal(background_jobs=True, webhook_delivery=True) as deal:
+        async with session.deal(given=given, background_jobs=True, webhook_delivery=True) as deal:
             server = MonitoringServer(deal.metrics, deal.health, host=metrics_host, port=metrics_port)
             async with server:
                 # A worker is a process of its own, and all that it needs is open by now.

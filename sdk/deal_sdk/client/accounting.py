@@ -22,6 +22,7 @@ from deal_sdk.accounting import (
 )
 from deal_sdk.cache import CacheManager, UserCache
 from deal_sdk.chain import MintFacts
+from deal_sdk.client.channel import load_membership
 from deal_sdk.client.jobs import JobRunner
 from deal_sdk.client.renewals import RenewalJob, make_renewals
 from deal_sdk.events import EventBus
@@ -79,8 +80,14 @@ def open_accounting(
         stack: finishes the operations under way when it closes.
         database: where the ledger is.
         deal: has the parts that they stand on.
-        membership: knows who is in the operator's channel.
+        membership: knows who is in the operator's channel, in place of the one that the settings name.
+
+    Raises:
+        ConfigurationError: the settings name one that cannot be imported.
     """
+    named = deal.settings.channel_membership
+    if membership is None and named is not None:
+        membership = load_membership(named)
 
     async def forget_balances(operations: Sequence[Operation]) -> None:
         changed = {operation.command.user_id for operation in operations if operation.result.success}

@@ -15,6 +15,8 @@ from deal_sdk.clock import SystemClock
 from deal_sdk.records import Database, UserDirectory
 
 CHANNEL = """
+import sys
+
 class Channel:
     async def is_member(self, user_id, external_id):
         return external_id == "chat-7"
@@ -28,6 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "members_of_channel.py").write_text(CHANNEL)
+    (tmp_path / "broken_channel.py").write_text("raise RuntimeError('no token')")
     asyncio.run(_fill(f"sqlite:///{tmp_path / 'deal.db'}"))
     return tmp_path
 
@@ -63,9 +66,15 @@ def test_a_run_renews_and_the_next_one_finds_nothing(
     assert "membership_unknown 1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["nowhere:channel", "members_of_channel:nobody", "members_of_channel", ":"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nowhere:channel", "members_of_channel:nobody", "members_of_channel", ":"),
+        *("members_of_channel:Channel", "members_of_channel:sys", "broken_channel:channel"),
+    ],
+)
 def test_who_answers_for_the_channel_has_to_exist(
     folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     error = said(capsys, "run", "--membership", name, code=1)["error"]
-    assert error["code"] == "invalid_input"
+    assert error["code"] == "configuration"

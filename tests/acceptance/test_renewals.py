@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import procrastinate
 import pytest
 import sqlalchemy as sa
 
+from deal_sdk import Deal
 from deal_sdk.accounting import CREDIT_INVARIANTS, Journal, MonthlyRenewalService, broken_links
 from deal_sdk.clock import SystemClock
 from deal_sdk.records import Database
 from deal_sdk.records.renewal_tables import credit_renewals
 from deal_sdk.records.tables import users
+from tests.docs.documents import DOCS, Document
 from tests.docs.running import program_environment
 
 PROGRAM = Path(__file__).with_name("renewing_process.py")
@@ -34,9 +38,17 @@ async def start(url: str) -> asyncio.subprocess.Process:
     return process
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'deal.db'}"
+    found: str = request.getfixturevalue("migrated_postgres_url")
+    return found
+
+
 @pytest.mark.slow
-async def test_a_killed_worker_beside_another_credits_each_user_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'deal.db'}"
+async def test_a_killed_worker_beside_another_credits_each_user_once(url: str) -> None:
     database = await Database.open(url, clock=SystemClock())
     now = database.clock.now()
     rows = [
@@ -73,3 +85,36 @@ async def test_a_killed_worker_beside_another_credits_each_user_once(tmp_path: P
             assert (await snapshot.execute(query)).all() == []
         assert [row async for row in broken_links(snapshot, most=1)] == []
     await database.close()
+
+
+@pytest.mark.postgres
+async def test_the_guides_recipe_renews_in_workers_of_procrastinate(
+    migrated_postgres_url: str,
+) -> None:
+    path = DOCS / "how-to/renewals.md"
+    guide = Document(path, path.read_text())
+    [recipe] = [block.text for block in guide.blocks() if "renew_in_workers" in block.text]
+    namespace: dict[str, Any] = {"Deal": Deal}
+    exec(recipe.replace("await deal.close()", ""), namespace)
+    conninfo = migrated_postgres_url.replace("postgresql+asyncpg://", "postgresql://")
+    schema = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=conninfo))
+    async with schema.open_async():
+        await schema.schema_manager.apply_schema_async()
+    async with Deal.open(database_url=migrated_postgres_url, keystore_passphrase="a test's") as deal:
+        alice = await deal.users.create(tier="Business")
+        workers = [asyncio.create_task(namespace["renew_in_workers"](deal, conninfo)) for _ in range(2)]
+        try:
+            async with asyncio.timeout(60):
+                for _ in range(10_000):
+                    if (await deal.credits.get_balance(alice.id)).tokens_balance:
+                        break
+                    await asyncio.sleep(0.05)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        assert (await deal.credits.get_balance(alice.id)).tokens_balance == 10_000
+        assert len(await deal.ledger.get_user_entries(alice.id)) == 1
+        # Its tables lie beside ours, and are nobody's business here.
+        assert (await deal.verify()).ok
+    await (await Database.open(migrated_postgres_url, clock=SystemClock())).close()

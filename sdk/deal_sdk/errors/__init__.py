@@ -53,6 +53,7 @@
     │   ├── DatabaseUnavailableError
     │   ├── DatabaseBusyError
     │   └── ConstraintError               a rule that the database itself keeps
+    ├── RenewalsIncompleteError           a scheduled run that is to be repeated
     ├── StatementError                    a month that does not tie out, or is too long to be shown
     ├── HistoryGapError                   a balance that does not continue the recorded chain
     ├── StoreUnavailableError             Redis: limits or cache
@@ -147,6 +148,7 @@ from deal_sdk.errors.systems import (
     DatabaseError,
     DatabaseUnavailableError,
     HistoryGapError,
+    RenewalsIncompleteError,
     RpcAllEndpointsFailedError,
     RpcMalformedReplyError,
     RpcRateLimitedError,
@@ -205,6 +207,7 @@ __all__ = [
     "PurchaseNotMadeError",
     "RateLimitExceededError",
     "RefundError",
+    "RenewalsIncompleteError",
     "RpcAllEndpointsFailedError",
     "RpcMalformedReplyError",
     "RpcRateLimitedError",

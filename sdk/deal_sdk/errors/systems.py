@@ -106,6 +106,13 @@ class ConstraintError(DatabaseError):
         self.constraint = constraint
 
 
+class RenewalsIncompleteError(TokenError):
+    """A run of renewals in which somebody could not be renewed; whoever was renewed stays so."""
+
+    code = "renewals_incomplete"
+    retryable = True
+
+
 class StatementError(TokenError):
     """A month that no statement can be made of: it does not tie out, or it has too many entries."""
 

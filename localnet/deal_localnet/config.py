@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from solders.pubkey import Pubkey
+
 DEFAULT_SLOT_SECONDS: Final = 0.4
 DEFAULT_CONFIRM_SLOTS: Final = 1
 DEFAULT_FINALITY_SLOTS: Final = 32
@@ -32,6 +34,8 @@ class LocalnetConfig:
     reset_ledger: bool = False
     faucet_lamports: int = DEFAULT_FAUCET_LAMPORTS
     wall_clock: Callable[[], float] = time.time
+    programs: tuple[tuple[Pubkey, bytes], ...] = ()
+    """Programs that are there from the first block on, each address with its ELF file."""
 
     def __post_init__(self) -> None:
         """Refuse values that no chain could run with."""

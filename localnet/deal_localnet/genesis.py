@@ -1,12 +1,14 @@
 """The first block: LiteSVM with its programs, the faucet's lamports and the native mint."""
 
 import os
+from collections.abc import Sequence
 from typing import Final
 
 from solders.account import Account
 from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.litesvm import LiteSVM
+from solders.pubkey import Pubkey
 from solders.rent import Rent
 
 from .addresses import NATIVE_MINT, SYSTEM_PROGRAM, TOKEN_PROGRAM
@@ -26,12 +28,14 @@ def new_seed() -> bytes:
     return os.urandom(SEED_BYTES)
 
 
-def new_svm() -> LiteSVM:
-    """Start LiteSVM without the checks that the bank makes itself."""
+def new_svm(programs: Sequence[tuple[Pubkey, bytes]]) -> LiteSVM:
+    """Start LiteSVM with programs of the caller's, without the checks that the bank makes itself."""
     svm = LiteSVM().with_blockhash_check(False).with_sigverify(False).with_transaction_history(0)
     rent = Rent(lamports_per_byte_year=RENT_LAMPORTS_PER_BYTE, exemption_threshold=1.0, burn_percent=50)
     svm.set_rent(rent)
     svm.set_account(NATIVE_MINT, Account(NATIVE_MINT_LAMPORTS, NATIVE_MINT_DATA, TOKEN_PROGRAM, False, 1))
+    for address, elf in programs:
+        svm.add_program(address, elf)
     return svm
 
 

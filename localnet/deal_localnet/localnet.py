@@ -66,7 +66,7 @@ class Localnet:
             self._clock = asyncio.create_task(self._tick(), name="localnet-slot-clock")
 
     def _begin(self, seed: bytes) -> tuple[bytes, Bank]:
-        svm = new_svm()
+        svm = new_svm(self.config.programs)
         fund_faucet(svm, seed, self.config.faucet_lamports)
         return seed, Bank(svm, self.config, first_blocks(seed, self.config), genesis_hash(seed))
 
@@ -83,7 +83,7 @@ class Localnet:
         return seed, bank
 
     def _resume(self, ledger: Ledger, seed: bytes) -> Bank:
-        svm = new_svm()
+        svm = new_svm(self.config.programs)
         fund_faucet(svm, seed, self.config.faucet_lamports)
         accounts = list(ledger.accounts())
         for key, account in accounts:

@@ -142,6 +142,7 @@ class Settings(BaseSettings):
     token_name: str = "Deals Token"
     token_symbol: str = "DEAL"
     mainnet_confirmed: bool = False
+    allowance_program: str | None = None
 
     keystore_passphrase: SecretStr | None = None
     remote_signers: dict[str, RemoteSignerSettings] = Field(default_factory=dict)

@@ -33,7 +33,7 @@ from tests.contract.payment_orders import (
 )
 
 FINAL_ENDS: tuple[AttemptEnd, ...] = ("finalized", "failed", "expired")
-ENDS: tuple[AttemptEnd, ...] = ("confirmed", *FINAL_ENDS, "attempt_expired")
+ENDS: tuple[AttemptEnd, ...] = ("confirmed", *FINAL_ENDS, "attempt_expired", "attempt_failed")
 
 
 class Payments:

@@ -24,6 +24,7 @@ from deal_sdk.chain.addresses import (
     MEMO_PROGRAM,
     TOKEN_PROGRAMS,
 )
+from deal_sdk.chain.allowance.build import searching_discriminators
 from deal_sdk.chain.estimates import Estimates
 from deal_sdk.chain.rpc import Rpc
 from deal_sdk.chain.transactions import unsigned_transaction
@@ -129,6 +130,9 @@ class ComputeUnits:
             Units, at most 1,400,000. Where nothing could be measured, what the runtime itself would
             grant.
         """
+        if any(bytes(step.data)[:_DISCRIMINATOR_BYTES] in searching_discriminators() for step in built):
+            # What one of them takes says little of the next: each searches for an address of its own.
+            return default_limit(built)
         shape = shape_of(built, payer)
         measured = await self._measured.get(shape, lambda: self._simulate(built, payer, lookup_tables))
         granted = default_limit(built)

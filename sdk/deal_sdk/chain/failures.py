@@ -12,6 +12,7 @@ from typing import Any, Final
 from solders.transaction import VersionedTransaction
 
 from deal_sdk.chain.addresses import TOKEN_PROGRAMS
+from deal_sdk.chain.allowance.build import instruction_discriminators, program_refusal
 
 OWNER_MISMATCH: Final = "owner_mismatch"
 INSUFFICIENT_FUNDS: Final = "insufficient_funds"
@@ -42,11 +43,17 @@ def explain_failure(raw_bytes: bytes, error: Any) -> dict[str, Any] | None:
         return None
     try:
         message = VersionedTransaction.from_bytes(raw_bytes).message
-        program = message.account_keys[message.instructions[index].program_id_index]
+        failed = message.instructions[index]
+        program = message.account_keys[failed.program_id_index]
     except (ValueError, IndexError):
         return None
     found: dict[str, Any] = {"instruction": index, "program": str(program)}
-    if program in TOKEN_PROGRAMS and code in _TOKEN_ERRORS:
+    is_allowance = bytes(failed.data)[:8] in instruction_discriminators()
+    refusal = program_refusal(code) if is_allowance else None
+    if refusal is not None:
+        found |= {"name": refusal.name, "text": refusal.message, "number": refusal.number}
+    elif (program in TOKEN_PROGRAMS or is_allowance) and code in _TOKEN_ERRORS:
+        # The program's own errors begin at 6,000: a lower one is the token program's, which it called.
         found["name"], found["text"] = _TOKEN_ERRORS[code]
     return found
 

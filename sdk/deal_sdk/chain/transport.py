@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from deal_sdk.chain._errors import HTTP_OK, translate_http_status, translated_transport_errors
+from deal_sdk.chain.allowance.build import embedded_programs
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConfigurationError, RpcUnavailableError
 from deal_sdk.settings import EMBEDDED_CHAIN_URL
@@ -154,7 +155,10 @@ class LocalnetTransport:
         """
         from deal_localnet import Localnet, LocalnetConfig
 
-        localnet = Localnet(LocalnetConfig(slot_seconds=slot_seconds, finality_slots=finality_slots))
+        config = LocalnetConfig(
+            slot_seconds=slot_seconds, finality_slots=finality_slots, programs=embedded_programs()
+        )
+        localnet = Localnet(config)
         await localnet.start()
         return cls(localnet, clock=clock, owned=True)
 

@@ -10,6 +10,7 @@ import typer
 from deal_localnet import Localnet, LocalnetConfig, LocalnetServer
 from deal_localnet.config import DEFAULT_FINALITY_SLOTS, DEFAULT_SLOT_SECONDS
 from deal_localnet.server import DEFAULT_RPC_PORT
+from deal_sdk.chain.allowance import embedded_programs
 from deal_sdk.cli.commands import NO_SERVER, command
 from deal_sdk.cli.output import Reply, fields
 from deal_sdk.cli.session import Session
@@ -47,6 +48,7 @@ async def localnet(
             finality_slots=finality_slots,
             ledger_directory=ledger,
             reset_ledger=reset,
+            programs=embedded_programs(),
         )
         async with Localnet(config) as chain, LocalnetServer(chain, host, rpc_port) as server:
             addresses = {"rpc_url": server.rpc_url, "websocket_url": server.ws_url}

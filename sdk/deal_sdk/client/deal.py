@@ -16,7 +16,6 @@ from deal_sdk.accounting.renewals import MonthlyRenewalService
 from deal_sdk.accounting.usage import UsageReports
 from deal_sdk.cache import BalanceManager, CacheManager, UserCache
 from deal_sdk.chain import (
-    BlockhashSource,
     Confirmer,
     Keystore,
     MintFacts,
@@ -25,6 +24,7 @@ from deal_sdk.chain import (
     parse_address,
 )
 from deal_sdk.client.accounting import open_accounting
+from deal_sdk.client.allowances import make_allowances, make_delegations, open_signer
 from deal_sdk.client.backends import (
     GivenBackends,
     open_backends,
@@ -36,7 +36,6 @@ from deal_sdk.client.batches import Batches, PayerParts, RecordParts, SigningPar
 from deal_sdk.client.bookkeeping import make_bookkeeping
 from deal_sdk.client.caching import open_cache, open_user_cache, open_users
 from deal_sdk.client.confirming import open_confirmer
-from deal_sdk.client.delegations import make_delegations
 from deal_sdk.client.fees import open_fees, open_micro_fees, settlement_job
 from deal_sdk.client.health import Health
 from deal_sdk.client.jobs import JobRunner
@@ -55,6 +54,7 @@ from deal_sdk.metrics import Metrics
 from deal_sdk.monitor import SubscriptionRouter, WalletMonitor
 from deal_sdk.payments import (
     Admission,
+    AllowanceProgram,
     AttemptStore,
     BalanceInvalidation,
     BalanceReads,
@@ -103,6 +103,7 @@ class Deal:
     wallets: WalletManager
     keystore: Keystore
     tokens: TokenService
+    allowances: AllowanceProgram
     rewards: RewardDistributor
     pricing: PricingService
     credits: TokenAccountingService
@@ -245,15 +246,11 @@ class Deal:
             self._database, operators=operators, token_account_of=self.token_account_of
         )
         self._stack.push_async_callback(self._parties.close)
-        blockhashes = BlockhashSource(self.rpc, clock=self.clock)
-        self._stack.push_async_callback(blockhashes.close)
         confirmer = open_confirmer(
             self._stack, self.rpc, self._database, settings, clock=self.clock, metrics=self.metrics
         )
         self._fees = open_fees(self._stack, self, operators)
-        signer = PaymentSigner(
-            mint=self.mint, rpc=self.rpc, keystore=self.keystore, blockhashes=blockhashes, fees=self._fees
-        )
+        signer, self._program = open_signer(self._stack, self, self._database, self._fees, operators)
         self.webhooks, self._outbox = await open_webhooks(self._stack, self._backends, self)
         self._open_records()
         self._open_balances()
@@ -316,6 +313,7 @@ class Deal:
             bounds=PipelineBounds(settings.max_payment_attempts, settings.max_payments_in_flight),
             observers=(LimitSettlement(self.gate), self._invalidation, self._follow_up),
             on_attempt_end=self._fees.learn,
+            may_sign_again=self._program.charges.may_sign_again,
         )
         records = RecordParts(self._backends, observer=self._note_landing, **shared)
         payers = PayerParts(self._parties, self._rails, self._balance_reads)
@@ -353,6 +351,7 @@ class Deal:
             confirm_timeout_seconds=timeout_seconds,
             clock=self.clock,
         )
+        self.allowances = make_allowances(self, self._program, admission, self._parties, signer, confirmer)
         self.tokens = TokenService(
             mint=self.mint,
             rpc=self.rpc,
@@ -368,6 +367,7 @@ class Deal:
             micro_fees=open_micro_fees(self._stack, self, self._database, self._rails),
             balances=self.balances,
             payments=self.transactions,
+            allowances=self.allowances,
         )
         self.rewards = self._batches.rewards(admission)
         self._package_grants = open_packages(self, self._database, admission, self._parties, self._sync)

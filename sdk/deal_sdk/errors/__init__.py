@@ -36,11 +36,13 @@
     │   └── SignerRefusedError            it refused, or its signature does not verify
     ├── DelegateInUseError                another live delegate would be replaced
     ├── DelegationError                   a delegation is missing, exhausted, replaced or unproven
+    ├── AllowanceError                    an on-chain allowance that does not cover a charge
     ├── MintNotFoundError, UnsupportedMintError
     ├── PaymentPendingError               not a failure: the wait ended before the payment did
     ├── BatchPendingError                 the same of a batch
     ├── TransactionFailedError            proven not to have happened; carries the evidence
     │   ├── DelegationFailedError         the approval was ended or spent before it landed
+    │   ├── ChargeRefusedError            the program deal_allowance refused it
     │   └── TransactionExpiredError
     ├── ChainError                        the RPC side
     │   ├── RpcUnavailableError
@@ -117,7 +119,9 @@ from deal_sdk.errors.monitor import (
     WatchSlotsFullError,
 )
 from deal_sdk.errors.payments import (
+    AllowanceError,
     BatchPendingError,
+    ChargeRefusedError,
     DelegateInUseError,
     DelegationError,
     DelegationFailedError,
@@ -163,11 +167,13 @@ from deal_sdk.errors.webhooks import WebhookNotFoundError, WebhookSignatureError
 __all__ = [
     "AccessDeniedError",
     "AccessTokenNotFoundError",
+    "AllowanceError",
     "BatchInvalidError",
     "BatchPendingError",
     "ChainError",
     "ChainMismatchError",
     "ChallengeInvalidError",
+    "ChargeRefusedError",
     "ConfigurationError",
     "ConstraintError",
     "CrossOriginError",

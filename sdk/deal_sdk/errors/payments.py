@@ -144,6 +144,12 @@ class DelegationError(TokenError):
     """Whether only payments under way stand against it, which the approval may be less of already."""
 
 
+class AllowanceError(TokenError):
+    """An allowance that is missing, closed, expired, paused or too small; nothing was recorded."""
+
+    code = "allowance"
+
+
 class MintNotFoundError(TokenError):
     """An address at which there is no token mint."""
 
@@ -201,6 +207,12 @@ class DelegationFailedError(TransactionFailedError):
     """
 
     code = "delegation_failed"
+
+
+class ChargeRefusedError(TransactionFailedError):
+    """A charge or reward that the on-chain program refused; `refusal` is the error's name in its IDL."""
+
+    code = "charge_refused"
 
 
 class TransactionExpiredError(TransactionFailedError):

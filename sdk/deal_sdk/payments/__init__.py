@@ -7,6 +7,17 @@ before the last attempt's end is proven, and never gives back a limit or a reser
 
 from deal_sdk.payments.accruals import AccrualStore, AccruedFee, AccruedTotal
 from deal_sdk.payments.admission import Admission, LimitSettlement
+from deal_sdk.payments.allowances import (
+    AllowanceOwners,
+    AllowanceParts,
+    AllowanceProgram,
+    AllowanceRequest,
+    Charge,
+    ChargeInstructions,
+    ChargeTurns,
+    PreparedAllowance,
+    ProgramDeployment,
+)
 from deal_sdk.payments.attempts import AttemptStore
 from deal_sdk.payments.balances import BalanceInvalidation, BalanceReads
 from deal_sdk.payments.batches import (
@@ -31,6 +42,7 @@ from deal_sdk.payments.batches import (
     check_reward_type,
     read_batch_file,
 )
+from deal_sdk.payments.confirmations import Confirmations
 from deal_sdk.payments.delegation import Delegations
 from deal_sdk.payments.deliveries import DeliveryNotes
 from deal_sdk.payments.deposits import Deposit, DepositBook
@@ -77,6 +89,10 @@ __all__ = [
     "AccruedFee",
     "AccruedTotal",
     "Admission",
+    "AllowanceOwners",
+    "AllowanceParts",
+    "AllowanceProgram",
+    "AllowanceRequest",
     "AttemptStore",
     "BalanceInvalidation",
     "BalanceReads",
@@ -88,7 +104,11 @@ __all__ = [
     "BatchRecorder",
     "BatchReport",
     "CarrierStore",
+    "Charge",
+    "ChargeInstructions",
+    "ChargeTurns",
     "CheckResult",
+    "Confirmations",
     "CostEstimator",
     "CreditPackage",
     "CreditPackages",
@@ -125,9 +145,11 @@ __all__ = [
     "PaymentSigner",
     "PipelineBounds",
     "Plan",
+    "PreparedAllowance",
     "PreparedExpiry",
     "PreparedStore",
     "PreparedTransaction",
+    "ProgramDeployment",
     "PurchaseLimit",
     "RailBounds",
     "RecipientAccounts",

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 from deal_sdk.records import Transaction
 
-AttemptEnd: TypeAlias = Literal["confirmed", "finalized", "failed", "expired", "attempt_expired"]
-"""`attempt_expired` ends one attempt and leaves the payment pending for the next."""
+AttemptEnd: TypeAlias = Literal[
+    "confirmed", "finalized", "failed", "expired", "attempt_expired", "attempt_failed"
+]
+"""The last two end one attempt and leave the payment pending for the next."""
+ENDS_OF_ONE_ATTEMPT: Final = ("attempt_expired", "attempt_failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Change:
 def advanced(payment: Transaction, change: Change, signature: str, at: datetime) -> Transaction:
     """Return the payment as `settle` leaves it in the database at a time, without reading it back."""
     moved: dict[str, Any] = {"status": change.end, "signature": signature, "slot": change.slot}
-    if change.end == "attempt_expired":
+    if change.end in ENDS_OF_ONE_ATTEMPT:
         moved = {"status": "pending", "slot": None, "confirmed_at": None}
     elif change.end == "confirmed":
         moved["confirmed_at"] = at

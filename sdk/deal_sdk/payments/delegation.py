@@ -5,8 +5,6 @@ An approval moves nothing, so it is no payment and leaves no row; what it says i
 
 from __future__ import annotations
 
-import asyncio
-
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
@@ -15,20 +13,12 @@ from deal_sdk.chain import (
     MintFacts,
     Rpc,
     TokenAccountState,
-    Verdict,
     instructions,
     load_token_account,
 )
-from deal_sdk.clock import Clock, wait_within
-from deal_sdk.errors import (
-    DelegateInUseError,
-    RpcTimeoutError,
-    TransactionExpiredError,
-    TransactionFailedError,
-    WalletNotFoundError,
-)
+from deal_sdk.errors import DelegateInUseError, WalletNotFoundError
+from deal_sdk.payments.confirmations import Confirmations, unique_memo
 from deal_sdk.payments.orders import Party
-from deal_sdk.payments.pipeline_seams import TransactionFollower
 from deal_sdk.payments.signing import PaymentSigner
 
 
@@ -41,17 +31,13 @@ class Delegations:
         mint: MintFacts,
         rpc: Rpc,
         signer: PaymentSigner,
-        follower: TransactionFollower,
-        clock: Clock,
-        confirm_timeout_seconds: float,
+        confirmations: Confirmations,
     ) -> None:
         """Wire the parts; nothing runs yet."""
         self._mint = mint
         self._rpc = rpc
         self._signer = signer
-        self._follower = follower
-        self._clock = clock
-        self._confirm_timeout_seconds = confirm_timeout_seconds
+        self._confirmations = confirmations
 
     async def approve(
         self, owner: Party, delegate: Party, amount_base_units: BaseUnits, *, replace: bool
@@ -107,19 +93,5 @@ class Delegations:
         return await load_token_account(self._rpc, Pubkey.from_string(owner.token_account))
 
     async def _confirm(self, instruction: Instruction, owner_address: Pubkey) -> str:
-        signed = await self._signer.sign_instructions([instruction], owner_address)
-        following = self._follower.follow(signed)
-        reached: asyncio.Task[Verdict] = asyncio.create_task(following.reached("confirmed"))
-        try:
-            if not await wait_within(self._clock, reached, self._confirm_timeout_seconds):
-                raise RpcTimeoutError(
-                    "the approval was sent and is not confirmed yet", signature=signed.signature
-                )
-            verdict = reached.result()
-        finally:
-            reached.cancel()
-        if verdict.state == "expired":
-            raise TransactionExpiredError("the approval expired before it landed", **verdict.evidence)
-        if verdict.state == "failed":
-            raise TransactionFailedError("the approval failed on chain", **verdict.evidence)
-        return signed.signature
+        signed = await self._signer.sign_instructions([unique_memo(), instruction], owner_address)
+        return await self._confirmations.confirm("the approval", signed)

@@ -138,11 +138,17 @@ def _reservations_amount() -> BrokenRows:
 
 
 def _reservations_name_delegates() -> BrokenRows:
-    authority = sa.type_coerce(_payment.instruction["authority"].as_string(), sa.String)
+    kind, authority, allowance = (
+        sa.type_coerce(_payment.instruction[name].as_string(), sa.String)
+        for name in ("kind", "authority", "allowance")
+    )
+    # A charge draws on its allowance's approval; the vault's owner is an address without a key.
+    owner = _payment.from_address
+    mover = sa.case((kind == "charge", allowance), (kind == "vault_reward", owner), else_=authority)
     return (
         broken("balance_reservations", _reservation.payment_id, "names another delegate than its payment")
         .join_from(balance_reservations, token_transactions, _payment.id == _reservation.payment_id)
-        .where(_OURS, sa.func.coalesce(_reservation.delegate, _payment.from_address) != authority)
+        .where(_OURS, sa.func.coalesce(_reservation.delegate, owner) != mover)
     )
 
 

@@ -13,7 +13,8 @@ from deal_sdk.errors import InvalidInputError
 from deal_sdk.limits import AmountRule, CalendarWindow, PurchaseRule, Rule
 from deal_sdk.records.inputs import optional_text
 
-PlanKind = Literal["transfer", "mint", "burn"]
+PlanKind = Literal["transfer", "mint", "burn", "charge", "vault_reward"]
+"""The last two are instructions of the program deal_allowance."""
 SignedBy = Literal["backend", "owner", "owner_alone"]
 """Who signs an attempt: the backend's keys; the user's own wallet, after which the backend signs as fee
 payer; or the user's wallet alone, which then also pays the fee and could send it without us."""
@@ -48,11 +49,16 @@ class Plan:
     destination: str | None
     destination_owner: str | None
     signed_by: SignedBy = "backend"
+    allowance: str | None = None
+    """Whose sequence a charge takes; it is the delegate that the owner approved."""
+    batch_id: str | None = None
+    """With the index, the bit that a reward out of the vault sets."""
+    index: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as the row of `token_transactions` keeps it."""
         # Written out, because it is done for every payment: `asdict` copies each value by a search.
-        return {
+        written: dict[str, Any] = {
             "kind": self.kind,
             "authority": self.authority,
             "source": self.source,
@@ -60,6 +66,11 @@ class Plan:
             "destination_owner": self.destination_owner,
             "signed_by": self.signed_by,
         }
+        if self.allowance is not None:
+            written["allowance"] = self.allowance
+        if self.batch_id is not None:
+            written |= {"batch_id": self.batch_id, "index": self.index}
+        return written
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
@@ -175,6 +186,8 @@ class Order:
     @property
     def delegate(self) -> str | None:
         """Return who moves the sender's tokens by an approval; None where the owner signs."""
+        if self.plan.kind in ("charge", "vault_reward"):
+            return self.plan.allowance
         if self.sender is None or self.plan.authority == self.sender.address:
             return None
         return self.plan.authority

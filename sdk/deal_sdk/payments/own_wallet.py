@@ -195,7 +195,7 @@ class OwnWalletPayments(MintAmounts):
             TransactionFailedError: it provably did not happen.
         """
         identity = parse_payment_id(prepared_id)
-        return await self._owner_signing.submit(identity, _transaction_bytes(signed_transaction), wait_for)
+        return await self._owner_signing.submit(identity, transaction_bytes(signed_transaction), wait_for)
 
     def _prepared(self, prepared: Prepared, payment: Transaction) -> PreparedTransaction:
         transaction = prepared.transaction
@@ -228,7 +228,12 @@ def _owner_plan(sender: Party, recipient: Party, *, owner_pays_fee: bool) -> Pla
     return transfer_plan(sender, recipient, authority=sender.address, signed_by=signed_by)
 
 
-def _transaction_bytes(signed_transaction: str | bytes) -> bytes:
+def transaction_bytes(signed_transaction: str | bytes) -> bytes:
+    """Return a signed transaction's bytes, from base64 where it came as text.
+
+    Raises:
+        InvalidInputError: for text that is no base64.
+    """
     if isinstance(signed_transaction, bytes):
         return signed_transaction
     try:

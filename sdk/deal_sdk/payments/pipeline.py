@@ -20,12 +20,12 @@ from deal_sdk.errors import DatabaseError, Outcome, PaymentPendingError
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
 from deal_sdk.payments.attempts import AttemptStore, LiveAttempt
-from deal_sdk.payments.changes import AttemptEnd, Change, advanced
+from deal_sdk.payments.changes import ENDS_OF_ONE_ATTEMPT, AttemptEnd, Change, advanced
 from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.lost_commits import LostCommits
 from deal_sdk.payments.orders import Plan
-from deal_sdk.payments.pipeline_seams import PlanSigner, TransactionFollower
+from deal_sdk.payments.pipeline_seams import FailureJudge, PlanSigner, TransactionFollower
 from deal_sdk.payments.places import Place, Places
 from deal_sdk.payments.progress import Progress, has_reached, tell_outcome
 from deal_sdk.payments.retrying import until_done
@@ -70,6 +70,7 @@ class PaymentPipeline:
         bounds: PipelineBounds,
         observers: Sequence[PaymentObserver] = (),
         on_attempt_end: AttemptEndObserver | None = None,
+        may_sign_again: FailureJudge | None = None,
     ) -> None:
         """Wire the parts; nothing runs before the first `submit` or `resume`."""
         self._intents = intents
@@ -82,6 +83,7 @@ class PaymentPipeline:
         self._max_attempts = bounds.max_attempts
         self._observers = observers
         self._on_attempt_end = on_attempt_end
+        self._may_sign_again = may_sign_again
         self._news: Collector[Transaction, None] = Collector(
             self._tell, max_items=MAX_PAYMENTS_PER_TELLING, max_in_flight=MAX_TELLINGS_IN_FLIGHT
         )
@@ -314,15 +316,22 @@ class PaymentPipeline:
     ) -> None:
         if self._on_attempt_end is not None:
             self._on_attempt_end(attempt.transaction, verdict)
-        end: AttemptEnd
         if verdict.state == "expired":
             # What the owner's wallet signed ends by a proof that covers what the owner may have sent.
             is_last = attempt.number >= self._max_attempts and plan.signed_by == "backend"
-            end = "expired" if is_last else "attempt_expired"
+            end: AttemptEnd = "expired" if is_last else "attempt_expired"
         else:
             assert verdict.final
-            end = "failed" if verdict.state == "failed" else "finalized"
+            end = "finalized" if verdict.succeeded else await self._end_of_failed(progress, attempt, verdict)
         await self._settle(progress, plan, attempt, verdict, end)
+
+    async def _end_of_failed(self, progress: Progress, attempt: LiveAttempt, verdict: Verdict) -> AttemptEnd:
+        """Tell a payment that failed from one whose sequence another charge took, which is signed again."""
+        payment, judge = progress.payment, self._may_sign_again
+        if judge is None or attempt.number >= self._max_attempts:
+            return "failed"
+        again = await self._until_done(payment.id, lambda: judge(payment, verdict.evidence))
+        return "attempt_failed" if again else "failed"
 
     async def _settle(
         self, progress: Progress, plan: Plan, attempt: LiveAttempt, verdict: Verdict, end: AttemptEnd
@@ -335,7 +344,7 @@ class PaymentPipeline:
         at = await self._until_done(payment_id, lambda: self._attempts.settle(change))
         signature = attempt.transaction.signature
         progress.advance(advanced(progress.payment, change, signature, at))
-        if end != "attempt_expired":
+        if end not in ENDS_OF_ONE_ATTEMPT:
             self.announce(progress.payment)
 
     def announce(self, payment: Transaction) -> None:

@@ -1,12 +1,17 @@
-"""What the pipeline needs of the chain: who signs a plan, and who follows what was signed."""
+"""What the pipeline needs of others: who signs a plan, who follows what was signed, who judges a failure."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 from uuid import UUID
 
 from deal_sdk.chain import SignedTransaction, Verdict
 from deal_sdk.payments.orders import Plan
+from deal_sdk.records import Transaction
+
+FailureJudge = Callable[[Transaction, Mapping[str, Any]], Awaitable[bool]]
+"""Says of a finalized failure, by its evidence, whether the payment may be signed again all the same."""
 
 
 class Following(Protocol):

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from deal_sdk.chain import INSUFFICIENT_FUNDS, OWNER_MISMATCH
-from deal_sdk.errors import DelegationFailedError, TransactionExpiredError, TransactionFailedError
+from deal_sdk.errors import (
+    ChargeRefusedError,
+    DelegationFailedError,
+    TransactionExpiredError,
+    TransactionFailedError,
+)
 from deal_sdk.records import Transaction
 
 _DELEGATION_PROBLEMS: Final = {OWNER_MISMATCH: "replaced", INSUFFICIENT_FUNDS: "exhausted"}
@@ -23,6 +28,13 @@ def error_of(payment: Transaction) -> TransactionFailedError | None:
         return TransactionExpiredError(text, payment_id=payment_id, **evidence)
     failure: Mapping[str, Any] = evidence.get("failure") or {}
     reason = f": {failure['text']}" if "text" in failure else ""
+    if "number" in failure:
+        return ChargeRefusedError(
+            f"the on-chain program refused it{reason}",
+            payment_id=payment_id,
+            refusal=failure["name"],
+            **evidence,
+        )
     problem = _DELEGATION_PROBLEMS.get(failure.get("name", ""))
     if problem is not None and _is_delegated(payment):
         return DelegationFailedError(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from solders.pubkey import Pubkey
 
-from deal_sdk.amounts import Amount
+from deal_sdk.amounts import Amount, BaseUnits
 from deal_sdk.chain import MintFacts, Rpc
 from deal_sdk.errors import (
     ConfigurationError,
@@ -21,7 +21,7 @@ from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
 from deal_sdk.payments.delegated import signature_required_without_approval
 from deal_sdk.payments.delegation import Delegations
 from deal_sdk.payments.micro_fees import MicroFeePayments, MicroFees
-from deal_sdk.payments.orders import Plan, PurchaseLimit, transfer_plan
+from deal_sdk.payments.orders import Party, Plan, PurchaseLimit, transfer_plan
 from deal_sdk.payments.own_wallet import OwnWalletPayments, ServicePrices
 from deal_sdk.payments.owner_signing import OwnerSigning
 from deal_sdk.payments.parties import TREASURY, PartyReference, PartyResolver
@@ -50,6 +50,14 @@ class RecordedPayments(Protocol):
         ...
 
 
+class FeeAllowances(Protocol):
+    """The on-chain allowances that fees may be charged by."""
+
+    async def fee_plan(self, sender: Party, treasury: Party, amount: BaseUnits) -> Plan | None:
+        """Return how a fee is charged by the sender's allowance, or None where the sender has none."""
+        ...
+
+
 class TokenService(MicroFeePayments, OwnWalletPayments):
     """Moves DEAL between users, addresses and operator wallets, and reads what they hold."""
 
@@ -68,6 +76,7 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
         micro_fees: MicroFees,
         balances: DisplayBalances,
         payments: RecordedPayments,
+        allowances: FeeAllowances,
     ) -> None:
         """Wire the parts; nothing runs yet."""
         self._mint = mint
@@ -82,6 +91,7 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
         self._micro_fees = micro_fees
         self._balances = balances
         self._payments = payments
+        self._allowances = allowances
 
     async def get_balance(self, user_id: PartyReference, *, wallet: str | None = None) -> Decimal:
         """Return what a user, address or operator wallet holds, in whole DEAL, at most 300 s old.
@@ -166,8 +176,9 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
     ) -> Transaction:
         """Charge a user what a service costs now, to the treasury.
 
-        A wallet whose key the backend holds signs for itself. From another, the treasury takes the fee as
-        its delegate: the user proved to own it and approved the treasury once.
+        A wallet whose key the backend holds signs for itself. From another that opened an allowance, the fee
+        is charged within it; otherwise the treasury takes it as the wallet's delegate. The user proved to
+        own the wallet, and approved the one or the other once.
 
         Args:
             user_id: the user's UUID.
@@ -180,6 +191,7 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
             UnknownServiceTypeError: for a service without a price.
             InsufficientBalanceError: says what is required, available and missing.
             DelegationError: when less is left of the treasury's approval.
+            AllowanceError: when the wallet's allowance does not cover it.
             SignatureRequiredError: when the wallet is not in custody and the treasury is not its delegate;
                 see `prepare_service_fee`.
         """
@@ -188,8 +200,7 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
             fee = await self._prices.get_service_fee(service_type)
             sender = await self._parties.resolve(user_id, wallet=wallet)
             treasury = await self._parties.resolve(TREASURY)
-            authority = await self._fee_authority(sender, treasury)
-            plan = transfer_plan(sender, treasury, authority=authority)
+            plan = await self._charged_fee_plan(sender, treasury, fee)
             return Draft(fee, plan, sender, treasury, debits=True)
 
         inputs = {"user": user_id, "service_type": service_type, "wallet": wallet}
@@ -307,6 +318,14 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
         options = PaymentOptions(reason, idempotency_key, wait_for)
         inputs = {"from": from_id, "amount": units, "wallet": wallet}
         return await self._admission.pay("burn", inputs, options, draft)
+
+    async def _charged_fee_plan(self, sender: Party, treasury: Party, fee: BaseUnits) -> Plan:
+        if not await self._signer.can_sign(sender.address):
+            plan = await self._allowances.fee_plan(sender, treasury, fee)
+            if plan is not None:
+                return plan
+        authority = await self._fee_authority(sender, treasury)
+        return transfer_plan(sender, treasury, authority=authority)
 
     def _mint_authority(self) -> str:
         if self._mint.mint_authority is None:

@@ -197,6 +197,11 @@ _STATEMENTS: Final[Mapping[str, tuple[sa.Update, ...]]] = {
         _attempt("expired"),
         _reservation("live", None),
     ),
+    "attempt_failed": (
+        _payment("pending", _OPEN, slot=None, confirmed_at=None),
+        _attempt("failed"),
+        _reservation("live", None),
+    ),
     "expired": (
         _payment("expired", _OPEN, slot=None, evidence=_EVIDENCE),
         _attempt("expired"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from solders.address_lookup_table_account import AddressLookupTableAccount
@@ -22,7 +22,13 @@ from deal_sdk.chain import (
     build_and_sign,
     instructions,
 )
-from deal_sdk.errors import FeePayerError, InvalidInputError, SignatureRequiredError, TokenError
+from deal_sdk.errors import (
+    ConfigurationError,
+    FeePayerError,
+    InvalidInputError,
+    SignatureRequiredError,
+    TokenError,
+)
 from deal_sdk.payments.fees import TransactionFees
 from deal_sdk.payments.orders import Plan
 
@@ -40,6 +46,14 @@ def payment_memo(payment_id: UUID) -> str:
     return f"deal:{payment_id}"
 
 
+class ProgramInstructions(Protocol):
+    """Builds the instructions of the program deal_allowance."""
+
+    async def movement(self, payment_id: UUID, plan: Plan, amount_base_units: int) -> Instruction:
+        """Return the instruction that carries a plan out; for a charge, once it is its turn."""
+        ...
+
+
 class PaymentSigner:
     """Builds and signs plans for one mint; one fee payer pays for all of them."""
 
@@ -53,6 +67,7 @@ class PaymentSigner:
         fees: TransactionFees,
     ) -> None:
         """Wire the parts; nothing is read before the first use."""
+        self.program: ProgramInstructions | None = None
         self._mint = mint
         self._rpc = rpc
         self.keystore = keystore
@@ -117,7 +132,8 @@ class PaymentSigner:
         return [
             *await self._account_creation(plan, payer or self.fees.payer),
             instructions.memo(payment_memo(payment_id)),
-            self._movement(plan, amount_base_units),
+            await self._program_movement(payment_id, plan, amount_base_units)
+            or self._movement(plan, amount_base_units),
         ]
 
     async def sign_early(
@@ -127,6 +143,9 @@ class PaymentSigner:
 
         What is signed here is committed together with its payment, in one transaction instead of two.
         """
+        if plan.kind == "charge":
+            # Its sequence is taken in turn, and only a recorded payment has a turn.
+            return None
         for address in (plan.authority, str(self.fees.payer)):
             if not isinstance(await self.keystore.signer(address), KeypairSigner):
                 return None
@@ -191,6 +210,15 @@ class PaymentSigner:
                 program_id=self._mint.program_id,
             )
         ]
+
+    async def _program_movement(
+        self, payment_id: UUID, plan: Plan, amount_base_units: int
+    ) -> Instruction | None:
+        if plan.kind not in ("charge", "vault_reward"):
+            return None
+        if self.program is None:
+            raise ConfigurationError("this process does not know the on-chain program")
+        return await self.program.movement(payment_id, plan, amount_base_units)
 
     def _movement(self, plan: Plan, amount_base_units: int) -> Instruction:
         mint, program_id, decimals = self._mint.address, self._mint.program_id, self._mint.decimals

@@ -7,6 +7,7 @@ whether a payment may be made, and never changes a payment's state: that is for 
 
 from deal_sdk.records import (
     accrual_tables,
+    allowance_tables,
     credit_tables,
     dashboard_tables,
     invoice_tables,
@@ -52,6 +53,7 @@ __all__ = [
     "UserDirectory",
     "UserId",
     "accrual_tables",
+    "allowance_tables",
     "bind_chain",
     "check_schema",
     "credit_tables",

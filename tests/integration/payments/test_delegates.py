@@ -151,3 +151,15 @@ async def test_an_approval_that_ends_before_the_payment_lands(
     await deal.tokens.approve(alice.user.id, bob.user.id, "10")
     await deal.tokens.transfer_from(bob.user.id, alice.user.id, bob.user.id, "10")
     assert await deal.tokens.balance_of(bob.user.id) == 10
+
+
+async def test_the_same_approval_again_after_a_revocation_is_one_of_its_own(
+    deal: Deal, make_person: MakePerson
+) -> None:
+    """On one blockhash the two would be the same bytes, and the second would count as landed before."""
+    owner = await make_person("1")
+    for _ in range(2):
+        await deal.tokens.approve(owner.user.id, "treasury", "1")
+        assert await deal.tokens.allowance(owner.user.id, "treasury") == Decimal(1)
+        await deal.tokens.revoke(owner.user.id)
+        assert await deal.tokens.allowance(owner.user.id, "treasury") == Decimal(0)

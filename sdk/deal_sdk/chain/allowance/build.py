@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -15,6 +16,7 @@ PROGRAM_NAME: Final = "deal_allowance"
 EMBEDDED_PROGRAM_ID: Final = Pubkey.from_bytes(hashlib.sha256(b"deal_allowance, embedded").digest())
 """Where the embedded chain has the program from its first block on; nobody holds a key of this address."""
 
+_CAPITAL: Final = re.compile("[A-Z]")
 _PACKAGE: Final = "deal_sdk.chain.allowance"
 
 
@@ -30,6 +32,12 @@ class ProgramRefusal:
 def program_bytes() -> bytes:
     """Return the program's ELF file as `programs/build` made it."""
     return resources.files(_PACKAGE).joinpath("deal_allowance.so").read_bytes()
+
+
+@cache
+def embedded_programs() -> tuple[tuple[Pubkey, bytes], ...]:
+    """Return the programs that the embedded chain has from its first block on, each with its address."""
+    return ((EMBEDDED_PROGRAM_ID, program_bytes()),)
 
 
 @cache
@@ -51,6 +59,32 @@ def program_refusal(number: int | None) -> ProgramRefusal | None:
         number: the number of a custom program error.
     """
     return None if number is None else _refusals().get(number)
+
+
+@cache
+def instruction_discriminators() -> frozenset[bytes]:
+    """Return the first eight bytes of each instruction, by which they are known in any deployment."""
+    names = (snake_case(instruction["name"]) for instruction in orjson.loads(idl_json())["instructions"])
+    return frozenset(discriminator("global", name) for name in names)
+
+
+@cache
+def searching_discriminators() -> frozenset[bytes]:
+    """Return those of the instructions that search for an address, which costs each time another amount."""
+    return frozenset(
+        discriminator("global", name)
+        for name in ("initialize_merchant", "open_allowance", "create_reward_batch")
+    )
+
+
+def discriminator(namespace: str, name: str) -> bytes:
+    """Return the first bytes of an instruction, an account or an event, by Anchor's convention."""
+    return hashlib.sha256(f"{namespace}:{name}".encode()).digest()[:8]
+
+
+def snake_case(name: str) -> str:
+    """Return a name of the IDL as Python and Rust write it."""
+    return _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", name)
 
 
 @cache

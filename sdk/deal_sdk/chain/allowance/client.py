@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +12,7 @@ from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
 from deal_sdk.chain.addresses import SYSTEM_PROGRAM
-from deal_sdk.chain.allowance.build import idl_json
+from deal_sdk.chain.allowance.build import idl_json, snake_case
 from deal_sdk.chain.allowance.states import (
     AllowanceState,
     AllowanceTerms,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from anchorpy.coder.coder import Coder
     from anchorpy_core.idl import Idl
 
-_CAPITAL: Final = re.compile("[A-Z]")
 _MERCHANT_SEED: Final = b"merchant"
 _ALLOWANCE_SEED: Final = b"allowance"
 _REWARD_BATCH_SEED: Final = b"rewards"
@@ -64,8 +62,8 @@ class AllowanceProgramClient:
         self._coder: Coder = Coder(self._idl)
         self._events: Final = EventParser(program_id, self._coder)
         self._metas: Final = {
-            _snake(instruction["name"]): [
-                (_snake(account["name"]), account["isSigner"], account["isMut"])
+            snake_case(instruction["name"]): [
+                (snake_case(account["name"]), account["isSigner"], account["isMut"])
                 for account in instruction["accounts"]
             ]
             for instruction in orjson.loads(idl_json())["instructions"]
@@ -355,10 +353,6 @@ class AllowanceProgramClient:
                 address=str(account.address),
             )
         return self._coder.accounts.decode(account.data)
-
-
-def _snake(name: str) -> str:
-    return _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", name)
 
 
 def _vault_accounts(merchant: MerchantState) -> dict[str, Pubkey]:

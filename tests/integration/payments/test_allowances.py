@@ -1,0 +1,333 @@
+"""Allowances on the embedded chain: opened by owners' wallets, charged by the backend, exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from deal_sdk import Deal, InsufficientBalanceError, SignatureRequiredError, Transaction
+from deal_sdk.chain.allowance import EMBEDDED_PROGRAM_ID
+from deal_sdk.errors import (
+    AllowanceError,
+    ChargeRefusedError,
+    ConfigurationError,
+    DelegateInUseError,
+    DelegationError,
+    IdempotencyConflictError,
+    InvalidInputError,
+    PaymentNotFoundError,
+    PreparedTransactionChangedError,
+    PreparedTransactionNotFoundError,
+    RpcUnavailableError,
+    WalletNotFoundError,
+)
+from deal_sdk.payments import AllowanceRequest, Charge
+from deal_sdk.payments.allowances.turns import ChargeTurns
+from deal_sdk.records.tables import token_wallets
+from tests.integration.conftest import FAST_CHAIN, MakePerson, assert_books_agree
+from tests.integration.payments.wallet_application import WalletApplication, own_wallet
+
+pytestmark = pytest.mark.slow
+
+REQUEST = AllowanceRequest("6", timedelta(days=1), "4", "9")
+
+
+async def proven_wallet(deal: Deal, tokens: str) -> WalletApplication:
+    wallet = await own_wallet(deal, tokens)
+    of_user = token_wallets.update().where(token_wallets.c.user_id == wallet.user.id)
+    proven = of_user.values(verified_at=deal.clock.now())
+    await deal._database.run(lambda connection: connection.execute(proven))
+    return wallet
+
+
+async def allowed(deal: Deal, tokens: str = "10", request: AllowanceRequest = REQUEST) -> WalletApplication:
+    """Return a user's own wallet that signed an opening, as a page in a browser would have it sign."""
+    await deal.allowances.initialize()
+    wallet = await proven_wallet(deal, tokens)
+    prepared = await deal.allowances.prepare_open(wallet.user.id, request)
+    await deal.allowances.submit_signed(prepared.id, wallet.sign(prepared.transaction))
+    return wallet
+
+
+async def problem_of(deal: Deal, wallet: WalletApplication, amount: str) -> str:
+    with pytest.raises(AllowanceError) as refused:
+        await deal.allowances.charge(wallet.user.id, amount)
+    return str(refused.value.facts["problem"])
+
+
+async def sequence_of(deal: Deal, payment: Transaction) -> int | None:
+    return await ChargeTurns(deal._database, deal.clock).sequence_of(payment.id)
+
+
+async def test_the_embedded_chain_has_the_program_and_one_merchant(deal: Deal) -> None:
+    account = await deal.rpc.get_account(EMBEDDED_PROGRAM_ID)
+    assert account is not None
+    assert account.executable
+    with pytest.raises(AllowanceError):
+        await deal.allowances.merchant()
+    merchant = await deal.allowances.initialize()
+    assert await deal.allowances.initialize() == merchant
+    assert merchant.treasury == deal.token_account_of(merchant.creator)
+    assert merchant.authority == merchant.creator
+
+
+async def test_a_wallet_opens_and_the_backend_charges_it_without_its_key(deal: Deal) -> None:
+    wallet = await allowed(deal)
+    payment = await deal.allowances.charge(wallet.user.id, "2.5", "search")
+    assert (payment.status, payment.type, payment.amount) == ("confirmed", "service_fee", 250_000_000)
+    assert await deal.tokens.balance_of(wallet.user.id) == Decimal("7.5")
+    state = await deal.allowances.fetch(wallet.user.id)
+    assert state is not None
+    assert (state.next_sequence, state.last_reference) == (1, payment.id)
+    (event,) = await deal.allowances.events(str(payment.signature))
+    assert (event.name, event.fields["reference"], event.fields["amount"]) == (
+        "Charged",
+        payment.id,
+        250_000_000,
+    )
+
+
+async def test_what_a_wallet_is_asked_to_sign_is_kept_and_compared(deal: Deal) -> None:
+    await deal.allowances.initialize()
+    wallet, other = await own_wallet(deal, "5"), await own_wallet(deal, "5")
+    prepared = await deal.allowances.prepare_open(wallet.user.id, REQUEST)
+    assert "up to 4 DEAL each and 6 DEAL per 1 day" in prepared.description
+    assert prepared.to_dict()["prepared_id"] == str(prepared.id)
+    foreign = await deal.allowances.prepare_open(other.user.id, REQUEST)
+    with pytest.raises(PreparedTransactionChangedError):
+        await deal.allowances.submit_signed(prepared.id, other.sign(foreign.transaction))
+    with pytest.raises(PreparedTransactionNotFoundError):
+        await deal.allowances.submit_signed(uuid4(), wallet.sign(prepared.transaction))
+    assert await deal.allowances.fetch(wallet.user.id) is None
+    signed = wallet.sign(prepared.transaction)
+    first = await deal.allowances.submit_signed(prepared.id, signed)
+    assert await deal.allowances.submit_signed(prepared.id, signed) == first
+
+
+async def test_what_cannot_be_opened_is_refused_before_anything_is_signed(
+    deal: Deal, make_person: MakePerson
+) -> None:
+    await deal.allowances.initialize()
+    poor = await make_person()
+    with pytest.raises(WalletNotFoundError):
+        await deal.allowances.open(poor.user.id, REQUEST)
+    rich = await make_person("5")
+    day = timedelta(days=1)
+    for request in (
+        AllowanceRequest("1", day, "2", "5"),
+        AllowanceRequest("2", timedelta(seconds=1), "1", "5"),
+        AllowanceRequest("2", timedelta(minutes=1, microseconds=1), "1", "5"),
+        AllowanceRequest("2", day, "2", "1"),
+        AllowanceRequest("2", day, "1", "5", expires_at=deal.clock.now().replace(tzinfo=None)),
+    ):
+        with pytest.raises(InvalidInputError):
+            await deal.allowances.open(rich.user.id, request)
+    await deal.tokens.approve(rich.user.id, "treasury", "1")
+    with pytest.raises(DelegateInUseError):
+        await deal.allowances.open(rich.user.id, REQUEST)
+    opened = await deal.allowances.open(rich.user.id, REQUEST, replace=True)
+    assert opened.is_open
+    with pytest.raises(ChargeRefusedError) as refused:
+        await deal.allowances.open(rich.user.id, REQUEST)
+    assert refused.value.facts["refusal"] == "AllowanceOpen"
+    wallet = await own_wallet(deal, "5")
+    with pytest.raises(SignatureRequiredError):
+        await deal.allowances.open(wallet.user.id, REQUEST)
+
+
+async def test_charges_stay_within_what_the_owner_allowed(deal: Deal) -> None:
+    wallet = await allowed(deal, tokens="7")
+    assert await problem_of(deal, wallet, "4.00000001") == "over_charge_limit"
+    await deal.allowances.charge(wallet.user.id, "4")
+    assert await problem_of(deal, wallet, "2.00000001") == "over_period_cap"
+    assert await problem_of(deal, await proven_wallet(deal, "5"), "1") == "missing"
+    stranger = await own_wallet(deal, "5")
+    with pytest.raises(DelegationError):
+        await deal.allowances.charge(stranger.user.id, "1")
+    later = AllowanceRequest("60", timedelta(days=1), "4", "4")
+    prepared = await deal.allowances.prepare_change(wallet.user.id, later)
+    await deal.allowances.submit_signed(prepared.id, wallet.sign(prepared.transaction))
+    await deal.allowances.charge(wallet.user.id, "2.5")
+    with pytest.raises(DelegationError):
+        await deal.allowances.charge(wallet.user.id, "2")
+    poor = await allowed(deal, tokens="1")
+    with pytest.raises(InsufficientBalanceError):
+        await deal.allowances.charge(poor.user.id, "1.5")
+
+
+async def test_a_closed_allowance_charges_nothing_and_reopens_with_its_sequence(deal: Deal) -> None:
+    wallet = await allowed(deal)
+    await deal.allowances.charge(wallet.user.id, "1")
+    prepared = await deal.allowances.prepare_close(wallet.user.id)
+    await deal.allowances.submit_signed(prepared.id, wallet.sign(prepared.transaction))
+    assert await problem_of(deal, wallet, "1") == "closed"
+    again = await deal.allowances.prepare_open(wallet.user.id, REQUEST)
+    await deal.allowances.submit_signed(again.id, wallet.sign(again.transaction))
+    payment = await deal.allowances.charge(wallet.user.id, "1")
+    assert await sequence_of(deal, payment) == 1
+
+
+async def test_a_pause_on_the_chain_refuses_charges(deal: Deal) -> None:
+    wallet = await allowed(deal)
+    await deal.allowances.set_paused(True)
+    assert await problem_of(deal, wallet, "1") == "paused"
+    await deal.allowances.set_paused(False)
+    assert (await deal.allowances.charge(wallet.user.id, "1")).status == "confirmed"
+
+
+async def test_many_charges_of_one_wallet_take_their_turns(deal: Deal) -> None:
+    wallet, second = await allowed(deal), await allowed(deal)
+    charges = [Charge(wallet.user.id, "1", idempotency_key=f"turn {n}") for n in range(5)]
+    results = await deal.allowances.charge_many([*charges, Charge(second.user.id, "2"), charges[0]])
+    payments = [result for result in results if isinstance(result, Transaction)]
+    assert len(payments) == 7, results
+    assert payments[0].id == payments[6].id
+    sequences = [await sequence_of(deal, payment) for payment in payments[:5]]
+    assert sorted(sequence for sequence in sequences if sequence is not None) == [0, 1, 2, 3, 4]
+    refused = await deal.allowances.charge_many([Charge(wallet.user.id, "2"), Charge(second.user.id, "1")])
+    assert isinstance(refused[0], AllowanceError)
+    assert isinstance(refused[1], Transaction)
+    with pytest.raises(IdempotencyConflictError):
+        await deal.allowances.charge(wallet.user.id, "0.5", idempotency_key="turn 1")
+
+
+async def test_a_service_fee_uses_the_allowance_of_a_wallet_that_has_one(deal: Deal) -> None:
+    wallet = await allowed(deal)
+    fee = await deal.tokens.deduct_service_fee(wallet.user.id, "search")
+    assert fee.instruction is not None
+    assert fee.instruction["kind"] == "charge"
+    plain = await own_wallet(deal, "5")
+    with pytest.raises(SignatureRequiredError):
+        await deal.tokens.deduct_service_fee(plain.user.id, "search")
+
+
+async def test_a_strangers_allowance_is_never_charged_for_a_user(deal: Deal) -> None:
+    wallet = await allowed(deal)
+    await deal.wallets.disconnect_wallet(wallet.user.id, wallet.address)
+    thief = await deal.users.create(tier="Business")
+    await deal.wallets.connect_wallet(thief.id, wallet.address)
+    for charging in (
+        deal.allowances.charge(thief.id, "1"),
+        deal.tokens.deduct_service_fee(thief.id, "search"),
+    ):
+        with pytest.raises((DelegationError, SignatureRequiredError)):
+            await charging
+
+
+async def test_a_charge_of_another_backend_takes_the_sequence_and_ours_takes_the_next(deal: Deal) -> None:
+    """Both signed the same sequence: one lands, the other is proven to have lost it and charges after it."""
+    wallet = await allowed(deal)
+    charges = deal._program.charges
+    theirs = uuid4()
+    merchant = await deal.allowances.merchant()
+    client = await deal._program.deployment.client()
+    address = Pubkey.from_string(wallet.address)
+    stolen = client.charge(
+        merchant,
+        allowance=client.allowance_address(merchant.address, address),
+        token_account=deal.token_account_of(address),
+        amount_base_units=100_000_000,
+        sequence=0,
+        reference=theirs,
+    )
+    judged: list[bool] = []
+    right = charges.may_sign_again
+
+    async def judge(payment: Transaction, evidence: dict[str, object]) -> bool:
+        judged.append(await right(payment, evidence))
+        return judged[-1]
+
+    deal._pipeline._may_sign_again = judge  # type: ignore[assignment]
+    build = charges.movement
+    tampered: list[UUID] = []
+
+    async def lose(payment_id: UUID, *rest: object) -> object:
+        built = await build(payment_id, *rest)  # type: ignore[arg-type]
+        if not tampered:
+            tampered.append(payment_id)
+            await deal.allowances._owners.sign("theirs", [stolen], merchant.authority)
+        return built
+
+    charges.movement = lose  # type: ignore[method-assign, assignment]
+    payment = await deal.allowances.charge(wallet.user.id, "2", wait_for="finalized")
+    assert judged == [True]
+    assert await sequence_of(deal, payment) == 1
+    state = await deal.allowances.fetch(wallet.user.id)
+    assert state is not None
+    assert state.charged_total_base_units == 300_000_000
+    assert await deal.tokens.balance_of(wallet.user.id) == Decimal(7)
+
+
+async def test_a_used_sequence_is_no_verdict_while_nobody_shows_who_took_it(deal: Deal) -> None:
+    wallet = await allowed(deal)
+    payment = await deal.allowances.charge(wallet.user.id, "1", wait_for="finalized")
+    charges = deal._program.charges
+    evidence = {"failure": {"name": "WrongSequence"}}
+    with pytest.raises(RpcUnavailableError):
+        await charges.may_sign_again(payment, evidence)
+    assert not await charges.may_sign_again(payment, {"failure": {"name": "OverPeriodCap"}})
+    assert not await charges.may_sign_again(payment, {})
+    assert await sequence_of(deal, payment) == 0
+
+
+async def test_a_refusal_of_the_program_ends_the_payment_with_its_name(deal: Deal) -> None:
+    """The terms change between the record and the landing, which only the program can see."""
+    wallet = await allowed(deal)
+    tighter = AllowanceRequest("1", timedelta(days=1), "1", "9")
+    prepared = await deal.allowances.prepare_change(wallet.user.id, tighter)
+    charges = deal._program.charges
+    build = charges.movement
+
+    async def tighten(payment_id: UUID, *rest: object) -> object:
+        built = await build(payment_id, *rest)  # type: ignore[arg-type]
+        charges.movement = build  # type: ignore[method-assign]
+        await deal.allowances.submit_signed(prepared.id, wallet.sign(prepared.transaction))
+        return built
+
+    charges.movement = tighten  # type: ignore[method-assign, assignment]
+    with pytest.raises(ChargeRefusedError) as refused:
+        await deal.allowances.charge(wallet.user.id, "2", wait_for="finalized")
+    assert refused.value.facts["refusal"] == "OverChargeLimit"
+    assert "most that one charge may take" in refused.value.message
+    assert await deal.tokens.balance_of(wallet.user.id) == Decimal(10)
+
+
+async def test_rewards_out_of_the_vault_are_paid_once_each(deal: Deal, make_person: MakePerson) -> None:
+    await deal.allowances.initialize()
+    ann, bob = await make_person(), await make_person()
+    await deal.allowances.fund_vault("10")
+    batch_id = await deal.allowances.create_reward_batch(20)
+    assert await deal.allowances.create_reward_batch(20, batch_id=batch_id) == batch_id
+    paid = await asyncio.gather(
+        *(deal.allowances.pay_reward(batch_id, index, ann.user.id, "1.5") for index in range(3))
+    )
+    assert {payment.type for payment in paid} == {"reward"}
+    replay = await deal.allowances.pay_reward(batch_id, 1, ann.user.id, "1.5")
+    assert replay.id == paid[1].id
+    with pytest.raises(IdempotencyConflictError):
+        await deal.allowances.pay_reward(batch_id, 1, bob.user.id, "1.5")
+    with pytest.raises(InsufficientBalanceError):
+        await deal.allowances.pay_reward(batch_id, 3, bob.user.id, "5.6")
+    with pytest.raises(ChargeRefusedError) as refused:
+        await deal.allowances.pay_reward(batch_id, 20, bob.user.id, "1", wait_for="finalized")
+    assert refused.value.facts["refusal"] == "IndexOutOfRange"
+    state = await deal.allowances.reward_batch(batch_id)
+    assert [index for index in range(20) if state.is_paid(index)] == [0, 1, 2]
+    assert await deal.tokens.balance_of(ann.user.id) == Decimal("4.5")
+    with pytest.raises(PaymentNotFoundError):
+        await deal.allowances.reward_batch(uuid4())
+    with pytest.raises(PaymentNotFoundError):
+        await deal.allowances.events(str(Keypair().sign_message(b"of nobody")))
+
+
+async def test_a_program_that_is_not_there_is_named() -> None:
+    async with Deal.open(**FAST_CHAIN, allowance_program=str(Pubkey.new_unique())) as deal:
+        with pytest.raises(ConfigurationError, match="dealctl program deploy"):
+            await deal.allowances.initialize()
+        await assert_books_agree(deal)

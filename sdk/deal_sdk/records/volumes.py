@@ -77,6 +77,7 @@ def _bucket(dialect: str, bucket_seconds: int) -> sa.ColumnElement[Any]:
     created_at = _table.c.created_at
     seconds: sa.ColumnElement[Any] = sa.cast(sa.func.floor(sa.extract("epoch", created_at)), sa.BigInteger)
     if dialect == "sqlite":
-        text = sa.type_coerce(created_at, sa.String)
+        # Times are kept as UTC text; strftime would round a fraction up into the next second.
+        text = sa.func.substr(sa.type_coerce(created_at, sa.String), 1, 19)
         seconds = sa.cast(sa.func.strftime("%s", text), sa.Integer)
     return seconds - seconds % sa.literal(bucket_seconds, sa.BigInteger())

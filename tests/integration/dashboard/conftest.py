@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from deal_sdk import Deal
-from deal_sdk.dashboard import Dashboard, DashboardServer
+from deal_sdk.dashboard import Dashboard, DashboardServer, TlsFiles
 from tests.integration.conftest import FAST_CHAIN
 
 API = "/api/v1"
@@ -89,10 +89,10 @@ class Site:
 
 
 @asynccontextmanager
-async def serve(deal: Deal, **options: Any) -> AsyncIterator[Site]:
+async def serve(deal: Deal, *, tls: TlsFiles | None = None, **options: Any) -> AsyncIterator[Site]:
     """Serve a `Deal`'s dashboard on a free port."""
-    dashboard = Dashboard(deal, **options)
-    async with DashboardServer(dashboard, port=0) as server:
+    dashboard = Dashboard(deal, is_secure=tls is not None, **options)
+    async with DashboardServer(dashboard, port=0, tls=tls) as server:
         yield Site(deal, dashboard, server.url)
 
 

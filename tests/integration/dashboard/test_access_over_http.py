@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.integration.dashboard.conftest import Site
+import ssl
+from pathlib import Path
+
+import pytest
+
+from deal_sdk import Deal
+from deal_sdk.dashboard import Dashboard, DashboardServer, TlsFiles
+from deal_sdk.dashboard.server import is_loopback
+from deal_sdk.errors import ConfigurationError
+from tests.integration.dashboard.conftest import Site, serve
+from tests.servers.tls_files import make_tls_files
 
 WALLET = {"address": "11111111111111111111111111111111"}
 
@@ -119,3 +129,32 @@ async def test_bodies_that_are_none_are_refused(site: Site) -> None:
         assert (await visitor.get("/wallets?x=1")).code == "invalid_input"
         assert (await visitor.get("/nowhere")).code == "not_found"
         assert (await visitor.post("/quota")).code == "method_not_allowed"
+
+
+async def test_over_tls_the_cookie_is_secure_and_this_hosts_own(deal: Deal, tmp_path: Path) -> None:
+    files = make_tls_files(tmp_path)
+    context = ssl.create_default_context(cafile=str(files.ca))
+    async with serve(deal, tls=TlsFiles(files.server_certificate, files.server_key)) as site:
+        token = await site.dashboard.access.ensure_first()
+        async with site.visit(None) as visitor:
+            answer = await visitor.post("/session", {"token": token}, ssl=context)
+            cookie = answer.headers["set-cookie"]
+            assert cookie.startswith("__Host-deal_session=")
+            assert "Secure" in cookie
+            assert "strict-transport-security" in answer.headers
+
+
+async def test_what_cannot_be_listened_on_is_a_typed_refusal(deal: Deal, tmp_path: Path) -> None:
+    missing = TlsFiles(tmp_path / "none.pem", tmp_path / "none.key")
+    async with serve(deal) as site:
+        taken = int(site.url.rpartition(":")[2])
+        for server in (
+            DashboardServer(Dashboard(deal), port=taken),
+            DashboardServer(Dashboard(deal), host="192.0.2.1", port=0),
+            DashboardServer(Dashboard(deal), port=0, tls=missing),
+        ):
+            with pytest.raises(ConfigurationError):
+                await server.start()
+            await server.close()
+    assert all(is_loopback(host) for host in ("127.0.0.2", "::1", "localhost"))
+    assert not any(is_loopback(host) for host in ("0.0.0.0", "ops.example"))

@@ -7,7 +7,7 @@ const PING = 20_000;
 const SESSION_OVER = 4401;
 
 export class Live {
-  /** @param on `{event, resync, state, over}`: called with each event, and when the state changes. */
+  /** @param on `{event, resync, tick, state, over}`: called with each event, and when the state changes. */
   constructor(on) {
     this.on = on;
     this.position = null;
@@ -20,7 +20,7 @@ export class Live {
   start() {
     this.stopped = false;
     this.timers = [
-      setInterval(() => { if (!this.isOpen) this.on.resync("fallback"); }, REFRESH),
+      setInterval(() => { if (this.isOpen) this.on.tick(); else this.on.resync("fallback"); }, REFRESH),
       setInterval(() => { if (this.isOpen) this.socket.send('{"type":"ping"}'); }, PING),
     ];
     this.connect();

@@ -14,6 +14,8 @@ const STATES = { live: "Live", reconnecting: "Reconnecting" };
 const live = new Live({
   event: take,
   resync: () => loadAll(),
+  // What other processes do to limits and credits, no event tells.
+  tick: () => { limitsSoon(); creditsSoon(); figuresSoon(); },
   state: (state) => { find("connection").dataset.state = state; say(find("connection"), STATES[state]); },
   over: () => showSignIn("Your session is over."),
 });

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
@@ -13,13 +12,6 @@ from deal_sdk.dashboard.access import DashboardAccess, csrf_token_of, is_csrf_to
 from deal_sdk.errors import AccessTokenNotFoundError, InvalidInputError, NotSignedInError
 from deal_sdk.records import Database
 from deal_sdk.records.dashboard_tables import dashboard_sessions, dashboard_tokens
-
-
-@pytest.fixture
-async def database() -> AsyncIterator[Database]:
-    opened = await Database.open("sqlite+aiosqlite://", clock=ManualClock())
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture
@@ -47,13 +39,13 @@ async def test_secrets_are_stored_hashed(database: Database, access: DashboardAc
 
 
 async def test_a_session_ends_by_time_by_signing_out_and_with_its_token(
-    database: Database, access: DashboardAccess
+    database: Database, access: DashboardAccess, manual_clock: ManualClock
 ) -> None:
     _, secret = await access.create("ann")
     principal, cookie = await access.sign_in(secret)
     assert (principal.name, principal.role) == ("ann", "viewer")
     assert await access.by_cookie(cookie) == principal
-    await database.clock.advance(100)  # type: ignore[attr-defined]
+    await manual_clock.advance(100)
     with pytest.raises(NotSignedInError):
         await access.by_cookie(cookie)
     _, second = await access.sign_in(secret)

@@ -19,15 +19,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sdk"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "localnet"))
 
-from scripts.bench.live_stream import SHORT, WHOLE, measure_stream
-from scripts.bench.measure import conclude, form_parser
+from scripts.bench import live_stream, wallet_polling
+from scripts.bench.measure import Report, conclude, form_parser
 
 
 def main() -> int:
     """Measure, report, and return the exit code."""
     options = form_parser("The wallet monitor and the dashboard's live stream.").parse_args()
-    report = asyncio.run(measure_stream(SHORT if options.short else WHOLE))
-    return conclude(report, "monitor", options)
+    return conclude(asyncio.run(measure(is_short=options.short)), "monitor", options)
+
+
+async def measure(*, is_short: bool) -> Report:
+    """Measure what polling costs, then how soon pages hear of it."""
+    report = await wallet_polling.measure_polling(wallet_polling.SHORT if is_short else wallet_polling.WHOLE)
+    report.add(await live_stream.measure_stream(live_stream.SHORT if is_short else live_stream.WHOLE))
+    return report
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class PollingForm:
 
 
 WHOLE: Final = PollingForm(wallets=100, polls=3)
-SHORT: Final = PollingForm(wallets=40, polls=1)
+SHORT: Final = PollingForm(wallets=20, polls=1)
 
 
 async def measure_polling(form: PollingForm) -> Report:

@@ -264,8 +264,13 @@ async def test_a_reset_hands_out_what_was_counted_and_begins_anew(world: WatchWo
 async def test_transactions_are_shown_the_newest_first(world: WatchWorld) -> None:
     await world.monitor.add(ALICE)
     assert await world.monitor.transactions(ALICE) == ()
-    with pytest.raises(InvalidInputError):
-        await world.monitor.transactions(ALICE, limit=0)
+    wrong: tuple[Any, ...] = ({"limit": 0}, {"before": -1}, {"before": "3"}, {"before": 2**63})
+    for arguments in wrong:
+        with pytest.raises(InvalidInputError):
+            await world.monitor.transactions(ALICE, **arguments)
+    for event_id in (-1, True, 2**64):
+        with pytest.raises(InvalidInputError):
+            await world.monitor.events_after(event_id)
 
 
 async def test_a_wallet_that_was_never_added_is_no_wallet(world: WatchWorld) -> None:

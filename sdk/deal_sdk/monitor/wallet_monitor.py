@@ -19,7 +19,7 @@ from deal_sdk.monitor import watch_log as log_of
 from deal_sdk.monitor.watch_export import exported
 from deal_sdk.monitor.watch_feed import WatchFeed, WatchStream
 from deal_sdk.monitor.watch_listing import WatchCursor
-from deal_sdk.monitor.watch_log import Change, WatchLog
+from deal_sdk.monitor.watch_log import Change, WatchLog, check_position
 from deal_sdk.monitor.watch_quota import QuotaBook
 from deal_sdk.monitor.watch_store import WatchStore, tell
 from deal_sdk.monitor.watch_values import (
@@ -317,7 +317,10 @@ class WalletMonitor:
 
         Raises:
             WalletNotWatchedError: when it was never added.
+            InvalidInputError: for a limit or a number that is none.
         """
+        if before is not None:
+            check_position(before)
         wallet = await self.get(address)
         return tuple(await self._store.transactions(wallet, limit=check_limit(limit), before=before))
 

@@ -16,8 +16,8 @@ from itertools import islice
 from typing import Final
 
 from deal_sdk.clock import Clock
-from deal_sdk.errors import DatabaseError, InvalidInputError
-from deal_sdk.monitor.watch_log import WatchLog
+from deal_sdk.errors import DatabaseError
+from deal_sdk.monitor.watch_log import WatchLog, check_position
 from deal_sdk.monitor.watch_values import WatchEvent
 
 logger = logging.getLogger(__name__)
@@ -94,8 +94,8 @@ class WatchFeed:
             InvalidInputError: for an id that is none.
             DatabaseError: when the log cannot be read.
         """
-        if after_event_id is not None and (isinstance(after_event_id, bool) or after_event_id < 0):
-            raise InvalidInputError("an event's id is 0 or more", field="after_event_id")
+        if after_event_id is not None:
+            check_position(after_event_id)
         latest_id = await self._log.latest_id()
         if self._task is None:
             self._latest_id = latest_id

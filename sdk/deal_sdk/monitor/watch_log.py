@@ -16,6 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from deal_sdk.errors import InvalidInputError
 from deal_sdk.events import EventBus
 from deal_sdk.monitor.watch_values import WatchEvent
 from deal_sdk.records import Database
@@ -43,6 +44,7 @@ WATCH_EVENTS: Final = frozenset(
         *(LIMIT_CHANGED, STOP_SCHEDULED, OVERRIDDEN),
     }
 )
+MAX_POSITION: Final = 2**63 - 1
 _ROWS_PER_INSERT: Final = 200
 
 
@@ -120,7 +122,11 @@ class WatchLog:
         Args:
             event_id: the last one that is known; 0 for all.
             limit: 1 to 1000.
+
+        Raises:
+            InvalidInputError: for an id or a limit that is none.
         """
+        check_position(event_id)
         column = watch_events.c
         query = (
             sa.select(watch_events).where(column.id > event_id).order_by(column.id).limit(check_limit(limit))
@@ -171,6 +177,17 @@ class WatchLog:
             self._outbox.committed()
         for listener in self._listeners:
             listener()
+
+
+def check_position(position: int) -> int:
+    """Accept an event's id or a transaction's number, or 0 for the place before the first.
+
+    Raises:
+        InvalidInputError: for anything but an integer from 0 up to what both databases can hold.
+    """
+    if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position <= MAX_POSITION:
+        raise InvalidInputError("an event's id or a transaction's number is an integer of 0 or more")
+    return position
 
 
 def _outgoing(event: WatchEvent) -> OutgoingEvent:

@@ -19,6 +19,8 @@ from deal_sdk.records import Database
 from deal_sdk.records.watch_tables import watch_rpc_usage, watched_wallets
 
 _DAY_SECONDS: Final = 86_400
+_LEAST_PAST_SECONDS: Final = 3_600
+"""The first calls after midnight say nothing of a day."""
 _usage = watch_rpc_usage.c
 
 
@@ -71,5 +73,5 @@ class QuotaBook:
 
 
 def _forecast(used: int, now: datetime) -> int:
-    past = now.hour * 3_600 + now.minute * 60 + now.second
-    return used if past == 0 else max(used, used * _DAY_SECONDS // past)
+    past_seconds = now.hour * 3_600 + now.minute * 60 + now.second
+    return used * _DAY_SECONDS // max(past_seconds, _LEAST_PAST_SECONDS)

@@ -58,6 +58,18 @@ async def test_a_wallet_that_never_connected_is_watched_by_what_reaches_its_toke
     assert (only.signature, only.direction) == (payment.signature, "incoming")
 
 
+async def test_what_happens_to_a_wallet_is_told_to_webhooks_in_its_own_commit(watching: Deal) -> None:
+    await watching.webhooks.add("log:info", ["wallet:*"])
+    wallet = str(Keypair().pubkey())
+    await watching.monitor.add(wallet)
+    await watching.monitor.stop(wallet)
+    found = (await watching.webhooks.deliveries()).items
+    assert [(item.event_type, item.subject) for item in found] == [
+        ("wallet:stopped", wallet),
+        ("wallet:added", wallet),
+    ], "each once, though the bus tells of them as well"
+
+
 async def test_a_transfer_is_counted_at_once_because_the_chain_tells_of_it() -> None:
     async with Deal.open(
         **FAST_CHAIN, watch_poll_interval_seconds=3_600, watch_hint_interval_seconds=0.05

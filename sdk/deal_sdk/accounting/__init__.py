@@ -8,6 +8,7 @@ never moves DEAL: payments asks for a price and does the moving.
 from deal_sdk.accounting.billing import BilledOperation, TokenBilling
 from deal_sdk.accounting.commands import LedgerEntry, OperationResult
 from deal_sdk.accounting.credits import Affordability, Charge, CreditBalance, TokenAccountingService
+from deal_sdk.accounting.erasure import ErasureReport
 from deal_sdk.accounting.folding import FoldReport
 from deal_sdk.accounting.invariants import CREDIT_INVARIANTS, broken_links
 from deal_sdk.accounting.journal import Journal, Operation
@@ -68,6 +69,7 @@ __all__ = [
     "DueUser",
     "Eligibility",
     "EntryFilters",
+    "ErasureReport",
     "FoldReport",
     "Journal",
     "LedgerEntry",

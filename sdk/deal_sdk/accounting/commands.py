@@ -26,7 +26,8 @@ OperatorAccount = Literal["issuance", "revenue", "expiry"]
 REFUND_TYPE: Final = "refund"
 RESET_TYPE: Final = "monthly_reset"
 EXPIRY_TYPE: Final = "credit_expiry"
-RESERVED_TYPES: Final = frozenset({EXPIRY_TYPE})
+ERASURE_TYPE: Final = "erasure"
+RESERVED_TYPES: Final = frozenset({EXPIRY_TYPE, ERASURE_TYPE})
 """The ledger's own entries, which no caller makes."""
 MAX_LOT_LIFETIME: Final = timedelta(days=36_500)
 
@@ -108,6 +109,8 @@ class LedgerEntry:
     entry_hash: bytes
     metadata: Mapping[str, Any] | None
     created_at: datetime
+    metadata_hash: bytes | None = None
+    """Of metadata that was erased."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON-serialisable data."""

@@ -36,9 +36,7 @@ def chain_hash(
     Returns:
         SHA-256, 32 bytes.
     """
-    said = metadata_hash or b""
-    if metadata is not None:
-        said = hash_metadata(metadata)
+    said = hash_metadata(metadata) if metadata is not None else metadata_hash or b""
     line = (
         f"|{transfer_id.hex}|{account_id.hex}|{len(operation_type)}:{operation_type}|{amount}"
         f"|{balance_after}|{sequence}|{int(created_at.timestamp() * 1_000_000)}|"

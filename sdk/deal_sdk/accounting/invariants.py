@@ -23,7 +23,7 @@ from deal_sdk.records.credit_tables import (
 from deal_sdk.records.database import Row
 from deal_sdk.records.invariants import BrokenRows, broken
 from deal_sdk.records.renewal_tables import credit_renewals
-from deal_sdk.records.tables import users
+from deal_sdk.records.tables import token_wallets, users
 
 _PAGE_ROWS: Final = 1_000
 
@@ -138,6 +138,19 @@ def _posted_holds_within() -> BrokenRows:
     )
 
 
+def _erased_are_erased() -> BrokenRows:
+    """An erased user has no name from outside, no wallet, nothing said, and no credits to spend."""
+    said = sa.exists().where(_entry.account_id == users.c.id, _entry.metadata.is_not(None))
+    held = sa.exists().where(_hold.account_id == users.c.id, _hold.metadata.is_not(None))
+    wallet = token_wallets.c
+    connected = sa.exists().where(wallet.user_id == users.c.id, wallet.status == "active")
+    named = sa.or_(users.c.external_id.is_not(None), users.c.username.is_not(None))
+    is_left = sa.or_(named, said, held, connected, users.c.tokens_balance > 0)
+    return broken("users", users.c.id, "was erased, and something personal is left").where(
+        users.c.erased_at.is_not(None), is_left
+    )
+
+
 def _renewals_have_entries() -> BrokenRows:
     """What a renewal added is what its entry says; one that was folded away is no younger than the fold."""
     folded = sa.select(_opening.folded_until).where(_opening.account_id == _renewal.user_id)
@@ -167,6 +180,7 @@ CREDIT_INVARIANTS: Final[Mapping[str, BrokenRows]] = MappingProxyType(
         "credit_refunds_bounded": _refunds_bounded(),
         "credit_renewals_have_entries": _renewals_have_entries(),
         **LOT_INVARIANTS,
+        "erased_users_are_erased": _erased_are_erased(),
     }
 )
 
@@ -192,6 +206,7 @@ class _Link:
             sequence=row.sequence,
             metadata=row.metadata,
             created_at=row.created_at,
+            metadata_hash=row.metadata_hash,
         )
         continues = (row.sequence, row.balance_before) == (self.sequence + 1, self.balance)
         self.head_hash, self.sequence, self.balance = row.entry_hash, row.sequence, row.balance_after

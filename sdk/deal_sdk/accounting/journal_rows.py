@@ -38,7 +38,7 @@ _HEAD: Final = (_account.balance, _account.held, _account.entries, _account.head
 _USERS: Final = (
     sa.select(users.c.id, users.c.tokens_spent, _account.in_lots, *_HEAD)
     .join_from(users, credit_accounts, _account.id == users.c.id, isouter=True)
-    .where(users.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .where(users.c.id.in_(sa.bindparam("ids", expanding=True)), users.c.erased_at.is_(None))
 )
 # Apart from the reading: PostgreSQL reads a row again that it waited for, but not the rows joined to it.
 _LOCKED_USERS: Final = (

@@ -12,7 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from deal_sdk.accounting.commands import (
-    EXPIRY_TYPE,
+    RESERVED_TYPES,
     Command,
     LedgerEntry,
     OperationResult,
@@ -234,7 +234,7 @@ class TokenLedger:
         self, user_id: UserId, *, since: datetime | None = None, until: datetime | None = None
     ) -> UserStatistics:
         """Return what a user spent and earned, and what expired, over all time or a period."""
-        is_expiry = _entry.operation_type == EXPIRY_TYPE
+        is_expiry = _entry.operation_type.in_(sorted(RESERVED_TYPES))
         expired = sa.func.sum(sa.case((is_expiry, -_entry.amount), else_=0))
         spent = sa.func.sum(sa.case((sa.and_(_entry.amount < 0, ~is_expiry), -_entry.amount), else_=0))
         earned = sa.func.sum(sa.case((_entry.amount > 0, _entry.amount), else_=0))

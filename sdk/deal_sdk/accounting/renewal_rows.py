@@ -43,7 +43,7 @@ _CUSTOMERS: Final = (
         _schedule.next_index,
     )
     .join_from(users, credit_schedules, _schedule.user_id == users.c.id, isouter=True)
-    .where(users.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .where(users.c.id.in_(sa.bindparam("ids", expanding=True)), users.c.erased_at.is_(None))
 )
 _GRANTED: Final = sa.select(
     _renewal.user_id, _renewal.plan, sa.func.max(_renewal.period_index), sa.func.max(_renewal.period_end)
@@ -163,12 +163,13 @@ def to_due_user(row: Row) -> DueUser:
 
 
 def _is_due(now: datetime) -> sa.ColumnElement[bool]:
-    return sa.or_(
+    is_over = sa.or_(
         _schedule.user_id.is_(None),
         _schedule.plan != users.c.tier,
         _schedule.next_renewal_at <= now,
         sa.and_(users.c.tier != FREE_TIER, users.c.subscription_expires_at <= now),
     )
+    return sa.and_(users.c.erased_at.is_(None), is_over)
 
 
 def _limited(query: sa.Select[Any], after: UUID | None, limit: int | None) -> sa.Select[Any]:

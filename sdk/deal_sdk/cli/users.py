@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from deal_sdk.cli.commands import command
 from deal_sdk.cli.output import Reply, fields, shown, table
 from deal_sdk.cli.session import Session, find_user
 from deal_sdk.client import Deal
+from deal_sdk.errors import InvalidInputError
 from deal_sdk.records import User
 
 WHO_HELP = "A UUID, ext:EXTERNAL_ID, or the address of one of the user's wallets"
@@ -30,6 +33,8 @@ def register(application: typer.Typer) -> None:
     command(group, "show")(show)
     command(group, "list")(list_users)
     command(group, "set-tier")(set_tier)
+    command(group, "export")(export)
+    command(group, "erase")(erase)
 
 
 async def create(
@@ -77,6 +82,44 @@ async def set_tier(
     async with session.deal() as deal:
         user = await find_user(deal, who)
         return _reply(user_document(await deal.users.set_tier(user.id, tier)))
+
+
+async def export(
+    session: Session,
+    who: WhoArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The file to write, which must be new", show_default=False)
+    ] = None,
+) -> Reply:
+    """Hand over all that is kept about a user, as one JSON document."""
+    async with session.deal() as deal:
+        document = await deal.personal_data.export_user_data((await find_user(deal, who)).id)
+    counts = {name: len(rows) for name, rows in document["tables"].items() if rows}
+    if output is None:
+        return Reply(document, [fields("Rows", counts)])
+    try:
+        with output.open("xb") as file:
+            file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise InvalidInputError(f"{output} cannot be written: {error.strerror}", field="output") from None
+    return Reply({"user_id": document["user_id"], "rows": counts}, [fields("Rows", counts)])
+
+
+async def erase(
+    session: Session,
+    who: WhoArgument,
+    confirm: Annotated[
+        str, typer.Option("--confirm", help="The user's UUID once more, because this is for good")
+    ],
+) -> Reply:
+    """Erase what is personal about a user, and keep the books."""
+    async with session.deal() as deal:
+        user = await find_user(deal, who)
+        if confirm != str(user.id):
+            raise InvalidInputError(f"--confirm must be {user.id}", field="confirm")
+        report = await deal.personal_data.erase_user(user.id)
+    document = report.to_dict()
+    return Reply(document, [fields("Erased", {**document, **report.erased})])
 
 
 def user_document(user: User) -> dict[str, Any]:

@@ -20,13 +20,14 @@ from deal_sdk.accounting import (
     TokenLedger,
     UsageReports,
 )
-from deal_sdk.cache import CacheManager, UserCache
+from deal_sdk.cache import BalanceManager, CacheManager, UserCache
 from deal_sdk.chain import MintFacts
 from deal_sdk.client.channel import load_membership
 from deal_sdk.client.jobs import JobRunner
+from deal_sdk.client.personal_data import PersonalData
 from deal_sdk.client.renewals import RenewalJob, make_renewals
 from deal_sdk.events import EventBus
-from deal_sdk.limits import RateLimiter
+from deal_sdk.limits import RateLimiter, TokenPurchaseTracker
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
 from deal_sdk.settings import Settings
@@ -66,6 +67,9 @@ class AccountingParts(Protocol):
     billing: TokenBilling
     renewals: MonthlyRenewalService
     usage: UsageReports
+    balances: BalanceManager
+    purchases: TokenPurchaseTracker
+    personal_data: PersonalData
 
 
 def open_accounting(
@@ -101,6 +105,7 @@ def open_accounting(
     deal.credits = TokenAccountingService(database, journal, costs=costs)
     deal.jobs.register(LotExpiryJob(deal.credits))
     deal.ledger = TokenLedger(database, journal)
+    deal.personal_data = PersonalData(database, journal, deal)
     deal.usage = UsageReports(database, decimals=deal.mint.decimals)
     deal.billing = TokenBilling(
         database,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Protocol
 
 from deal_sdk.chain import Confirmer, LinkSource, Rpc, SignatureSubscriptions, links_of
 from deal_sdk.clock import Clock
@@ -12,25 +13,24 @@ from deal_sdk.records import Database
 from deal_sdk.settings import Settings
 
 
-def open_confirmer(
-    stack: AsyncExitStack,
-    rpc: Rpc,
-    database: Database,
-    settings: Settings,
-    *,
-    clock: Clock,
-    metrics: Metrics,
-) -> Confirmer:
+class ConfirmingParts(Protocol):
+    """What the sweeper needs of a `Deal`."""
+
+    rpc: Rpc
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+
+
+def open_confirmer(stack: AsyncExitStack, deal: ConfirmingParts, database: Database) -> Confirmer:
     """Open the sweeper with the hints of the endpoints' WebSockets; the stack closes it.
 
     Args:
         stack: closes what is opened.
-        rpc: the endpoint, or several.
+        deal: has the endpoints, the bounds and the clock.
         database: keeps what is known of attempts that are slow to land.
-        settings: bound and pace it.
-        clock: spaces polls, pings and reconnections.
-        metrics: count ends, rebroadcasts and hints.
     """
+    rpc, settings, clock, metrics = deal.rpc, deal.settings, deal.clock, deal.metrics
     notes = DeliveryNotes(database, clock)
     stack.push_async_callback(notes.close)
     confirmer = Confirmer(

@@ -43,6 +43,7 @@ from deal_sdk.client.limits import make_limits
 from deal_sdk.client.opening import DealOpening
 from deal_sdk.client.owner_signing import open_owner_signing, open_prepared
 from deal_sdk.client.packages import open_packages
+from deal_sdk.client.personal_data import PersonalData
 from deal_sdk.client.subscriptions import open_subscriptions
 from deal_sdk.client.watching import open_watching
 from deal_sdk.client.webhooks import open_webhooks
@@ -112,6 +113,7 @@ class Deal:
     packages: CreditPackages
     renewals: MonthlyRenewalService
     usage: UsageReports
+    personal_data: PersonalData
     transaction_monitor: TransactionMonitor
     transactions: TransactionRecorder
     pause: PauseSwitch
@@ -246,9 +248,7 @@ class Deal:
             self._database, operators=operators, token_account_of=self.token_account_of
         )
         self._stack.push_async_callback(self._parties.close)
-        confirmer = open_confirmer(
-            self._stack, self.rpc, self._database, settings, clock=self.clock, metrics=self.metrics
-        )
+        confirmer = open_confirmer(self._stack, self, self._database)
         self._fees = open_fees(self._stack, self, operators)
         signer, self._program = open_signer(self._stack, self, self._database, self._fees, operators)
         self.webhooks, self._outbox = await open_webhooks(self._stack, self._backends, self)

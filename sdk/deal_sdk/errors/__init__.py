@@ -19,6 +19,7 @@
     ├── PreparedTransactionNotFoundError
     ├── PackageNotFoundError, InvoiceNotFoundError
     ├── UserAlreadyExistsError
+    ├── UserBusyError                     what is under way has to end before the user is erased
     ├── WalletAlreadyConnectedError
     ├── InsufficientBalanceError          says required, available and deficit
     ├── InsufficientTokensError           credits that do not cover an operation
@@ -104,6 +105,7 @@ from deal_sdk.errors.inputs import (
     SchemaError,
     UnknownServiceTypeError,
     UserAlreadyExistsError,
+    UserBusyError,
     UserNotFoundError,
     WalletAlreadyConnectedError,
     WalletNotFoundError,
@@ -235,6 +237,7 @@ __all__ = [
     "UnknownServiceTypeError",
     "UnsupportedMintError",
     "UserAlreadyExistsError",
+    "UserBusyError",
     "UserNotFoundError",
     "WalletAlreadyConnectedError",
     "WalletAlreadyWatchedError",

@@ -83,6 +83,13 @@ class UserNotFoundError(TokenError):
     code = "user_not_found"
 
 
+class UserBusyError(TokenError):
+    """A user with payments or operations under way, whose end has to find the user; nothing happened."""
+
+    code = "user_busy"
+    retryable = True
+
+
 class UserAlreadyExistsError(TokenError):
     """A user id or an external id that another row already has."""
 

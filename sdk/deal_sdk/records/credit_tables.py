@@ -95,6 +95,7 @@ token_operations = sa.Table(
     sa.Column("entry_hash", sa.LargeBinary(HASH_BYTES), nullable=False),
     sa.Column("metadata", Json),
     _time("created_at"),
+    sa.Column("metadata_hash", sa.LargeBinary(HASH_BYTES), comment="Of metadata that was erased."),
     sa.CheckConstraint("balance_after = balance_before + amount", name="adds_up"),
     sa.CheckConstraint("amount <> 0", name="amount"),
     sa.UniqueConstraint("account_id", "sequence"),

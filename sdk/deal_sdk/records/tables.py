@@ -119,6 +119,7 @@ users = sa.Table(
     _time("last_gift_claim_at", nullable=True),
     _time("created_at"),
     _time("updated_at"),
+    _time("erased_at", nullable=True),
 )
 
 token_wallets = sa.Table(

@@ -48,6 +48,8 @@ class User:
     last_gift_claim_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    erased_at: datetime | None = None
+    """When what was personal was erased; the user does nothing any more."""
 
 
 class UserDirectory:

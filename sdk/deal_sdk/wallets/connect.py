@@ -355,7 +355,7 @@ class WalletManager:
 
     @staticmethod
     async def _require_user(connection: AsyncConnection, owner: UUID, *, lock: bool = False) -> None:
-        query = sa.select(users.c.id).where(users.c.id == owner)
+        query = sa.select(users.c.id).where(users.c.id == owner, users.c.erased_at.is_(None))
         if lock:
             # Payments of the user, whose rows refer to this one, need not wait for it.
             query = query.with_for_update(key_share=True)

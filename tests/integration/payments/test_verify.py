@@ -184,10 +184,13 @@ async def fill_credits(world: World, user_id: UUID) -> None:
 
 
 async def fill_lots(world: World) -> None:
-    """Grant credits that expire, and spend some of them; and fold another user's entries."""
+    """Grant credits that expire, and spend some of them; fold one user's entries, and erase another."""
     bob = world.users["bob"]
     await world.deal.credits.credit(bob, "purchase", 60, expires_in=timedelta(days=1))
     await world.deal.credits.debit(bob, "image_generation", 11)
+    eve = world.users["eve"] = (await world.deal.users.create(username="eve")).id
+    await world.deal.credits.credit(eve, "purchase", 4, {"name": "eve"})
+    await world.deal.personal_data.erase_user(eve)
     carol = world.users["carol"]
     await world.deal.credits.credit(carol, "purchase", 3)
     await world.deal.ledger.delete_old_entries(world.deal.clock.now(), carol)
@@ -709,6 +712,13 @@ async def a_hold_was_posted_as_more_than_it_held(world: World) -> str:
     hold_id = await world.one(sa.select(credit_holds.c.id).where(posted))
     await world.execute(credit_holds.update().where(posted).values(amount=6))
     return named(credit_holds, hold_id)
+
+
+@breaks("erased_users_are_erased")
+async def an_erased_user_has_a_name_again(world: World) -> str:
+    user_id = world.users["eve"]
+    await world.execute(users.update().where(users.c.id == user_id).values(username="eve"))
+    return named(users, user_id)
 
 
 @breaks("credit_renewals_have_entries")

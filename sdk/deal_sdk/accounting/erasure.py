@@ -23,9 +23,12 @@ from deal_sdk.accounting.journal import Journal
 from deal_sdk.accounting.journal_rows import write_book
 from deal_sdk.errors import UserBusyError, UserNotFoundError
 from deal_sdk.records import Database
+from deal_sdk.records.accrual_tables import service_fee_accruals
 from deal_sdk.records.credit_tables import credit_holds, credit_transfers, token_operations
 from deal_sdk.records.erasure_tables import user_erasures
 from deal_sdk.records.fingerprint import fingerprint_of
+from deal_sdk.records.invoice_tables import invoices
+from deal_sdk.records.package_tables import credit_package_grants
 from deal_sdk.records.purchase_tables import purchase_policies
 from deal_sdk.records.renewal_tables import credit_schedules
 from deal_sdk.records.subscription_tables import subscriptions
@@ -42,6 +45,8 @@ _transfer = credit_transfers.c
 _hold = credit_holds.c
 _payment = token_transactions.c
 _wallet = token_wallets.c
+_invoice = invoices.c
+_fee = service_fee_accruals.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +95,36 @@ async def erase(database: Database, journal: Journal, user_id: UUID) -> ErasureR
 
 async def _refuse_while_busy(connection: AsyncConnection, book: Book, user_id: UUID) -> None:
     """Refuse while something is under way whose end has to find the user as it was."""
-    is_mine = sa.or_(_payment.from_user_id == user_id, _payment.to_user_id == user_id)
-    query = sa.select(sa.func.count()).where(is_mine, _payment.status.in_(OPEN_PAYMENT_STATUSES))
-    payments = int((await connection.execute(query)).scalar_one())
-    held = book.users[user_id].held
-    if payments or held:
+    under_way = {"credits_held": book.users[user_id].held}
+    for name, query in _under_way(user_id, book.now).items():
+        under_way[name] = int((await connection.execute(query)).scalar_one())
+    if found := {name: count for name, count in under_way.items() if count}:
         raise UserBusyError(
-            "a user with payments or operations under way cannot be erased",
-            user_id=str(user_id),
-            open_payments=payments,
-            credits_held=held,
+            "a user with payments or operations under way cannot be erased", user_id=str(user_id), **found
         )
+
+
+def _under_way(user_id: UUID, now: datetime) -> dict[str, sa.Select[Any]]:
+    """Build the counts of what is paid and not final, paid and not granted, or to be paid."""
+    count = sa.select(sa.func.count())
+    ungranted = sa.and_(_invoice.status != "open", _invoice.granted_at.is_(None))
+    granted = sa.select(credit_package_grants.c.payment_id)
+    is_missing = sa.and_(_payment.reason.like(PACKAGE_REASON), _payment.id.not_in(granted))
+    return {
+        "open_payments": count.where(_is_of(user_id), _payment.status.in_(OPEN_PAYMENT_STATUSES)),
+        "packages_without_credits": count.where(
+            _payment.from_user_id == user_id, _payment.status == "finalized", is_missing
+        ),
+        "open_invoices": count.where(
+            _invoice.user_id == user_id,
+            sa.or_(ungranted, sa.and_(_invoice.status == "open", _invoice.expires_at > now)),
+        ),
+        "unsettled_fees": count.where(_fee.user_id == user_id, _fee.payment_id.is_(None)),
+    }
+
+
+def _is_of(user_id: UUID) -> sa.ColumnElement[bool]:
+    return sa.or_(_payment.from_user_id == user_id, _payment.to_user_id == user_id)
 
 
 def _write_off(book: Book, user_id: UUID) -> list[tuple[Command, OperationResult]]:
@@ -127,10 +151,7 @@ async def _erase_rows(connection: AsyncConnection, user_id: UUID, now: datetime)
 
 
 def _statements(user_id: UUID, now: datetime) -> dict[str, sa.Update | sa.Delete]:
-    history, mine = (
-        token_balance_history.c,
-        sa.or_(_payment.from_user_id == user_id, _payment.to_user_id == user_id),
-    )
+    history, mine = token_balance_history.c, _is_of(user_id)
     return {
         "users": sa.update(users)
         .where(users.c.id == user_id)

@@ -68,6 +68,13 @@ def _of_subscription(user_id: UUID, _: str) -> sa.ColumnElement[bool]:
     return _tables["subscription_purchases"].c.subscription_id.in_(mine)
 
 
+def _of_invoice(user_id: UUID, dialect: str) -> sa.ColumnElement[bool]:
+    """Return the condition for what arrived for the user's invoices, or from the user for another's."""
+    invoice, arrived = _tables["invoices"].c, _tables["invoice_payments"].c
+    mine = arrived.invoice_id.in_(sa.select(invoice.id).where(invoice.user_id == user_id))
+    return sa.or_(mine, _of_payment("invoice_payments")(user_id, dialect))
+
+
 def _told(user_id: UUID, dialect: str) -> sa.ColumnElement[bool]:
     """Return the condition for events that name the user."""
     body = sa.func.encode(_event.body, "escape") if dialect == "postgresql" else _event.body
@@ -108,6 +115,8 @@ OWNED_TABLES: Final[Mapping[str, Owned]] = MappingProxyType(
         "credit_schedules": _by("credit_schedules"),
         "credit_renewals": _by("credit_renewals"),
         "subscription_history": _by("subscription_history"),
+        "invoices": _by("invoices"),
+        "invoice_payments": _of_invoice,
         "purchase_policies": _by("purchase_policies"),
         "token_purchases": _by("token_purchases"),
         "subscriptions": _by("subscriptions"),

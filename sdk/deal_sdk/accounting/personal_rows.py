@@ -115,6 +115,8 @@ OWNED_TABLES: Final[Mapping[str, Owned]] = MappingProxyType(
         "credit_schedules": _by("credit_schedules"),
         "credit_renewals": _by("credit_renewals"),
         "subscription_history": _by("subscription_history"),
+        "allowance_charges": _of_payment("allowance_charges"),
+        "prepared_allowances": _of_address("prepared_allowances", "owner_address"),
         "invoices": _by("invoices"),
         "invoice_payments": _of_invoice,
         "purchase_policies": _by("purchase_policies"),

@@ -5,7 +5,7 @@ keystore, blockhashes, sending and confirming. It never decides that something s
 never records anything but keys: payments commit a signed transaction before this area sends it.
 """
 
-from deal_sdk.chain import instructions
+from deal_sdk.chain import instructions, loader
 from deal_sdk.chain._errors import parse_retry_after
 from deal_sdk.chain.address_hints import AddressSubscriptions
 from deal_sdk.chain.addresses import (
@@ -54,7 +54,13 @@ from deal_sdk.chain.rpc_opening import open_pool, open_rpc
 from deal_sdk.chain.sender import Sender, SendReport
 from deal_sdk.chain.signers import KeypairSigner, Signer
 from deal_sdk.chain.subscriptions import SignatureHints, SignatureSubscriptions
-from deal_sdk.chain.token import create_deal_mint, ensure_lamports, load_mint, load_token_account
+from deal_sdk.chain.token import (
+    MAINNET_GENESIS_HASH,
+    create_deal_mint,
+    ensure_lamports,
+    load_mint,
+    load_token_account,
+)
 from deal_sdk.chain.token_state import MintFacts, TokenAccountState, token_account_size_bytes
 from deal_sdk.chain.transactions import (
     SignedTransaction,
@@ -68,6 +74,7 @@ __all__ = [
     "CLASSIC_TOKEN_PROGRAM",
     "INDEX_LAG_BLOCKS",
     "INSUFFICIENT_FUNDS",
+    "MAINNET_GENESIS_HASH",
     "OWNER_MISMATCH",
     "TOKEN_2022_PROGRAM",
     "AccountSnapshot",
@@ -128,6 +135,7 @@ __all__ = [
     "links_of",
     "load_mint",
     "load_token_account",
+    "loader",
     "open_pool",
     "open_rpc",
     "open_transport",

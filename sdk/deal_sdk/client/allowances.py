@@ -22,6 +22,7 @@ from deal_sdk.payments import (
     PartyResolver,
     PaymentSigner,
     ProgramDeployment,
+    ProgramPublisher,
     TransactionFees,
 )
 from deal_sdk.records import Database
@@ -102,11 +103,17 @@ def make_allowances(
     confirmer: Confirmer,
 ) -> AllowanceProgram:
     """Put together `deal.allowances`; nothing is read yet."""
+    confirmations = make_confirmations(deal, confirmer)
     owners = AllowanceOwners(
+        database=wiring.database, signer=signer, confirmations=confirmations, clock=deal.clock
+    )
+    publisher = ProgramPublisher(
+        rpc=deal.rpc,
         database=wiring.database,
         signer=signer,
-        confirmations=make_confirmations(deal, confirmer),
-        clock=deal.clock,
+        confirmations=confirmations,
+        program=deal.settings.allowance_program,
+        mainnet_confirmed=deal.settings.mainnet_confirmed,
     )
     parts = AllowanceParts(
         mint=deal.mint,
@@ -119,5 +126,6 @@ def make_allowances(
         signer=signer,
         deployment=wiring.deployment,
         owners=owners,
+        publisher=publisher,
     )
     return AllowanceProgram(parts)

@@ -32,12 +32,14 @@ from deal_sdk.errors import ConfigurationError, InvalidInputError
 from deal_sdk.limits import Store, open_store
 from deal_sdk.metrics import Metrics
 from deal_sdk.payments import REWARD_WALLET, TREASURY, RailBounds
+from deal_sdk.payments.allowances.publishing import BUFFER_KEY, PROGRAM_KEY
 from deal_sdk.records import Database, bind_chain, get_meta
 from deal_sdk.settings import EMBEDDED_CHAIN_URL, Settings
 from deal_sdk.webhooks import WebhookSender
 
 MINT: Final = "mint"
 """The name of the mint's own key in the keystore, and of the mint in the database's facts."""
+NO_WALLETS: Final = frozenset({MINT, PROGRAM_KEY, BUFFER_KEY})
 INITIAL_SUPPLY_BASE_UNITS: Final = 1_000_000_000 * 10**8
 FEE_PAYER_FUNDING_LAMPORTS: Final = 10_000_000_000
 RANDOM_PASSPHRASE_BYTES: Final = 32
@@ -152,8 +154,8 @@ async def open_mint(backends: Backends, settings: Settings, *, create_mint: bool
 
 
 async def operator_wallets(keystore: Keystore) -> dict[str, str]:
-    """Return the operator's wallets, address by name; the mint's own key is none."""
-    return {name: address for name, address in (await keystore.names()).items() if name != MINT}
+    """Return the operator's wallets, address by name; the keys of mint and program are none."""
+    return {name: address for name, address in (await keystore.names()).items() if name not in NO_WALLETS}
 
 
 async def _open_rpc(settings: Settings, clock: Clock, metrics: Metrics, given: GivenBackends) -> Rpc:

@@ -17,6 +17,8 @@ from deal_sdk.payments.allowances import (
     ChargeTurns,
     PreparedAllowance,
     ProgramDeployment,
+    ProgramPublisher,
+    ProgramStatus,
 )
 from deal_sdk.payments.attempts import AttemptStore
 from deal_sdk.payments.balances import BalanceInvalidation, BalanceReads
@@ -150,6 +152,8 @@ __all__ = [
     "PreparedStore",
     "PreparedTransaction",
     "ProgramDeployment",
+    "ProgramPublisher",
+    "ProgramStatus",
     "PurchaseLimit",
     "RailBounds",
     "RecipientAccounts",

@@ -97,7 +97,7 @@ async def test_what_a_wallet_is_asked_to_sign_is_kept_and_compared(deal: Deal) -
     await deal.allowances.initialize()
     wallet, other = await own_wallet(deal, "5"), await own_wallet(deal, "5")
     prepared = await deal.allowances.prepare_open(wallet.user.id, REQUEST)
-    assert "up to 4 DEAL each and 6 DEAL per 1 day" in prepared.description
+    assert "up to 4 DEAL each and 6 DEAL per day, 9 DEAL in all" in prepared.description
     assert prepared.to_dict()["prepared_id"] == str(prepared.id)
     foreign = await deal.allowances.prepare_open(other.user.id, REQUEST)
     with pytest.raises(PreparedTransactionChangedError):
@@ -331,3 +331,12 @@ async def test_a_program_that_is_not_there_is_named() -> None:
         with pytest.raises(ConfigurationError, match="dealctl program deploy"):
             await deal.allowances.initialize()
         await assert_books_agree(deal)
+
+
+async def test_the_embedded_chains_program_is_this_versions_and_needs_no_deployment(deal: Deal) -> None:
+    status = await deal.allowances.publisher.status()
+    assert (status.is_deployed, status.is_current) == (True, True)
+    assert status.to_dict()["chain_sha256"] == status.shipped_sha256
+    assert await deal.allowances.publisher.deploy() == status
+    assert await deal.allowances.publisher.upgrade() == status
+    assert "allowance_program" not in await deal.keystore.names()

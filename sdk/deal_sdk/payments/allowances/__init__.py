@@ -8,6 +8,7 @@ finalized transaction shows that somebody else's charge took the one that it had
 from deal_sdk.payments.allowances.charges import ChargeInstructions
 from deal_sdk.payments.allowances.deployment import ProgramDeployment
 from deal_sdk.payments.allowances.owners import AllowanceOwners, PreparedAllowance
+from deal_sdk.payments.allowances.publishing import ProgramPublisher, ProgramStatus
 from deal_sdk.payments.allowances.service import AllowanceParts, AllowanceProgram, Charge
 from deal_sdk.payments.allowances.terms import AllowanceRequest
 from deal_sdk.payments.allowances.turns import ChargeTurns
@@ -22,4 +23,6 @@ __all__ = [
     "ChargeTurns",
     "PreparedAllowance",
     "ProgramDeployment",
+    "ProgramPublisher",
+    "ProgramStatus",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID, uuid4
 
 from deal_sdk.amounts import Amount, BaseUnits
@@ -15,6 +16,7 @@ from deal_sdk.errors import PaymentNotFoundError, TokenError
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
 from deal_sdk.payments.allowances.deployment import MERCHANT_META, ProgramDeployment
 from deal_sdk.payments.allowances.owners import AllowanceOwners
+from deal_sdk.payments.allowances.publishing import ProgramPublisher
 from deal_sdk.payments.allowances.rules import check_charge
 from deal_sdk.payments.allowances.terms import OwnerAllowances
 from deal_sdk.payments.approvals import refuse_unproven
@@ -40,6 +42,7 @@ class AllowanceParts:
     signer: PaymentSigner
     deployment: ProgramDeployment
     owners: AllowanceOwners
+    publisher: ProgramPublisher
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class AllowanceProgram(OwnerAllowances):
         self._signer = parts.signer
         self._deployment = parts.deployment
         self._owners = parts.owners
+        self.publisher: Final = parts.publisher
+        """Deploys, shows and upgrades the program itself."""
 
     async def initialize(self) -> MerchantState:
         """Make this backend's merchant on the chain, or find that it is there; call it once.

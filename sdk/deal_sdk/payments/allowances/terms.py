@@ -227,7 +227,7 @@ class OwnerAllowances(MintAmounts):
         until = "" if request.expires_at is None else f", until {request.expires_at.isoformat()}"
         return (
             f"charges of up to {shown(request.max_per_charge)} each and {shown(request.cap_per_period)} "
-            f"per {request.period}, {shown(request.total)} in all{until}"
+            f"per {_shown_period(request.period)}, {shown(request.total)} in all{until}"
         )
 
     async def _existing(self, owner: Party) -> AllowanceState:
@@ -245,3 +245,9 @@ class OwnerAllowances(MintAmounts):
     @staticmethod
     def _address(text: str) -> Pubkey:
         return Pubkey.from_string(text)
+
+
+def _shown_period(period: timedelta) -> str:
+    if period.seconds:
+        return str(period)
+    return "day" if period.days == 1 else f"{period.days} days"

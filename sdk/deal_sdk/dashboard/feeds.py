@@ -71,7 +71,11 @@ class Feeds:
         async with self._deal.events.listen() as events:
             begun.set()
             async for event in events:
-                self._take(event)
+                try:
+                    self._take(event)
+                except Exception:
+                    # Anyone may publish on the bus; one event that cannot be shown hides no other.
+                    logger.exception("an event of type %s cannot be shown", event.type)
 
     def _take(self, event: Event) -> None:
         if event.type.startswith(WALLET_EVENT):

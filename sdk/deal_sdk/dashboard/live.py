@@ -62,6 +62,16 @@ def parse_position(text: str) -> Position | None:
     return Position(epoch, int(numbers[0]), int(numbers[1]))
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierEvent:
+    """An event of the wallets' record that another start of the server told of, or none did."""
+
+    watch_id: int
+    type: str
+    data: Mapping[str, Any]
+    timestamp: datetime
+
+
 class Reader:
     """One connection's queue of frames."""
 
@@ -172,24 +182,27 @@ class LiveHub:
         self._number += 1
         if watch_id is not None:
             self._watch_id = watch_id
-        event = {"id": str(self.position), "type": event_type, "data": data, "timestamp": timestamp}
-        encoded = orjson.dumps(event, default=str)
+        encoded = encode_event(self.position, event_type, data, timestamp)
         self._log.append(encoded)
         self._pending.append(encoded)
         if self._timer is None:
             self._timer = self._clock.call_later(self._flush_seconds, self._flush)
 
-    def join(self, after: str | None) -> Reader:
+    def join(self, after: str | None, earlier: Sequence[EarlierEvent] = ()) -> Reader:
         """Add a reader, whose first frame says where the stream stands and whether anything is missing.
 
         Args:
             after: the id of the last event that it has seen; None for a page that was just loaded.
+            earlier: what the wallets' record tells of the time before this server's start; what this
+                server told of itself is left out.
         """
         # What is pending is in the log already, so it must leave before the reader is added.
         self._flush()
         reader = Reader(self._queue_frames)
         missed, reason = self._missed(after)
         reader.offer(hello_frame(self.position, reason))
+        told = [one for one in earlier if one.watch_id <= self._watch_id]
+        missed = [*missed, *(encode_event(self.position, one.type, one.data, one.timestamp) for one in told)]
         if missed:
             reader.offer(events_frame(missed))
         self._readers.add(reader)
@@ -229,6 +242,12 @@ class LiveHub:
             frame = events_frame(pending)
             for reader in self._readers:
                 reader.offer(frame)
+
+
+def encode_event(position: Position, event_type: str, data: Mapping[str, Any], timestamp: datetime) -> bytes:
+    """Write an event in the envelope {id, type, data, timestamp}."""
+    event = {"id": str(position), "type": event_type, "data": data, "timestamp": timestamp}
+    return orjson.dumps(event, default=str)
 
 
 def hello_frame(position: Position, resync_reason: str | None) -> str:

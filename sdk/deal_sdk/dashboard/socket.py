@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from deal_sdk.dashboard.guard import check_origin
-from deal_sdk.dashboard.live import SLOW_READER, Reader
+from deal_sdk.dashboard.live import SLOW_READER, EarlierEvent, Reader, parse_position
 from deal_sdk.dashboard.problems import problem_response
 from deal_sdk.dashboard.service import Service
 from deal_sdk.errors import NotSignedInError, TokenError
@@ -18,6 +19,7 @@ from deal_sdk.errors import NotSignedInError, TokenError
 logger = logging.getLogger(__name__)
 
 MAX_FRAME_CHARACTERS: Final = 1_024
+MAX_EARLIER_EVENTS: Final = 500
 SESSION_CHECK_SECONDS: Final = 30.0
 SEND_TIMEOUT_SECONDS: Final = 10.0
 _PONG: Final = '{"type":"pong"}'
@@ -51,10 +53,12 @@ class LiveSocket:
             await websocket.send_denial_response(problem_response(error))
             return
         await websocket.accept()
+        after = websocket.query_params.get("after")
+        earlier = await self._before_the_start(after)
         if self._service.hub.is_full:
             await websocket.close(_TRY_LATER, "too_many_connections")
             return
-        reader = self._service.hub.join(websocket.query_params.get("after"))
+        reader = self._service.hub.join(after, earlier)
         try:
             await self._serve(websocket, reader, cookie)
         finally:
@@ -67,6 +71,18 @@ class LiveSocket:
             raise NotSignedInError("sign in: there is no session")
         await self._service.access.by_cookie(cookie)
         return cookie
+
+    async def _before_the_start(self, after: str | None) -> Sequence[EarlierEvent]:
+        """Return what a page of another start of the server missed of its wallets."""
+        position, present = parse_position(after or ""), self._service.hub.position
+        if position is None or position.epoch == present.epoch:
+            return ()
+        try:
+            found = await self._service.deal.monitor.events_after(position.watch_id, limit=MAX_EARLIER_EVENTS)
+        except TokenError as error:
+            logger.warning("what a page missed cannot be read now: %s", error.message)
+            return ()
+        return [EarlierEvent(one.id, one.type, one.data, one.timestamp) for one in found]
 
     async def _serve(self, websocket: WebSocket, reader: Reader, cookie: str) -> None:
         tasks = [

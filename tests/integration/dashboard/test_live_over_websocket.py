@@ -83,8 +83,26 @@ async def test_a_disconnect_loses_nothing(site: Site, make_person: MakePerson) -
             told = await stream.until("payment.confirmed")
             assert told["data"]["payment"]["id"] == str(payment.id)
             assert told["data"]["payment"]["amount"] == "1"
-        async with visitor.live(after="0000-1-0") as connection:
-            assert (await Stream(connection).frame())["resync"] == "server_restarted"
+        before_the_restart = "0000-7-" + added["id"].rpartition("-")[2]
+        async with visitor.live(after=before_the_restart) as connection:
+            stream = Stream(connection)
+            hello = await stream.frame()
+            assert hello["resync"] == "server_restarted"
+            missed = (await stream.frame())["events"]
+            assert [(event["type"], event["id"]) for event in missed] == [
+                ("wallet:stopped", hello["position"])
+            ]
+
+
+async def test_an_event_that_cannot_be_shown_hides_no_other(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site.visit() as visitor, visitor.live() as connection:
+        site.deal.events.publish("payment.odd", text="not a payment")
+        site.deal.events.publish("odd", number=2**70)
+        site.deal.events.publish("sound", n=1)
+        assert (await Stream(connection).until("sound"))["data"] == {"n": 1}
+    assert "an event of type payment.odd cannot be shown" in caplog.text
 
 
 async def test_frames_that_are_none_end_the_connection_with_a_reason(site: Site) -> None:

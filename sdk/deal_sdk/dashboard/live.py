@@ -178,11 +178,14 @@ class LiveHub:
             data: JSON-serialisable facts.
             timestamp: when.
             watch_id: the event's number in the wallets' record, when it is one of those.
+
+        Raises:
+            TypeError: for facts that are not JSON; nothing is published then.
         """
-        self._number += 1
-        if watch_id is not None:
-            self._watch_id = watch_id
-        encoded = encode_event(self.position, event_type, data, timestamp)
+        position = Position(self._epoch, self._number + 1, self._watch_id if watch_id is None else watch_id)
+        # Numbered only once it is encoded, because the numbers count what the log holds.
+        encoded = encode_event(position, event_type, data, timestamp)
+        self._number, self._watch_id = position.number, position.watch_id
         self._log.append(encoded)
         self._pending.append(encoded)
         if self._timer is None:

@@ -112,6 +112,18 @@ async def test_a_slow_reader_is_told_to_load_anew_and_delays_nobody() -> None:
     assert await frames_of(slow) == [{"type": "resync", "reason": "slow_reader"}]
 
 
+async def test_an_event_that_is_no_json_takes_no_number() -> None:
+    clock = ManualClock()
+    hub = LiveHub(clock)
+    before = str(hub.position)
+    with pytest.raises(TypeError):
+        hub.publish("odd", {"n": 2**70}, NOW)
+    assert str(hub.position) == before
+    publish(hub, 1)
+    await clock.advance(1)
+    assert numbers_of(await frames_of(hub.join(before))) == [1]
+
+
 async def test_a_reader_that_waits_is_woken() -> None:
     clock = ManualClock()
     hub = LiveHub(clock)

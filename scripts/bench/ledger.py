@@ -46,6 +46,7 @@ from scripts.bench.measure import (
     ratio_by_cycle,
     say,
 )
+from scripts.bench.renewal_measures import measure_renewals
 from tests.servers import PostgresServer
 
 CALLERS: Final = 64
@@ -76,10 +77,12 @@ class Sizes:
     rows: int
     """How long the ledger is made before a debit's cost is measured again."""
     probe: int
+    renewed: int
+    """Users of one run of renewals."""
 
 
-WHOLE: Final = Sizes(ours=20_000, peers=4_000, cycles=5, rows=1_000_000, probe=10_000)
-SHORT: Final = Sizes(ours=4_000, peers=800, cycles=3, rows=40_000, probe=4_000)
+WHOLE: Final = Sizes(ours=20_000, peers=4_000, cycles=5, rows=1_000_000, probe=10_000, renewed=100_000)
+SHORT: Final = Sizes(ours=4_000, peers=800, cycles=3, rows=40_000, probe=4_000, renewed=4_000)
 
 
 class Ours:
@@ -132,11 +135,15 @@ async def measure(sizes: Sizes, *, judge_rate: bool) -> Report:
     report = Report()
     with tempfile.TemporaryDirectory(prefix="deal-bench-ledger-") as directory:
         await measure_sqlite(Path(directory), sizes, report, judge_rate=judge_rate)
+        url = f"sqlite:///{Path(directory) / 'renewals.db'}"
+        await renew_on("sqlite", url, sizes, report, judge_rate=judge_rate)
     server = PostgresServer()
     await asyncio.to_thread(server.start)
     try:
         for name, accounts in (("hot", 1), ("spread", SPREAD)):
             await measure_contest(server, name, accounts, sizes, report)
+        url = server.url(server.create_database())
+        await renew_on("postgresql", url, sizes, report, judge_rate=judge_rate)
     finally:
         await asyncio.to_thread(server.remove)
     return report
@@ -201,6 +208,15 @@ async def measure_sqlite(directory: Path, sizes: Sizes, report: Report, *, judge
     report.ratios["sqlite_cost_in_a_long_ledger"] = Ratio(growth, FLAT_GOAL)
     if judge_rate:
         report.ratios["sqlite_debits_per_second"] = Ratio(median_rate(short), SQLITE_GOAL)
+
+
+async def renew_on(name: str, url: str, sizes: Sizes, report: Report, *, judge_rate: bool) -> None:
+    """Renew many users on a database of their own."""
+    database = await Database.open(url, clock=SystemClock(), migrate=True)
+    try:
+        await measure_renewals(name, database, sizes.renewed, report, judge=judge_rate)
+    finally:
+        await database.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,5 +19,8 @@ def test_no_ratio_is_under_half_its_goal() -> None:
         "spread_deal_sdk_to_orm",
         "spread_deal_sdk_to_plpgsql",
         "sqlite_cost_in_a_long_ledger",
+        "sqlite_memory_in_a_run_of_renewals",
+        "postgresql_memory_in_a_run_of_renewals",
     }
     assert found["figures"]["sqlite_debits_per_second"] > 0
+    assert found["figures"]["postgresql_renewals_per_second"] > 0

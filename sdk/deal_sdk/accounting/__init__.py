@@ -5,6 +5,7 @@ with its entries, which sum to zero, are never altered, and form a chain of hash
 never moves DEAL: payments asks for a price and does the moving.
 """
 
+from deal_sdk.accounting.auditing import AuditCallback, AuditRecord
 from deal_sdk.accounting.billing import BilledOperation, TokenBilling
 from deal_sdk.accounting.commands import LedgerEntry, OperationResult
 from deal_sdk.accounting.credits import Affordability, Charge, CreditBalance, TokenAccountingService
@@ -58,6 +59,8 @@ __all__ = [
     "DEFAULT_PRICES",
     "Affordability",
     "AnswerCache",
+    "AuditCallback",
+    "AuditRecord",
     "BilledOperation",
     "ChannelMembership",
     "Charge",

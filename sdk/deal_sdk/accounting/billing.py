@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
+from deal_sdk.accounting.auditing import Audit, AuditCallback
 from deal_sdk.accounting.book import WHOLE_HOLD
 from deal_sdk.accounting.commands import Command, OperationResult, check_credits, complete
 from deal_sdk.accounting.credits import Affordability, TokenAccountingService
@@ -105,6 +106,13 @@ class TokenBilling:
         self._rates = rates
         self._balances = balances
         self._hold_seconds = _check_hold_seconds(hold_seconds)
+
+    def audit(self, callback: AuditCallback) -> None:
+        """Tell a callback of every credit operation of this process from now on, refused ones included.
+
+        It is awaited after the commit and before the callers return, so it should be quick.
+        """
+        self._journal.observe(Audit(callback))
 
     async def get_balance(self, user_id: UserId) -> int:
         """Return a user's credits for display, at most a minute old where this process changed nothing.

@@ -12,11 +12,12 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting.book import Book
-from deal_sdk.accounting.commands import Command, OperationResult
+from deal_sdk.accounting.commands import Command, LedgerEntry, OperationResult
 from deal_sdk.accounting.journal_rows import Done, find_done, open_book, write_book
 from deal_sdk.accounting.row_ids import RowIds
 from deal_sdk.batching import Collector
@@ -41,15 +42,18 @@ class Operation:
     result: OperationResult
     seconds: float
     """From the call to the commit."""
+    entry: LedgerEntry | None = None
+    """What it added to the user's account; it says of a hold that was posted what was taken for what."""
 
 
 Observer = Callable[[Sequence[Operation]], Awaitable[None]]
 """Told of what was decided, after its commit; what it raises is logged and changes nothing."""
 
 Answer = OperationResult | BaseException
-Expiries = list[tuple[Command, OperationResult]]
+Decided = list[tuple[Command, OperationResult]]
+Entries = dict[UUID | None, LedgerEntry]
 T = TypeVar("T")
-Unit = Callable[[AsyncConnection, Book], Awaitable[tuple[T, list[tuple[Command, OperationResult]]]]]
+Unit = Callable[[AsyncConnection, Book], Awaitable[tuple[T, Decided]]]
 """Work that decides operations itself; returns a value, and what it decided."""
 
 
@@ -126,19 +130,19 @@ class Journal:
         """
         began_at_seconds = self._call(commands[0]).began_at_seconds
 
-        async def work(connection: AsyncConnection) -> tuple[T, list[tuple[Command, OperationResult]]]:
+        async def work(connection: AsyncConnection) -> tuple[T, Decided, Entries]:
             now = self._database.clock.now()
             book = await open_book(connection, commands, now=now, ids=self._ids)
             value, decided = await unit(connection, book)
-            return value, decided + (book.expiries if book.is_written else [])
+            return value, decided + (book.expiries if book.is_written else []), _entries_of(book)
 
         try:
-            value, decided = await self._database.run(work)
+            value, decided, entries = await self._database.run(work)
         except ConstraintError:
             # Another process wrote the same key at this moment; now its row is seen.
-            value, decided = await self._database.run(work)
+            value, decided, entries = await self._database.run(work)
         calls = [_Call(command, began_at_seconds) for command, _ in decided]
-        await self._tell(calls, [result for _, result in decided])
+        await self._tell(calls, [result for _, result in decided], entries)
         return value
 
     async def close(self) -> None:
@@ -154,45 +158,48 @@ class Journal:
     async def _commit(self, calls: Sequence[_Call]) -> Sequence[Answer]:
         commands = [call.command for call in calls]
         try:
-            answers, expired = await self._database.run(lambda connection: self._unit(connection, commands))
+            answers, expired, entries = await self._database.run(
+                lambda connection: self._unit(connection, commands)
+            )
         except ConstraintError:
             # Another process used one of the keys at the same moment; by itself each finds out whose.
             alone = [await self._alone(command) for command in commands]
-            answers = [answer for answer, _ in alone]
-            expired = [one for _, found in alone for one in found]
+            answers = [answer for answer, _, _ in alone]
+            expired = [one for _, found, _ in alone for one in found]
+            entries = {identity: entry for _, _, made in alone for identity, entry in made.items()}
         now = self._database.clock.monotonic()
         lapsed = [_Call(command, now) for command, _ in expired]
-        await self._tell([*calls, *lapsed], [*answers, *(result for _, result in expired)])
+        await self._tell([*calls, *lapsed], [*answers, *(result for _, result in expired)], entries)
         return answers
 
-    async def _alone(self, command: Command) -> tuple[Answer, Expiries]:
+    async def _alone(self, command: Command) -> tuple[Answer, Decided, Entries]:
         for is_last in (False, True):
             try:
-                answers, expired = await self._database.run(
+                answers, expired, entries = await self._database.run(
                     lambda connection: self._unit(connection, [command])
                 )
-                return answers[0], expired
+                return answers[0], expired, entries
             except ConstraintError as error:
                 if is_last:
-                    return error, []
+                    return error, [], {}
             except Exception as error:
-                return error, []
+                return error, [], {}
         raise AssertionError("the second try returns")
 
     async def _unit(
         self, connection: AsyncConnection, commands: Sequence[Command]
-    ) -> tuple[list[Answer], Expiries]:
+    ) -> tuple[list[Answer], Decided, Entries]:
         book = await open_book(connection, commands, now=self._database.clock.now(), ids=self._ids)
         # After the locks: whoever held them may have used one of the keys.
         done = await find_done(connection, commands)
         answers = [_answer(book, done, command) for command in commands]
         await write_book(connection, self._database, book)
-        return answers, book.expiries
+        return answers, book.expiries, _entries_of(book)
 
-    async def _tell(self, calls: Sequence[_Call], answers: Sequence[Answer]) -> None:
+    async def _tell(self, calls: Sequence[_Call], answers: Sequence[Answer], entries: Entries) -> None:
         now = self._database.clock.monotonic()
         told = [
-            Operation(call.command, answer, now - call.began_at_seconds)
+            Operation(call.command, answer, now - call.began_at_seconds, entries.get(answer.ledger_entry_id))
             for call, answer in zip(calls, answers, strict=True)
             if isinstance(answer, OperationResult) and not answer.replayed
         ]
@@ -202,6 +209,10 @@ class Journal:
                     await observer(told)
             except Exception:
                 logger.exception("a callback after a commit of %d credit operations failed", len(told))
+
+
+def _entries_of(book: Book) -> Entries:
+    return {entry.id: entry for entry in book.entries if entry.user_id is not None}
 
 
 def _answer(book: Book, done: dict[str, Done], command: Command) -> Answer:

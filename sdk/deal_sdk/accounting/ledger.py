@@ -26,7 +26,7 @@ from deal_sdk.errors import InvalidInputError
 from deal_sdk.records import Database, Page, UserId, parse_user_id
 from deal_sdk.records.credit_tables import credit_openings, token_operations
 from deal_sdk.records.export import ExportFormat, ExportTarget
-from deal_sdk.records.inputs import check_limit, check_offset, check_time
+from deal_sdk.records.inputs import check_limit, check_offset, check_period, check_time
 from deal_sdk.records.listing import Listed, Listing
 from deal_sdk.records.paging import Keyset
 
@@ -326,6 +326,7 @@ def _conditions(filters: EntryFilters) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = []
     user_id, operation_type = filters.get("user_id"), filters.get("operation_type")
     since, until = filters.get("since"), filters.get("until")
+    check_period(since, until)
     if user_id is None:
         found.append(_entry.user_id.is_not(None))
     else:
@@ -333,7 +334,7 @@ def _conditions(filters: EntryFilters) -> list[sa.ColumnElement[bool]]:
     if operation_type is not None:
         found.append(_entry.operation_type == check_operation_type(operation_type))
     if since is not None:
-        found.append(_entry.created_at >= check_time("since", since))
+        found.append(_entry.created_at >= since)
     if until is not None:
-        found.append(_entry.created_at < check_time("until", until))
+        found.append(_entry.created_at < until)
     return found

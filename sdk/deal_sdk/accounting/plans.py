@@ -132,6 +132,17 @@ class TierPlans:
         """Return a tier's plan, or None where it has none."""
         return self._plans.get(tier)
 
+    def named(self, tier: str) -> TierPlan:
+        """Return a tier's plan where a caller named the tier.
+
+        Raises:
+            InvalidInputError: for a tier without a plan, which may be a slip of the pen.
+        """
+        plan = self.find(tier) if isinstance(tier, str) else None
+        if plan is None:
+            raise InvalidInputError("no plan has this tier", field="tier", value=repr(tier)[:64])
+        return plan
+
     def __iter__(self) -> Iterator[TierPlan]:
         """Return every plan."""
         return iter(self._plans.values())

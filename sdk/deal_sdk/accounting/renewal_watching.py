@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from uuid import UUID
 
+from deal_sdk.accounting.journal import OBSERVER_TIMEOUT_SECONDS
 from deal_sdk.accounting.renewal_results import RenewalResult, SubscriptionResult
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
@@ -31,7 +33,8 @@ class RenewalWatch:
         Args:
             metrics: count the renewals.
             events: told of them.
-            on_tier_change: told of each user whose tier changed; what it raises is logged.
+            on_tier_change: told of each user whose tier changed; what it raises is logged, and what hangs
+                is ended.
         """
         self._metrics = metrics
         self._events = events
@@ -67,7 +70,8 @@ class RenewalWatch:
         if self._on_tier_change is None:
             return
         try:
-            await self._on_tier_change(user_id)
+            async with asyncio.timeout(OBSERVER_TIMEOUT_SECONDS):
+                await self._on_tier_change(user_id)
         except Exception:
             logger.exception("a callback after a change of tier failed")
 

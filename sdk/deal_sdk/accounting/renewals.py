@@ -49,8 +49,7 @@ from deal_sdk.accounting.series import (
 from deal_sdk.accounting.subscriptions import Subscriptions
 from deal_sdk.errors import DatabaseUnavailableError, InvalidInputError, TokenError
 from deal_sdk.records import Database, UserId, parse_user_id
-from deal_sdk.records.inputs import check_text
-from deal_sdk.records.renewal_tables import TIER_LENGTH, credit_renewals
+from deal_sdk.records.renewal_tables import credit_renewals
 from deal_sdk.records.tables import users
 
 logger = logging.getLogger(__name__)
@@ -146,7 +145,7 @@ class MonthlyRenewalService:
             progress: told after each commit.
 
         Raises:
-            InvalidInputError: for a limit below 1.
+            InvalidInputError: for a limit below 1, or a tier without a plan.
             DatabaseUnavailableError: no connection; what was renewed stays.
         """
         report = RenewalReport(dry_run=dry_run)
@@ -224,7 +223,7 @@ class MonthlyRenewalService:
 
     def _tiers(self, tier: str | None) -> list[str]:
         if tier is not None:
-            return [check_text("tier", tier, max_length=TIER_LENGTH)]
+            return [self.plans.named(tier).tier]
         return [plan.tier for plan in self.plans]
 
     async def _page(self, tier: str | None, after: UUID | None, size: int) -> list[DueUser]:

@@ -11,6 +11,8 @@ from deal_sdk.metrics import Metrics
 
 TOKEN_SPEND: Final = "token_spend"
 INSUFFICIENT_TOKENS: Final = "insufficient_tokens"
+SPENDING_KINDS: Final = ("debit", "post")
+"""What was put aside is spent when it is posted, and not before."""
 CREDITS_EXPIRED: Final = "credits_expired"
 
 
@@ -41,10 +43,10 @@ class CreditWatch:
             self._events.publish(
                 CREDITS_EXPIRED, user=str(command.user_id), amount=command.amount, lot=said.get("lot_id")
             )
-        if command.kind != "debit":
-            return
-        facts = {"user": str(command.user_id), "operation": command.type}
-        if result.success:
-            self._events.publish(TOKEN_SPEND, **facts, amount=command.amount)
+        user, entry = str(command.user_id), operation.entry
+        if command.kind in SPENDING_KINDS and entry is not None:
+            self._events.publish(TOKEN_SPEND, user=user, operation=entry.operation_type, amount=-entry.amount)
         elif result.code == INSUFFICIENT_TOKENS:
-            self._events.publish(INSUFFICIENT_TOKENS, **facts, balance=result.new_balance)
+            self._events.publish(
+                INSUFFICIENT_TOKENS, user=user, operation=command.type, balance=result.new_balance
+            )

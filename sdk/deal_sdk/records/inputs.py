@@ -120,6 +120,18 @@ def check_time(name: str, value: datetime) -> datetime:
     return value
 
 
+def check_period(since: datetime | None, until: datetime | None) -> None:
+    """Accept two times of which the first is not after the second; either may be missing.
+
+    Raises:
+        InvalidInputError: when they are reversed, or one has no zone.
+    """
+    first = None if since is None else check_time("since", since)
+    last = None if until is None else check_time("until", until)
+    if first is not None and last is not None and first > last:
+        raise InvalidInputError("since must not be after until", field="since")
+
+
 def check_idempotency_key(key: str | None) -> str | None:
     """Accept a key of 1 to 255 characters, or none.
 

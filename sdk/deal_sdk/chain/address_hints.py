@@ -14,14 +14,11 @@ from deal_sdk.chain.links import LinkSource
 from deal_sdk.chain.subscriptions import HintConnection, Topic
 from deal_sdk.clock import Clock
 from deal_sdk.metrics import Metrics
-from deal_sdk.settings import Commitment
 
-
-def address_topic(commitment: Commitment) -> Topic:
-    """Return how to hear of every transaction that names an address, once it has a commitment."""
-    return Topic(
-        "logs", lambda address: [{"mentions": [address]}, {"commitment": commitment}], tells_once=False
-    )
+ADDRESSES: Final = Topic(
+    "logs", lambda address: [{"mentions": [address]}, {"commitment": "finalized"}], tells_once=False
+)
+"""Tells of every transaction that names an address, once it is final."""
 
 
 class AddressSubscriptions:
@@ -34,7 +31,6 @@ class AddressSubscriptions:
         *,
         clock: Clock,
         metrics: Metrics,
-        commitment: Commitment = "finalized",
     ) -> None:
         """Prepare; the first address that is followed connects.
 
@@ -43,14 +39,12 @@ class AddressSubscriptions:
             on_hint: called with each address that there is news of.
             clock: spaces pings and reconnections.
             metrics: counts hints and shows the live connections.
-            commitment: that a transaction has when it is told of.
         """
         self._sources = tuple(sources)
         self._on_hint = on_hint
         self._wanted: dict[str, None] = {}
-        topic: Final = address_topic(commitment)
         self._connections = [
-            HintConnection(source, topic, self._wanted, self._hint, clock=clock, metrics=metrics)
+            HintConnection(source, ADDRESSES, self._wanted, self._hint, clock=clock, metrics=metrics)
             for source in sources
         ]
         self._tasks: list[asyncio.Task[None]] = []

@@ -2,7 +2,8 @@
 
 A cursor is the transaction up to which everything was listed. Endpoints list the newest first, so a listing
 walks back to the cursor, page by page, and only a walk that arrived moves it. A walk that is too long for
-one poll is carried on by the next.
+one poll is carried on by the next. Only finalized transactions are listed: no fork can take them back, and
+none is listed after one that landed later.
 """
 
 from __future__ import annotations
@@ -15,12 +16,9 @@ from typing import Final
 from solders.pubkey import Pubkey
 
 from deal_sdk.chain import AddressSignature, Rpc
-from deal_sdk.settings import Commitment
 
 SIGNATURES_PER_PAGE: Final = 1_000
 PAGES_PER_POLL: Final = 20
-UNSETTLED_SLOTS: Final = 64
-"""Before finality an endpoint may list a transaction later than one that landed after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,6 @@ class AddressListing:
         rpc: Rpc,
         *,
         token_account_of: Callable[[Pubkey], Pubkey],
-        commitment: Commitment = "finalized",
         page_size: int = SIGNATURES_PER_PAGE,
         pages_per_poll: int = PAGES_PER_POLL,
     ) -> None:
@@ -70,13 +67,11 @@ class AddressListing:
             rpc: the chain.
             token_account_of: derives a wallet's token account. A transfer to it does not name the wallet,
                 so that it is followed beside it.
-            commitment: "finalized", or "confirmed" to hear of it earlier.
             page_size: signatures in one call, 1 to 1,000.
             pages_per_poll: calls in one poll of an address.
         """
         self._rpc = rpc
         self._token_account_of = token_account_of
-        self._commitment = commitment
         self._page_size = page_size
         self._pages_per_poll = pages_per_poll
 
@@ -118,30 +113,21 @@ class AddressListing:
         moved = self._moved(cursor, found, None if has_arrived else before)
         return Listing(moved, tuple(reversed(found)), calls)
 
+    @staticmethod
     def _moved(
-        self, cursor: WatchCursor, found: Sequence[AddressSignature], walk_before: str | None
+        cursor: WatchCursor, found: Sequence[AddressSignature], walk_before: str | None
     ) -> WatchCursor:
         if cursor.is_walking:
             # A later poll of the same walk: where it began says where the cursor will be.
             signature, slot = cursor.walk_signature, cursor.walk_slot
         else:
-            settled = self._settled(found)
-            signature, slot = (None, None) if settled is None else (settled.signature, settled.slot)
+            signature, slot = (found[0].signature, found[0].slot) if found else (None, None)
         if walk_before is not None:
             return replace(cursor, walk_before=walk_before, walk_signature=signature, walk_slot=slot)
         done = replace(cursor, walk_before=None, walk_signature=None, walk_slot=None)
         return done if signature is None or slot is None else replace(done, signature=signature, slot=slot)
 
-    def _settled(self, found: Sequence[AddressSignature]) -> AddressSignature | None:
-        """Return the newest entry that none can be listed before any more."""
-        if not found:
-            return None
-        newest_slot = found[0].slot - (0 if self._commitment == "finalized" else UNSETTLED_SLOTS)
-        return next((entry for entry in found if entry.slot <= newest_slot), None)
-
     async def _page(
         self, address: Pubkey, *, before: str | None = None, until: str | None = None, limit: int
     ) -> list[AddressSignature]:
-        return await self._rpc.get_signatures_for_address(
-            address, before=before, until=until, limit=limit, commitment=self._commitment
-        )
+        return await self._rpc.get_signatures_for_address(address, before=before, until=until, limit=limit)

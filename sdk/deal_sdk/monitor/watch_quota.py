@@ -36,7 +36,9 @@ class QuotaBook:
     async def add(self, connection: AsyncConnection, calls: Mapping[str, int]) -> None:
         """Count calls for wallets, inside the caller's transaction."""
         day = self._database.clock.now().date().isoformat()
-        rows = [{"day": day, "wallet": wallet, "calls": made} for wallet, made in calls.items() if made]
+        rows = [
+            {"day": day, "wallet": wallet, "calls": made} for wallet, made in sorted(calls.items()) if made
+        ]
         if not rows:
             return
         insert = self._database.insert(watch_rpc_usage).values(rows)

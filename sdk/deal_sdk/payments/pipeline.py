@@ -328,10 +328,11 @@ class PaymentPipeline:
     async def _end_of_failed(self, progress: Progress, attempt: LiveAttempt, verdict: Verdict) -> AttemptEnd:
         """Tell a payment that failed from one whose sequence another charge took, which is signed again."""
         payment, judge = progress.payment, self._may_sign_again
-        if judge is None or attempt.number >= self._max_attempts:
+        if judge is None:
             return "failed"
+        # Asked of the last attempt as well: nothing failed while the chain does not show whose charge it was.
         again = await self._until_done(payment.id, lambda: judge(payment, verdict.evidence))
-        return "attempt_failed" if again else "failed"
+        return "attempt_failed" if again and attempt.number < self._max_attempts else "failed"
 
     async def _settle(
         self, progress: Progress, plan: Plan, attempt: LiveAttempt, verdict: Verdict, end: AttemptEnd

@@ -320,11 +320,12 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
         return await self._admission.pay("burn", inputs, options, draft)
 
     async def _charged_fee_plan(self, sender: Party, treasury: Party, fee: BaseUnits) -> Plan:
-        if not await self._signer.can_sign(sender.address):
+        authority = sender.address
+        if not await self._signer.can_sign(authority):
             plan = await self._allowances.fee_plan(sender, treasury, fee)
             if plan is not None:
                 return plan
-        authority = await self._fee_authority(sender, treasury)
+            authority = await self._fee_authority(sender, treasury)
         return transfer_plan(sender, treasury, authority=authority)
 
     def _mint_authority(self) -> str:

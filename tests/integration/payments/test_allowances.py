@@ -220,48 +220,51 @@ async def test_a_strangers_allowance_is_never_charged_for_a_user(deal: Deal) -> 
             await charging
 
 
-async def test_a_charge_of_another_backend_takes_the_sequence_and_ours_takes_the_next(deal: Deal) -> None:
-    """Both signed the same sequence: one lands, the other is proven to have lost it and charges after it."""
-    wallet = await allowed(deal)
-    charges = deal._program.charges
-    theirs = uuid4()
-    merchant = await deal.allowances.merchant()
-    client = await deal._program.deployment.client()
-    address = Pubkey.from_string(wallet.address)
+async def let_another_backend_be_faster(deal: Deal, wallet: WalletApplication) -> None:
+    """Have a charge of somebody else's land with the sequence that our next one was just built with."""
+    charges, client = deal._program.charges, await deal._program.deployment.client()
+    merchant, owner = await deal.allowances.merchant(), Pubkey.from_string(wallet.address)
     stolen = client.charge(
         merchant,
-        allowance=client.allowance_address(merchant.address, address),
-        token_account=deal.token_account_of(address),
+        allowance=client.allowance_address(merchant.address, owner),
+        token_account=deal.token_account_of(owner),
         amount_base_units=100_000_000,
         sequence=0,
-        reference=theirs,
+        reference=uuid4(),
     )
-    judged: list[bool] = []
-    right = charges.may_sign_again
-
-    async def judge(payment: Transaction, evidence: dict[str, object]) -> bool:
-        judged.append(await right(payment, evidence))
-        return judged[-1]
-
-    deal._pipeline._may_sign_again = judge  # type: ignore[assignment]
     build = charges.movement
-    tampered: list[UUID] = []
 
     async def lose(payment_id: UUID, *rest: object) -> object:
+        charges.movement = build  # type: ignore[method-assign]
         built = await build(payment_id, *rest)  # type: ignore[arg-type]
-        if not tampered:
-            tampered.append(payment_id)
-            await deal.allowances._owners.sign("theirs", [stolen], merchant.authority)
+        await deal.allowances._owners.sign("theirs", [stolen], merchant.authority)
         return built
 
     charges.movement = lose  # type: ignore[method-assign, assignment]
+
+
+async def test_a_charge_that_lost_its_sequence_takes_the_next_once_that_is_proven(deal: Deal) -> None:
+    wallet = await allowed(deal)
+    await let_another_backend_be_faster(deal, wallet)
     payment = await deal.allowances.charge(wallet.user.id, "2", wait_for="finalized")
-    assert judged == [True]
     assert await sequence_of(deal, payment) == 1
     state = await deal.allowances.fetch(wallet.user.id)
     assert state is not None
     assert state.charged_total_base_units == 300_000_000
     assert await deal.tokens.balance_of(wallet.user.id) == Decimal(7)
+
+
+async def test_a_charge_that_lost_its_sequence_at_its_last_attempt_has_failed() -> None:
+    async with Deal.open(**FAST_CHAIN, max_payment_attempts=1) as deal:
+        wallet = await allowed(deal)
+        await let_another_backend_be_faster(deal, wallet)
+        with pytest.raises(ChargeRefusedError) as refused:
+            await deal.allowances.charge(wallet.user.id, "2", wait_for="finalized")
+        assert refused.value.facts["refusal"] == "WrongSequence"
+        assert await deal.tokens.balance_of(wallet.user.id) == Decimal(9)
+        again = await deal.allowances.charge(wallet.user.id, "2")
+        assert await sequence_of(deal, again) == 1
+        await assert_books_agree(deal)
 
 
 async def test_a_used_sequence_is_no_verdict_while_nobody_shows_who_took_it(deal: Deal) -> None:

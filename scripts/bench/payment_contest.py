@@ -27,8 +27,8 @@ from scripts.bench.stage import BARE, ENGINE, KIT, SOLANA_PY, Stage
 
 PEER_CONCURRENCY: Final = (1, 8, 64)
 GOALS: Final = {
-    ("embedded", SOLANA_PY): Goal(">=", 4, floor=1.2),
-    ("embedded", BARE): Goal(">=", 0.2, floor=0.05),
+    ("embedded", SOLANA_PY): Goal(">=", 4, floor=1.7),
+    ("embedded", BARE): Goal(">=", 0.2, floor=0.08),
     ("validator", SOLANA_PY): Goal(">=", 10),
     ("validator", BARE): Goal(">=", 0.5),
 }
@@ -54,8 +54,8 @@ class ContestSizes:
 
 
 SHORT: Final = ContestSizes(3, 2_000, 2_000, 300, 100, 600, 300, 256)
-EMBEDDED: Final = ContestSizes(5, 5_000, 5_000, 1_500, 300, 2_000, 1_200, 256)
-VALIDATOR: Final = ContestSizes(3, 20_000, 20_000, 3_000, 300, 3_000, 2_400, 1_024)
+EMBEDDED: Final = ContestSizes(3, 5_000, 5_000, 1_500, 300, 2_000, 1_200, 256)
+VALIDATOR: Final = ContestSizes(3, 10_000, 10_000, 1_000, 200, 2_000, 1_200, 1_024)
 
 
 async def hold_contest(

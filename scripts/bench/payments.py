@@ -43,6 +43,9 @@ async def measure(options: argparse.Namespace) -> Report:
     report = Report()
     for chain in options.chains:
         for part in options.parts:
+            if part == "memory" and chain != options.chains[0]:
+                # Memory does not depend on the chain, and takes some minutes to measure.
+                continue
             found = await _measure_part(part, chain, options)
             if options.short and found.below_half():
                 # Once only, and then the second measurement counts, whichever is better.
@@ -63,7 +66,7 @@ async def _measure_part(part: str, chain: str, options: argparse.Namespace) -> R
             pairs = LONE_PAIRS["short" if options.short else chain]
             await measure_lone_transfer(stage, store, pairs=pairs, users=LONE_USERS, report=report)
         elif part == "payouts":
-            payouts = payout_measures.SHORT if options.short else payout_measures.WHOLE
+            payouts = _payout_sizes(chain, short=options.short)
             judge_rate = not options.short
             await measure_payouts(stage, payouts, store, judge_rate=judge_rate, report=report)
         elif part == "status":
@@ -95,6 +98,12 @@ def _sizes(chain: str, *, short: bool) -> ContestSizes:
     if short:
         return SHORT
     return EMBEDDED if chain == "embedded" else VALIDATOR
+
+
+def _payout_sizes(chain: str, *, short: bool) -> payout_measures.PayoutSizes:
+    if short:
+        return payout_measures.SHORT
+    return payout_measures.EMBEDDED if chain == "embedded" else payout_measures.VALIDATOR
 
 
 def _chain(name: str) -> Chain:

@@ -66,8 +66,7 @@ class DelegatedPayments(MintAmounts):
 
         async def draft() -> Draft:
             spender = await self._parties.resolve(spender_id)
-            sender = await self._parties.resolve(from_id, wallet=wallet)
-            recipient = await self._parties.resolve(to_id)
+            sender, recipient = await self._parties.resolve_both(from_id, to_id, wallet=wallet)
             refuse_unproven(sender, spender)
             plan = transfer_plan(sender, recipient, authority=spender.address)
             return Draft(units, plan, sender, recipient, debits=True, purchase_limit=purchase_limit)
@@ -109,8 +108,7 @@ class DelegatedPayments(MintAmounts):
         Raises:
             DelegateInUseError: when another delegate is live and `replace` is False.
         """
-        owner = await self._parties.resolve(owner_id, wallet=wallet)
-        delegate = await self._parties.resolve(delegate_id)
+        owner, delegate = await self._parties.resolve_both(owner_id, delegate_id, wallet=wallet)
         return await self._delegations.approve(owner, delegate, self._units(amount), replace=replace)
 
     async def revoke(self, owner_id: PartyReference, *, wallet: str | None = None) -> str:
@@ -121,8 +119,7 @@ class DelegatedPayments(MintAmounts):
         self, owner_id: PartyReference, delegate_id: PartyReference, *, wallet: str | None = None
     ) -> Decimal:
         """Return what a delegate may still move, in whole DEAL; zero for anyone who is not the delegate."""
-        owner = await self._parties.resolve(owner_id, wallet=wallet)
-        delegate = await self._parties.resolve(delegate_id)
+        owner, delegate = await self._parties.resolve_both(owner_id, delegate_id, wallet=wallet)
         return self._shown(await self._delegations.allowance(owner, delegate))
 
     async def _fee_authority(self, sender: Party, treasury: Party) -> str:

@@ -109,8 +109,7 @@ class OwnWalletPayments(MintAmounts):
         units = self._units(amount)
 
         async def draft() -> Draft:
-            sender = await self._parties.resolve(from_id, wallet=wallet)
-            recipient = await self._parties.resolve(to_id)
+            sender, recipient = await self._parties.resolve_both(from_id, to_id, wallet=wallet)
             plan = _owner_plan(sender, recipient, owner_pays_fee=owner_pays_fee)
             return Draft(units, plan, sender, recipient, debits=True, purchase_limit=purchase_limit)
 

@@ -46,6 +46,16 @@ class _UserWallets:
 _Key: TypeAlias = UUID | str
 
 
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """A party that is being looked up; an operator's wallet needs nobody's answer."""
+
+    key: _Key
+    found: asyncio.Future[_UserWallets | None] | None = None
+    wallet: str | None = None
+    operator_name: str | None = None
+
+
 class PartyResolver:
     """Resolves references, many in one query when many ask at once."""
 
@@ -85,17 +95,55 @@ class PartyResolver:
             UserNotFoundError: for a UUID that is no user's.
             WalletNotFoundError: when the user has no active wallet, or `wallet` is not one of them.
         """
+        return await self._finish(self._begin(reference, wallet))
+
+    async def resolve_both(
+        self, payer: PartyReference, payee: PartyReference, *, wallet: str | None = None
+    ) -> tuple[Party, Party]:
+        """Return the two parties of a payment, looked up together.
+
+        Args:
+            payer: as for `resolve`; where neither is somebody, its error is the one that is raised.
+            payee: as for `resolve`.
+            wallet: which of the payer's wallets to take.
+
+        Raises:
+            InvalidWalletAddressError, UserNotFoundError, WalletNotFoundError: as `resolve`.
+        """
+        first = self._begin(payer, wallet)
+        try:
+            second = self._begin(payee, None)
+        except TokenError:
+            await self._finish(first)
+            raise
+        try:
+            return await self._finish(first), await self._finish(second)
+        finally:
+            if second.found is not None:
+                # Nobody asks for it any more where the payer is nobody; what was found stays.
+                second.found.cancel()
+
+    def _begin(self, reference: PartyReference, wallet: str | None) -> _Lookup:
         user_id = _as_user_id(reference)
         if user_id is not None:
-            return await self._resolve_user(user_id, wallet)
+            return _Lookup(user_id, self._lookups.put(user_id), wallet)
         if wallet is not None:
             raise InvalidInputError("a wallet can be chosen only for a user")
         text = str(reference)
         if text in self._operators:
-            return self._party(self._operators[text], operator_name=text)
+            return _Lookup(self._operators[text], operator_name=text)
         address = str(parse_address(text, on_curve=True))
-        known = address in self._names
-        return self._address_party(address, None if known else await self._lookups.submit(address))
+        if address in self._names:
+            return _Lookup(address, operator_name=self._names[address])
+        return _Lookup(address, self._lookups.put(address))
+
+    async def _finish(self, lookup: _Lookup) -> Party:
+        found = None if lookup.found is None else await lookup.found
+        if isinstance(lookup.key, UUID):
+            return self._user_party(lookup.key, found, lookup.wallet)
+        if lookup.operator_name is not None:
+            return self._party(lookup.key, operator_name=lookup.operator_name)
+        return self._address_party(lookup.key, found)
 
     async def resolve_many(self, references: Sequence[PartyReference]) -> list[Party | TokenError]:
         """Return the parties behind many references, an error in the place of each that is nobody.
@@ -146,9 +194,6 @@ class PartyResolver:
     async def close(self) -> None:
         """Finish the lookups under way."""
         await self._lookups.close()
-
-    async def _resolve_user(self, user_id: UUID, wallet: str | None) -> Party:
-        return self._user_party(user_id, await self._lookups.submit(user_id), wallet)
 
     def _address_party(self, address: str, found: _UserWallets | None) -> Party:
         if address in self._names:

@@ -150,8 +150,7 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
         units = self._units(amount)
 
         async def draft() -> Draft:
-            sender = await self._parties.resolve(from_id, wallet=wallet)
-            recipient = await self._parties.resolve(to_id)
+            sender, recipient = await self._parties.resolve_both(from_id, to_id, wallet=wallet)
             plan = transfer_plan(sender, recipient, authority=sender.address)
             return Draft(units, plan, sender, recipient, debits=True, purchase_limit=purchase_limit)
 
@@ -198,8 +197,7 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
 
         async def draft() -> Draft:
             fee = await self._prices.get_service_fee(service_type)
-            sender = await self._parties.resolve(user_id, wallet=wallet)
-            treasury = await self._parties.resolve(TREASURY)
+            sender, treasury = await self._parties.resolve_both(user_id, TREASURY, wallet=wallet)
             plan = await self._charged_fee_plan(sender, treasury, fee)
             return Draft(fee, plan, sender, treasury, debits=True)
 
@@ -242,8 +240,7 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
             original = await self._payments.get(identity)
             if original.from_address is None or original.to_address is None:
                 raise RefundError("nobody paid it, so nobody can be paid back", payment_id=str(identity))
-            sender = await self._parties.resolve(original.to_address)
-            recipient = await self._parties.resolve(original.from_address)
+            sender, recipient = await self._parties.resolve_both(original.to_address, original.from_address)
             plan = transfer_plan(sender, recipient, authority=sender.address)
             given = original.amount if units is None else units
             await self._wait_until_final(original)

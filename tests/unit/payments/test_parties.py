@@ -197,3 +197,53 @@ async def test_a_database_that_is_away_says_so_to_each(people: People) -> None:
     )
     assert [type(result) for result in results] == [DatabaseUnavailableError] * 3
     await other.resolver.close()
+
+
+class TestBothParties:
+    async def test_they_are_looked_up_in_one_query(
+        self, people: People, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        payer, (_, chosen) = await people.user(2)
+        payee, (address,) = await people.user()
+        reads = count_reads(people, monkeypatch)
+        found = await people.resolver.resolve_both(payer, payee, wallet=chosen)
+        assert [party.address for party in found] == [chosen, address]
+        assert len(reads) == 1
+
+    async def test_an_operator_needs_no_query(self, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+        reads = count_reads(people, monkeypatch)
+        payer, payee = await people.resolver.resolve_both("treasury", TREASURY)
+        assert (payer.operator_name, payee.operator_name, reads) == ("treasury", "treasury", [])
+
+    @pytest.mark.parametrize("payee", ["no address", uuid4()])
+    async def test_the_payer_is_refused_before_the_payee(self, people: People, payee: UUID | str) -> None:
+        nobody = uuid4()
+        with pytest.raises(UserNotFoundError) as refusal:
+            await people.resolver.resolve_both(nobody, payee)
+        assert refusal.value.facts["user_id"] == str(nobody)
+
+    async def test_a_payee_that_is_nobody_is_refused(self, people: People) -> None:
+        payer, _ = await people.user()
+        with pytest.raises(InvalidWalletAddressError):
+            await people.resolver.resolve_both(payer, "no address")
+        with pytest.raises(UserNotFoundError):
+            await people.resolver.resolve_both(payer, uuid4())
+
+    async def test_a_database_that_is_away_is_told_once(self, clock: ManualClock) -> None:
+        away = People(await Database.open("sqlite+aiosqlite://", clock=clock), clock)
+        await away.database.close()
+        with pytest.raises(DatabaseUnavailableError):
+            await away.resolver.resolve_both(uuid4(), uuid4())
+        await away.resolver.close()
+
+
+def count_reads(people: People, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    reads: list[object] = []
+    read = people.database.read
+
+    async def counted(unit: Any) -> Any:
+        reads.append(unit)
+        return await read(unit)
+
+    monkeypatch.setattr(people.database, "read", counted)
+    return reads

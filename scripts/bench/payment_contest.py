@@ -55,7 +55,7 @@ class ContestSizes:
 
 SHORT: Final = ContestSizes(3, 2_000, 2_000, 300, 100, 600, 300, 256)
 EMBEDDED: Final = ContestSizes(3, 5_000, 5_000, 1_500, 300, 2_000, 1_200, 256)
-VALIDATOR: Final = ContestSizes(3, 10_000, 10_000, 1_000, 200, 2_000, 1_200, 1_024)
+VALIDATOR: Final = ContestSizes(2, 10_000, 10_000, 1_000, 100, 2_000, 1_200, 1_024)
 
 
 async def hold_contest(

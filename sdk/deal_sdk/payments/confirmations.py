@@ -22,9 +22,10 @@ def unique_memo() -> Instruction:
     """Return a memo that makes a transaction's bytes, and so its signature, its own.
 
     The same approval on the same blockhash would otherwise be the one that landed before, and count as
-    confirmed although a revocation came in between.
+    confirmed although a revocation came in between. It begins otherwise than a payment's memo, which leads
+    from the chain to a record: here there is none.
     """
-    return instructions.memo(f"deal:{uuid4()}")
+    return instructions.memo(f"deal-once:{uuid4()}")
 
 
 class Confirmations:

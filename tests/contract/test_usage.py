@@ -387,6 +387,23 @@ class TestStatements:
             await usage.statement(user_id, 2026, 1)
         assert (refusal.value.facts["expected"], refusal.value.facts["found"]) == (10, 9)
 
+    async def test_months_after_a_fold_begin_with_what_was_folded(
+        self, books: Books, usage: UsageReports, manual_clock: ManualClock
+    ) -> None:
+        user_id = await books.user(10)
+        await manual_clock.advance(40 * DAY_SECONDS)
+        await books.ledger.delete_old_entries(YEAR_BEGINS + timedelta(days=35))
+        with pytest.raises(StatementError, match="folded") as refusal:
+            await usage.statement(user_id, 2026, 1)
+        assert refusal.value.facts["folded_until"] == YEAR_BEGINS.isoformat()
+        quiet = await usage.statement(user_id, 2026, 2)
+        assert (quiet.opening_balance, quiet.closing_balance) == (10, 10)
+        await books.credits.debit(user_id, "image", 3)
+        statement = await usage.statement(user_id, 2026, 2)
+        assert (statement.opening_balance, statement.closing_balance, len(statement.entries)) == (10, 7, 1)
+        [row] = (await usage.credits.query()).items
+        assert (row.operation_type, row.spent) == ("image", 3)
+
     async def test_a_month_that_nobody_could_print_is_refused(
         self, books: Books, usage: UsageReports, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -23,7 +23,7 @@ from deal_sdk.accounting.usage_queries import credit_sums, credit_usage, payment
 from deal_sdk.accounting.usage_rows import CreditUsage, PaymentUsage
 from deal_sdk.errors import InvalidInputError, StatementError, UserNotFoundError
 from deal_sdk.records import Database, Transaction, User, UserId, parse_user_id, row_to_transaction
-from deal_sdk.records.credit_tables import credit_holds, token_operations
+from deal_sdk.records.credit_tables import credit_holds, credit_openings, token_operations
 from deal_sdk.records.database import Row
 from deal_sdk.records.tables import token_transactions, users
 
@@ -32,6 +32,7 @@ MAX_STATEMENT_ENTRIES: Final = 50_000
 
 _entry = token_operations.c
 _hold = credit_holds.c
+_folded = credit_openings.c.account_id
 _payment = token_transactions.c
 
 
@@ -178,7 +179,15 @@ def _tie_out(statement: Statement) -> None:
 
 
 async def _opening(connection: AsyncConnection, user_id: UUID, period: ReportPeriod) -> tuple[int, int]:
-    """Return the balance at the beginning, and the sequence of the entry that made it."""
+    """Return the balance at the beginning, and the sequence of the entry that made it.
+
+    Raises:
+        StatementError: entries of the month, or of later ones, were folded away.
+    """
+    folded = (await connection.execute(sa.select(credit_openings).where(_folded == user_id))).one_or_none()
+    if folded is not None and folded.folded_until >= period.start:
+        until = folded.folded_until.isoformat()
+        raise StatementError("the month's entries were folded away", folded_until=until)
     query = (
         sa.select(_entry.balance_after, _entry.sequence)
         .where(_entry.account_id == user_id, _entry.created_at < period.start)
@@ -186,7 +195,9 @@ async def _opening(connection: AsyncConnection, user_id: UUID, period: ReportPer
         .limit(1)
     )
     row = (await connection.execute(query)).one_or_none()
-    return (0, 0) if row is None else (row[0], row[1])
+    if row is not None:
+        return row[0], row[1]
+    return (0, 0) if folded is None else (folded.balance, folded.sequence)
 
 
 async def _bounded(connection: AsyncConnection, query: sa.Select[Any], what: str) -> Sequence[Row]:

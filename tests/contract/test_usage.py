@@ -21,7 +21,12 @@ from deal_sdk.accounting import LedgerEntry, ReportInterval, UsageReports
 from deal_sdk.accounting.commands import Command, complete
 from deal_sdk.accounting.report_periods import MAX_REPORT_PERIODS, report_span
 from deal_sdk.accounting.statements import StatementHold
-from deal_sdk.accounting.usage_queries import credit_sums, users_with_entries
+from deal_sdk.accounting.usage_queries import (
+    credit_sums,
+    payment_sums,
+    users_with_entries,
+    users_with_payments,
+)
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import InvalidInputError, StatementError, UserNotFoundError
 from deal_sdk.records import Database
@@ -254,6 +259,16 @@ class TestPayments:
         assert fees.to_dict()["net"] == "-1"
         frame = await usage.payments.to_dataframe(since=since, until=until, operation_type="service_fee")
         assert list(frame["paid"]) == [Decimal(2)]
+
+    async def test_a_users_payments_are_found_by_indexes(self, database: Database, books: Books) -> None:
+        user_id = await books.user()
+        span = report_span("month", "UTC", None, None, now=YEAR_BEGINS)
+        for query in (payment_sums(span, [user_id], None), users_with_payments(span, sa.true(), 10)):
+            plan = await plan_of(database, query)
+            for side in ("from_user_id", "to_user_id"):
+                assert f"ix_token_transactions_{side}" in plan
+            assert "SCAN token_transactions" not in plan
+            assert "Seq Scan on token_transactions" not in plan
 
     async def test_pages_go_on_by_cursor(
         self, database: Database, books: Books, usage: UsageReports, manual_clock: ManualClock

@@ -297,3 +297,19 @@ class TestPolicies:
             await tracker.set_policy(uuid.uuid4(), "MINT", 0)
         with pytest.raises(InvalidInputError):
             await tracker.get_policy("no uuid", "MINT")
+
+
+async def test_purchases_are_summed_up_by_their_day_in_utc(
+    tracker: TokenPurchaseTracker, clock: ManualClock
+) -> None:
+    # The manual clock begins at midnight.
+    for seconds in (0, 86_399, 1, 3 * 86_400):
+        await clock.advance(seconds)
+        await tracker.increment_and_validate_purchase(USER, "MINT", 9)
+
+    report = await tracker.analyze_purchases(["day"])
+    assert [(row["day"], row["purchases"]) for row in report.to_dicts()] == [
+        ("2026-01-01", 2),
+        ("2026-01-02", 1),
+        ("2026-01-05", 1),
+    ]

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
+from deal_sdk.cache import CacheManager, CachePolicy
 from deal_sdk.clock import SystemClock
 from deal_sdk.errors import ConfigurationError, StoreUnavailableError
 from deal_sdk.limits import (
@@ -26,6 +27,7 @@ from deal_sdk.limits import (
 )
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
+from tests.contract.cache_world import until
 from tests.servers import RedisCluster, RedisSentinels, RedisServer, TlsFiles, free_port, make_tls_files
 from tests.servers.tls_files import KEY_PASSWORD
 
@@ -253,11 +255,43 @@ class TestClusterFaults:
         await asyncio.gather(*(worker.reserve() for worker in workers))
 
 
+@asynccontextmanager
+async def two_caches(store: Store, url: str) -> AsyncIterator[tuple[CacheManager, CacheManager]]:
+    """The caches of two processes that keep entries for themselves, for longer than any test takes."""
+    policy = CachePolicy(local_entries=10, local_ttl_seconds=60.0)
+    async with open_store(url, timeout_seconds=TIMEOUT_SECONDS) as other:
+        caches = [
+            CacheManager(each, "profiles", policy=policy, clock=SystemClock(), metrics=Metrics())
+            for each in (store, other)
+        ]
+        yield caches[0], caches[1]
+        for cache in caches:
+            await cache.close()
+
+
+async def changes_are_heard(writer: CacheManager, reader: CacheManager, value: str) -> None:
+    """What one process writes ends what the other holds, soon."""
+
+    async def is_written() -> bool:
+        await writer.set("key", value)
+        return await writer.get("key") == value
+
+    async def is_seen() -> bool:
+        return await reader.get("key") == value
+
+    await until(is_written)
+    await until(is_seen)
+
+
 class TestSentinel:
     async def test_through_a_failover_and_the_death_of_the_master(
         self, redis_sentinels: RedisSentinels
     ) -> None:
-        async with open_store(redis_sentinels.url, timeout_seconds=TIMEOUT_SECONDS) as store:
+        async with (
+            open_store(redis_sentinels.url, timeout_seconds=TIMEOUT_SECONDS) as store,
+            two_caches(store, redis_sentinels.url) as (writer, reader),
+        ):
+            await changes_are_heard(writer, reader, "before")
             worker = Accountant(gate_over(store), "user")
             await worker.reserve()
             with redis_sentinels.master.client() as client:
@@ -267,6 +301,7 @@ class TestSentinel:
             await worker.reserve()
             assert (worker.allowed, worker.unknown) == (2, 0)
             assert await counted(redis_sentinels.replica, worker) == 2
+            await changes_are_heard(writer, reader, "after the failover")
 
             with redis_sentinels.replica.client() as client:
                 assert client.wait(1, 5_000) == 1
@@ -287,6 +322,7 @@ class TestSentinel:
                 assert await counted(redis_sentinels.master, worker) >= 3
                 assert (await tracker.can_user_purchase_token("user", "NEW", 5)).current_count == 3
                 assert (await tracker.increment_and_validate_purchase("user", "NEW", 5)).new_count == 4
+            await changes_are_heard(writer, reader, "after the death")
 
     async def test_a_look_up_ends_with_the_store(self, redis_server: RedisServer) -> None:
         url = redis_server.url.replace("redis://", "redis+sentinel://").replace("/0", "/nobody")

@@ -20,7 +20,9 @@ from deal_sdk.clock import ManualClock, SystemClock
 from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits import (
     AmountRule,
+    CountedRule,
     Gate,
+    HeldPurchases,
     PurchaseCheck,
     PurchaseIncrement,
     PurchaseRecords,
@@ -37,7 +39,7 @@ from deal_sdk.limits import (
 from deal_sdk.limits.ids import UserKey
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
-from deal_sdk.settings import DEFAULT_TIER_LIMITS, TierLimits
+from deal_sdk.settings import DEFAULT_TIER_LIMITS
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -46,6 +48,13 @@ TIMEOUT_SECONDS: Final = 0.4
 BOUND_SECONDS: Final = 2.0
 PURCHASE = PurchaseRule("user", "MINT", 5)
 RATE = RateRule("user", "transfer", "Gift", 10, 3)
+
+
+class NothingHeld:
+    """A record of purchases without any."""
+
+    async def held(self, rule: CountedRule) -> HeldPurchases:
+        return HeldPurchases(0, 0, None)
 
 
 class Chain:
@@ -302,19 +311,25 @@ async def test_a_real_clock_rules_without_a_tests_clock(gate: Gate, redis_server
     assert await gate.cancel(Reservation("payment-1", "user")) is Settled.CANCELLED
 
 
-@pytest.mark.parametrize(("tier", "limits"), DEFAULT_TIER_LIMITS.items())
-async def test_a_user_at_the_limit_takes_at_most_a_kilobyte(
-    redis_server: RedisServer, tier: str, limits: TierLimits
+@pytest.mark.parametrize("wait_seconds", [0.05, 0.5999], ids=["in a rush", "all the minute"])
+async def test_a_user_with_every_limit_in_use_takes_at_most_a_thousand_bytes(
+    redis_server: RedisServer, wait_seconds: float
 ) -> None:
-    clock = ManualClock()
-    user = "0e0d9ee4-61b0-4eab-9fd2-c0ffee000000"
-    rule = RateRule(user, "image_generation", tier, limits.per_minute, limits.burst_per_second)
+    clock, user = ManualClock(), "0e0d9ee4-61b0-4eab-9fd2-c0ffee000000"
+    mint = "DEALxQ1rYkzjzKLyyoFgZ4tnxN1JvHcKMcKXcx8rGm9"
+    business = DEFAULT_TIER_LIMITS["Business"]
+    rules = [
+        PurchaseRule(user, mint, 1_000, "subscription"),
+        RateRule(user, "image_generation", "Business", business.per_minute, business.burst_per_second),
+    ]
     async with open_store(redis_server.url, test_clock=clock) as store:
-        gate = Gate(store, clock=clock, metrics=Metrics())
-        for _ in range(limits.per_minute):
-            assert (await gate.take([rule])).allowed
-            await clock.advance(59.9 / limits.per_minute)
-        assert await store.command("MEMORY", "USAGE", gate.keys.rates(user)) <= 1024
+        gate = Gate(store, clock=clock, metrics=Metrics(), history=NothingHeld())
+        for _ in range(business.per_minute):
+            assert (await gate.take(rules)).allowed
+            await clock.advance(wait_seconds)
+        keys = await store.command("KEYS", "*")
+        assert len(keys) == 3
+        assert sum([await store.command("MEMORY", "USAGE", key) for key in keys]) <= 1_000
 
 
 RACER: Final = """

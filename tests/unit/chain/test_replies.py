@@ -32,7 +32,7 @@ def transaction_reply(**changes: Any) -> dict[str, Any]:
     return {
         "slot": 9,
         "blockTime": 1_700_000_000,
-        "transaction": {"message": {"accountKeys": KEYS[:2]}},
+        "transaction": {"message": {"accountKeys": KEYS[:2], "instructions": []}},
         "meta": meta,
     }
 

@@ -30,6 +30,9 @@ from tests.servers import (
     ValidatorServer,
 )
 
+MAX_WORKERS: Final = 8
+"""Each starts the servers that its tests need: PostgreSQL, Redis, a Redis Cluster."""
+
 MARK_OF_FIXTURE: Final = {
     "redis_server": "redis",
     "redis_cluster": "redis",
@@ -80,6 +83,12 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(profile)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Have a worker for each core that this process may use; pytest-xdist would count the machine's."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MAX_WORKERS)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     for item in items:
@@ -87,6 +96,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for fixture, mark in MARK_OF_FIXTURE.items():
             if fixture in used and item.get_closest_marker(mark) is None:
                 item.add_marker(mark)
+        if item.get_closest_marker("validator"):
+            item.add_marker(pytest.mark.xdist_group("validator"))
     if not config.getoption("--long"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         if left_out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -21,6 +22,8 @@ _PORT_ATTEMPTS: Final = 200
 # between the check and the server's own bind.
 _LOWEST_PORT: Final = 10_000
 _HIGHEST_PORT: Final = 32_000
+_WORKER_VARIABLE: Final = "PYTEST_XDIST_WORKER"
+_WORKERS_VARIABLE: Final = "PYTEST_XDIST_WORKER_COUNT"
 
 
 class MissingServerError(RuntimeError):
@@ -29,8 +32,9 @@ class MissingServerError(RuntimeError):
 
 def free_port_block(count: int) -> int:
     """Return the first of `count` neighbouring ports on which nobody listens, TCP or UDP."""
+    lowest, highest = _ports_of_this_worker()
     for _ in range(_PORT_ATTEMPTS):
-        first = random.randrange(_LOWEST_PORT, _HIGHEST_PORT - count)
+        first = random.randrange(lowest, highest - count)
         if all(_is_free(port) for port in range(first, first + count)):
             return first
     raise RuntimeError(f"found no {count} free ports in a row")
@@ -39,6 +43,16 @@ def free_port_block(count: int) -> int:
 def free_port() -> int:
     """Return a port on which nobody listens."""
     return free_port_block(1)
+
+
+def _ports_of_this_worker() -> tuple[int, int]:
+    # Each of the workers that share a run has a range of its own: none takes a port that another one
+    # found free and is about to use. A worker that replaces one that crashed is numbered on.
+    workers = int(os.environ.get(_WORKERS_VARIABLE, "1"))
+    worker = int(os.environ.get(_WORKER_VARIABLE, "gw0").removeprefix("gw")) % workers
+    share = (_HIGHEST_PORT - _LOWEST_PORT) // workers
+    lowest = _LOWEST_PORT + worker * share
+    return lowest, lowest + share
 
 
 def _is_free(port: int) -> bool:

@@ -26,7 +26,7 @@ from deal_sdk.payments import PartyResolver
 from deal_sdk.records import Database, UserDirectory
 from deal_sdk.records.tables import token_wallets
 
-MINT = Keypair().pubkey()
+MINT = Keypair.from_seed(bytes(32)).pubkey()
 TREASURY = str(Keypair().pubkey())
 
 

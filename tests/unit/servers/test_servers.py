@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import urllib.request
 from collections.abc import Callable
 
 import pytest
@@ -82,13 +80,6 @@ async def test_postgres_keeps_committed_rows(
     async with engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM kept"))).scalar() == 0
     await engine.dispose()
-
-
-def test_the_validator_is_healthy(validator_url: str) -> None:
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "getHealth"}).encode()
-    request = urllib.request.Request(validator_url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=5) as reply:
-        assert json.load(reply)["result"] == "ok"
 
 
 def test_a_server_that_exits_at_its_start_says_why() -> None:

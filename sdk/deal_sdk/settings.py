@@ -148,6 +148,10 @@ class Settings(BaseSettings):
     remote_signers: dict[str, RemoteSignerSettings] = Field(default_factory=dict)
     remote_signer_token: SecretStr | None = None
     remote_signer_hmac_secret: SecretStr | None = None
+    remote_signer_tls_ca_file: str | None = None
+    remote_signer_tls_certificate_file: str | None = None
+    remote_signer_tls_key_file: str | None = None
+    remote_signer_tls_key_password: SecretStr | None = None
     remote_signer_timeout_seconds: Seconds = 5.0
 
     localnet_slot_seconds: Seconds = 0.05

@@ -10,7 +10,7 @@ from tests.tidy.modules import Import, Module, imports_of
 # From the bottom up; an area imports only from lines below its own, never from beside it.
 LINES: Final = (
     ("_version", "errors"),
-    ("amounts", "settings", "clock"),
+    ("amounts", "settings", "clock", "tls"),
     ("metrics", "events", "batching", "flights", "garbage"),
     ("records",),
     ("limits", "chain"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -55,6 +56,7 @@ class SigningService:
         clock: Clock,
         token: SecretStr | None = None,
         hmac_secret: SecretStr | None = None,
+        tls: ssl.SSLContext | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
         """Keep where it is; the first signature opens a connection.
@@ -64,6 +66,7 @@ class SigningService:
             clock: stamps the requests that are authenticated by HMAC.
             token: sent as `Authorization: Bearer`.
             hmac_secret: with it every request carries an HMAC of its time and body.
+            tls: whom to trust and what to prove oneself with, in place of the system's authorities.
             timeout_seconds: for a whole request.
 
         Raises:
@@ -74,6 +77,7 @@ class SigningService:
         self._clock = clock
         self._token = token
         self._hmac_secret = hmac_secret
+        self._tls = tls
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
@@ -194,7 +198,7 @@ class SigningService:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=MAX_REQUESTS_IN_FLIGHT)
+            connector = aiohttp.TCPConnector(limit=MAX_REQUESTS_IN_FLIGHT, ssl=self._tls or True)
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         return self._session
 

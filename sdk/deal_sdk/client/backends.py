@@ -111,7 +111,7 @@ async def open_backends(
     )
     stack.push_async_callback(store.close)
     keystore = _keystore(settings, database, clock)
-    attach_remote_signers(stack, keystore, settings, clock)
+    await attach_remote_signers(stack, keystore, settings, clock)
     return Backends(rpc, database, store, keystore, given.webhook_sender, given.random)
 
 

@@ -6,7 +6,6 @@ an error or a name.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from deal_sdk.limits.lanes import SERVER_PIPELINES, Lane
 from deal_sdk.limits.scripts import Digests
 from deal_sdk.limits.sentinels import SentinelServers
 from deal_sdk.limits.servers import OneServer, Servers
+from deal_sdk.tls import ClientTlsFiles, client_context
 
 DEFAULT_PORT: Final = 6379
 DEFAULT_SENTINEL_PORT: Final = 26379
@@ -159,15 +159,11 @@ def _options(parts: SplitResult, access: StoreAccess) -> dict[str, Any]:
 
 
 def _check_tls_files(access: StoreAccess) -> None:
-    # Otherwise a wrong path would look like a server that cannot be reached.
-    try:
-        context = ssl.create_default_context(cafile=access.tls_ca_file)
-        if access.tls_certificate_file is not None:
-            context.load_cert_chain(
-                access.tls_certificate_file, access.tls_key_file, _secret(access.tls_key_password)
-            )
-    except (OSError, ValueError):
-        raise ConfigurationError("the TLS files of the store cannot be used") from None
+    # The client reads them at its first connection, where a wrong path would look like a server that is away.
+    files = ClientTlsFiles(
+        access.tls_ca_file, access.tls_certificate_file, access.tls_key_file, access.tls_key_password
+    )
+    client_context(files, "the store")
 
 
 def _split_hosts(netloc: str, default_port: int) -> tuple[str, list[Address]]:

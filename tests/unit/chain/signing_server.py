@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -34,7 +35,9 @@ def load_example() -> Any:
 class SigningHost:
     """Serves signers on a free port; `fault` answers instead while it is set."""
 
-    def __init__(self, *signers: Signer, clock: Clock | None = None) -> None:
+    def __init__(
+        self, *signers: Signer, clock: Clock | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         server = load_example().SigningServer(
             signers,
             token=SecretStr(TOKEN),
@@ -46,6 +49,7 @@ class SigningHost:
         self.fault: Fault | None = None
         self.asked: list[int] = []
         self.url = ""
+        self._tls = tls
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -53,8 +57,9 @@ class SigningHost:
         application.router.add_post("/sign", self._handle)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/sign"
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls).start()
+        scheme = "http" if self._tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._runner.addresses[0][1]}/sign"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -47,6 +47,7 @@ TOLD: Final = Form(
         "webhook_max_attempts": 100,
     },
 )
+TABLED: Final = Form("lookup tables", settings={"lookup_table_uses": 100_000})
 POOLED: Final = Form("two endpoints", has_pool=True, settings={"rpc_expiry_opinions": 2})
 FORMS: Final = (ALONE, SHARED, ALONE, NEWER, POOLED, RAILED, ALONE, TOLD, ALONE, POOLED)
 

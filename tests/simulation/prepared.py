@@ -28,6 +28,7 @@ from deal_sdk.chain import Keystore, LocalnetTransport
 from deal_sdk.client import GivenBackends
 from deal_sdk.client.backends import INITIAL_SUPPLY_BASE_UNITS
 from deal_sdk.clock import ManualClock, SystemClock
+from deal_sdk.payments import RewardLine
 from deal_sdk.records import Database
 from deal_sdk.settings import TokenProgram
 from tests.simulation.faults import Misfortune
@@ -43,12 +44,16 @@ USER_COUNT: Final = 5
 USER_TOKENS: Final = "20"
 REWARD_TOKENS: Final = "1000"
 DELEGATING_USER: Final = 4
+CROWD: Final = 24
+"""Strangers who have token accounts, so that a lookup table can hold them."""
+CROWD_TOKENS: Final = "0.5"
 BALANCES_BEFORE: Final = {
     "treasury": INITIAL_SUPPLY_BASE_UNITS
     - USER_COUNT * parse_amount(USER_TOKENS)
     - parse_amount(REWARD_TOKENS),
-    "reward": parse_amount(REWARD_TOKENS),
+    "reward": parse_amount(REWARD_TOKENS) - CROWD * parse_amount(CROWD_TOKENS),
     **{f"wallet {index}": parse_amount(USER_TOKENS) for index in range(USER_COUNT)},
+    **{f"crowd {index}": parse_amount(CROWD_TOKENS) for index in range(CROWD)},
 }
 """What each named key's token account holds when a run begins, in base units."""
 NAMESPACE: Final = UUID(int=0)
@@ -77,6 +82,11 @@ def database_url(directory: Path) -> str:
 def keypair_of(name: str) -> Keypair:
     """Return the key that a name stands for."""
     return Keypair.from_seed(bytes(Hash.hash(name.encode())))
+
+
+def crowd_address(index: int) -> str:
+    """Return the wallet of one of the crowd."""
+    return str(keypair_of(f"crowd {index}").pubkey())
 
 
 def localnet_config(clock: ManualClock, ledger_directory: Path) -> LocalnetConfig:
@@ -166,6 +176,8 @@ async def _prepare_chain(directory: Path, clock: ManualClock, program: TokenProg
                 await deal.wallets.import_custodial(user.id, bytes(keypair_of(f"wallet {index}")))
                 await deal.tokens.transfer("treasury", user.id, USER_TOKENS)
             await deal.tokens.transfer("treasury", "reward", REWARD_TOKENS)
+            crowd = [RewardLine(crowd_address(index), CROWD_TOKENS, "crowd") for index in range(CROWD)]
+            await deal.rewards.distribute_batch(crowd, batch_key="crowd")
             await deal.tokens.approve(user_id(DELEGATING_USER), "treasury", APPROVED_TOKENS)
             await deal.webhooks.add(WEBHOOK_URL, secret="a secret of the simulation's")
             assert await deal.settled()

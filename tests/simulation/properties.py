@@ -16,13 +16,15 @@ from solders.transaction import VersionedTransaction
 
 from deal_localnet.slots import Commitment
 from deal_sdk.amounts import parse_amount
+from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
 from deal_sdk.records.purchase_tables import token_purchases
-from deal_sdk.records.tables import payment_attempts, token_transactions
+from deal_sdk.records.tables import payment_attempts, prepared_transactions, token_transactions
 from deal_sdk.records.webhook_tables import webhook_deliveries, webhook_events
+from tests.simulation.asking import MAX_PURCHASES, PURCHASED_MINT
 from tests.simulation.faults import LIMIT_DISTURBING
 from tests.simulation.forms import DAILY_CAP
 from tests.simulation.prepared import BALANCES_BEFORE, keypair_of
-from tests.simulation.story import MAX_PURCHASES, PURCHASED_MINT, WISH_PREFIX, Wish
+from tests.simulation.story import WISH_PREFIX, Wish
 from tests.simulation.world import World
 
 MEMO_PREFIX: Final = b"deal:"
@@ -39,6 +41,7 @@ class Seen:
     rows: Mapping[str, Mapping[str, Any]]
     landed: Mapping[str, int]
     purchases: Sequence[Mapping[str, Any]]
+    fees: Sequence[Mapping[str, Any]]
     counted_in_store: int
     balances_before: Mapping[str, int]
     balances_after: Mapping[str, int]
@@ -61,6 +64,7 @@ async def broken_properties(world: World) -> list[str]:
         _balances_agree(seen),
         _limits_agree(seen, world),
         _refunds_follow(seen),
+        _fees_settled_once(seen, world.wishes),
         _webhooks_agree(seen, world),
         _rails_kept(seen, world),
     ):
@@ -155,6 +159,25 @@ def _refunds_follow(seen: Seen) -> Iterator[str]:
             yield f"payment {payment_id} is {row['status']}, and {given} of it was given back"
 
 
+def _fees_settled_once(seen: Seen, wishes: Sequence[Wish]) -> Iterator[str]:
+    """Each wish owes one fee at most, and each settlement moves what its fees sum up to."""
+    settled: dict[str, int] = defaultdict(int)
+    for fee in seen.fees:
+        if fee["payment_id"] is not None:
+            settled[str(fee["payment_id"])] += fee["amount"]
+    for payment_id, amount in settled.items():
+        row = seen.rows[payment_id]
+        if row["status"] != "finalized" or row["amount"] != amount:
+            yield f"fees of {amount} were settled by {payment_id}, {row['status']} with {row['amount']}"
+    for wish in wishes:
+        found = [fee for fee in seen.fees if fee["idempotency_key"] == wish.name]
+        if len(found) > 1:
+            yield f"{wish.name} owes {len(found)} fees"
+        is_told = any(told.status == "finalized" for told in wish.told)
+        if wish.kind == "accrued" and is_told and not (found and found[0]["payment_id"]):
+            yield f"{wish.name} was told that its fee is settled, and it is owed"
+
+
 def _webhooks_agree(seen: Seen, world: World) -> Iterator[str]:
     """Each payment was told of as it was recorded and as it ended, once each; nothing else was told."""
     told: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -165,7 +188,7 @@ def _webhooks_agree(seen: Seen, world: World) -> Iterator[str]:
         types = [event["type"] for event in events]
         between = types[1:-1]
         expected = ["payment.recorded", *between, f"payment.{row['status']}"]
-        if types != expected or set(between) - {"payment.confirmed"}:
+        if types != expected or set(between) - _between(row):
             yield f"payment {payment_id} is {row['status']}, and was told as {types}"
     if strangers := set(told) - set(seen.rows):
         yield f"told of payments that are not there: {strangers}"
@@ -207,10 +230,19 @@ async def _look(world: World) -> Seen:
                 payment_attempts.c.carrier_id.is_not(None)
             )
         )
+        fees = (await connection.execute(sa.select(service_fee_accruals))).mappings().all()
+        settlements = {
+            str(one) for one in await connection.scalars(sa.select(service_fee_settlements.c.payment_id))
+        }
+        prepared = set(await connection.scalars(sa.select(prepared_transactions.c.payment_id)))
         members: dict[str, list[str]] = defaultdict(list)
         for carrier_id, payment_id in carried:
             members[str(carrier_id)].append(str(payment_id))
-    rows = {str(row["id"]): dict(row) for row in payments if (_name_of(row) or "").startswith(WISH_PREFIX)}
+    rows = {
+        str(row["id"]): {**row, "prepared": row["id"] in prepared}
+        for row in payments
+        if (_name_of(row) or "").startswith(WISH_PREFIX) or str(row["id"]) in settlements
+    }
     before_the_story = {str(row["id"]) for row in payments} - set(rows)
     landed = Counter(
         payment_id for payment_id in _paid_by(world, members) if payment_id not in before_the_story
@@ -226,6 +258,7 @@ async def _look(world: World) -> Seen:
         rows=rows,
         landed=landed,
         purchases=[dict(row) for row in purchases],
+        fees=[dict(fee) for fee in fees],
         counted_in_store=0 if record is None else record.current_count,
         balances_before=before,
         told=[dict(event) for event in events if event["subject"] not in {None, *before_the_story}],
@@ -239,6 +272,11 @@ async def _let_webhooks_arrive(world: World) -> None:
         if not (await world.result_of(lambda: world.opened().webhooks.deliveries(state="pending"))).items:
             return
         await world.pass_time(lambda: False, WEBHOOK_WAIT_SECONDS)
+
+
+def _between(row: Mapping[Any, Any]) -> set[str]:
+    # What expired before its owner signed it is prepared again, as the same payment.
+    return {"payment.confirmed", "payment.expired"} if row["prepared"] else {"payment.confirmed"}
 
 
 def _index_of(row: Mapping[Any, Any]) -> str:

@@ -10,7 +10,6 @@ from typing import Final, Literal
 from uuid import UUID
 
 from deal_sdk import Deal
-from deal_sdk.amounts import format_amount
 from deal_sdk.clock import Clock
 from deal_sdk.errors import (
     DelegationError,
@@ -21,27 +20,24 @@ from deal_sdk.errors import (
     RefundError,
     SafetyRailError,
     TokenError,
+    TransactionExpiredError,
     TransactionFailedError,
 )
-from deal_sdk.payments import PurchaseLimit
-from deal_sdk.payments.batches import BatchReport, RewardLine
+from deal_sdk.payments.batches import BatchReport
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
-from tests.simulation.prepared import DELEGATING_USER, Prepared, keypair_of, user_id
+from tests.simulation.asking import LINES_OF_KIND, ask
+from tests.simulation.prepared import Prepared
 
 PAYMENTS: Final = 20
 BUSY_SECONDS: Final = 11.0
 MAX_CALLS: Final = 12
-MAX_PURCHASES: Final = 2
-PURCHASED_MINT: Final = "purchased"
 WISH_PREFIX: Final = "wish-"
 KINDS: Final = (
     *("transfer", "transfer", "purchase", "purchase", "fee", "reward", "mint", "burn", "pay_in"),
-    *("refund", "delegated", "batch"),
+    *("refund", "delegated", "batch", "prepared", "accrued"),
 )
-ALWAYS_KEYED: Final = frozenset({"fee", "refund", "batch"})
-BATCH_LINES: Final = 3
-BATCH_SECONDS: Final = 15.0
+ALWAYS_KEYED: Final = frozenset({"fee", "refund", "batch", "prepared", "accrued"})
 REFUSALS: Final = (
     InsufficientBalanceError,
     LimitExceededError,
@@ -88,7 +84,7 @@ class Wish:
     @property
     def payments(self) -> int:
         """Return how many payments it takes."""
-        return {"refund": 2, "batch": BATCH_LINES}.get(self.kind, 1)
+        return {"refund": 2, **LINES_OF_KIND}.get(self.kind, 1)
 
     @property
     def key(self) -> str | None:
@@ -156,7 +152,7 @@ async def _insist(deal: Deal, clock: Clock, wish: Wish, *, impatient: bool) -> N
     while is_first or not wish.is_settled:
         is_first = False
         wish.calls += 1
-        call = asyncio.ensure_future(_call(deal, wish))
+        call = asyncio.ensure_future(ask(deal, wish))
         if impatient and wish.gives_up_after_seconds is not None and wish.calls == 1:
             await clock.sleep(wish.gives_up_after_seconds)
             call.cancel()
@@ -168,7 +164,7 @@ async def _insist(deal: Deal, clock: Clock, wish: Wish, *, impatient: bool) -> N
                 call.cancel()
                 raise
         except TokenError as error:
-            wish.told.append(_heard_error(error))
+            wish.told.append(_heard_error(wish, error))
         if not wish.is_settled:
             await clock.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, 20.0)
@@ -190,10 +186,13 @@ def _heard_report(report: BatchReport) -> Told:
     return Told(answers.get(line.status, "not_paid"), line.status, str(line.payment_id))
 
 
-def _heard_error(error: TokenError) -> Told:
+def _heard_error(wish: Wish, error: TokenError) -> Told:
     payment_id = error.facts.get("payment_id")
     answer: Answer = "unknown"
-    if isinstance(error, TransactionFailedError):
+    if isinstance(error, TransactionExpiredError) and wish.kind == "prepared":
+        # It is prepared again under its key, as the same payment, and may land yet.
+        answer = "unknown"
+    elif isinstance(error, TransactionFailedError):
         answer = "not_paid"
     elif isinstance(error, PaymentPendingError):
         answer = "pending"
@@ -201,60 +200,3 @@ def _heard_error(error: TokenError) -> Told:
         answer = "refused"
     assert not isinstance(error, IdempotencyConflictError), error
     return Told(answer, error.code, None if payment_id is None else str(payment_id))
-
-
-def _payee_of_line(wish: Wish, line: int) -> UUID | str:
-    return wish.payee if line == 0 else str(keypair_of(f"stranger {wish.index}-{line}").pubkey())
-
-
-async def _call(deal: Deal, wish: Wish) -> Transaction | BatchReport:
-    amount = format_amount(wish.amount_base_units)
-    key, wait_for, name = wish.key, wish.wait_for, wish.name
-    tokens = deal.tokens
-    if wish.kind == "fee":
-        return await tokens.deduct_service_fee(wish.payer, "goal", idempotency_key=key, wait_for=wait_for)
-    if wish.kind == "reward":
-        return await deal.rewards.distribute_reward(
-            wish.payee, name, amount, idempotency_key=key, wait_for=wait_for
-        )
-    if wish.kind == "batch":
-        lines = [
-            RewardLine(
-                _payee_of_line(wish, line),
-                format_amount(wish.amount_base_units + line),
-                "batch",
-                key=f"{name}-line-{line}",
-            )
-            for line in range(BATCH_LINES)
-        ]
-        return await deal.rewards.distribute_batch(
-            lines, batch_key=name, wait_for=wait_for, timeout_seconds=BATCH_SECONDS
-        )
-    if wish.kind == "mint":
-        return await tokens.mint(wish.payee, amount, name, idempotency_key=key, wait_for=wait_for)
-    if wish.kind == "burn":
-        return await tokens.burn(wish.payer, amount, name, idempotency_key=key, wait_for=wait_for)
-    if wish.kind == "pay_in":
-        stranger = str(keypair_of(f"stranger {wish.index}").pubkey())
-        return await tokens.transfer(
-            "treasury", stranger, amount, name, idempotency_key=key, wait_for=wait_for
-        )
-    if wish.kind == "refund":
-        paid = await tokens.transfer(wish.payer, wish.payee, amount, idempotency_key=f"{name}-paid")
-        half = format_amount(wish.amount_base_units // 2)
-        return await tokens.refund(paid.id, half, name, idempotency_key=key, wait_for=wait_for)
-    if wish.kind == "delegated":
-        owner = user_id(DELEGATING_USER)
-        return await tokens.transfer_from(
-            "treasury", owner, wish.payee, amount, name, idempotency_key=key, wait_for=wait_for
-        )
-    limit = PurchaseLimit(PURCHASED_MINT, MAX_PURCHASES) if wish.kind == "purchase" else None
-    return await tokens.transfer(
-        wish.payer,
-        wish.payee,
-        amount,
-        name,
-        purchase_limit=limit,
-        idempotency_key=key,
-        wait_for=wait_for,
-    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deal_sdk.clock import ManualClock
-from tests.simulation.forms import ALONE, SHARED, TOLD, Form
+from tests.simulation.forms import ALONE, SHARED, TABLED, TOLD, Form
 from tests.simulation.playing import Played, play
 from tests.simulation.prepared import Prepared
 from tests.simulation.story import Wish
@@ -25,13 +25,18 @@ class Flow:
     """How many tests share the moments."""
     opens: bool = False
     """Whether the process is also killed while it opens."""
+    every: int = 2
+    """Of the moments, every so many is one at which it is killed; --long takes them all."""
 
 
 FLOWS = {
-    "purchase": Flow("purchase", parts=6, opens=True),
+    "purchase": Flow("purchase", parts=6, opens=True, every=1),
     "refund": Flow("refund"),
     "delegated": Flow("delegated"),
     "batch": Flow("batch"),
+    "own wallet": Flow("prepared"),
+    "accrued fee": Flow("accrued"),
+    "lookup table": Flow("airdrop", TABLED, every=4),
     "told by webhooks": Flow("transfer", TOLD),
     "one of two processes": Flow("transfer", SHARED),
 }
@@ -83,8 +88,8 @@ def moments_of(played: Played, flow: Flow, *, is_thorough: bool) -> list[int]:
 
     Nothing lasting changes between what one passage ended and what the next begins, so that one kill
     stands for both; one that only moves what was read already equals its neighbour's. The opening, which
-    all flows have in common, is left to the first one, which is killed at every moment; of the others'
-    every second one is left to --long.
+    all flows have in common, is left to the first one, which is killed at every moment; most of the others'
+    are left to --long.
     """
     if is_thorough:
         return list(range(1, len(played.passages) + 1))
@@ -94,7 +99,7 @@ def moments_of(played: Played, flow: Flow, *, is_thorough: bool) -> list[int]:
         if is_new and passage.split()[-1] not in HARMLESS and (flow.opens or number > played.opened_at):
             moments.append(number)
         before = passage
-    return moments if flow.opens else moments[::2]
+    return moments[:: flow.every]
 
 
 @pytest.mark.parametrize(("flow", "part"), CASES)

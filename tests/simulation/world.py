@@ -24,6 +24,7 @@ from deal_sdk import Deal
 from deal_sdk.client import GivenBackends
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import TokenError
+from deal_sdk.payments import micro_fees, owner_signing
 from deal_sdk.payments.batches import distributor, driver
 from tests.simulation import faults
 from tests.simulation.faults import Fault, Misfortune, draw_faults
@@ -288,7 +289,7 @@ def simulate(
 
     with ExitStack() as stack:
         stack.enter_context(world.connections.installed())
-        for module in (deal_sdk.payments.admission, driver, distributor):
+        for module in (deal_sdk.payments.admission, driver, distributor, micro_fees, owner_signing):
             stack.enter_context(mock.patch.object(module, "uuid4", world.new_id))
         runner = stack.enter_context(asyncio.Runner(loop_factory=lambda: SimulationLoop(clock)))
         return runner.run(run())

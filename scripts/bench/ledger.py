@@ -137,7 +137,7 @@ async def measure(sizes: Sizes, *, judge_rate: bool) -> Report:
         await measure_sqlite(Path(directory), sizes, report, judge_rate=judge_rate)
         url = f"sqlite:///{Path(directory) / 'renewals.db'}"
         await renew_on("sqlite", url, sizes, report, judge_rate=judge_rate)
-    server = PostgresServer()
+    server = PostgresServer(in_memory=False)
     await asyncio.to_thread(server.start)
     try:
         for name, accounts in (("hot", 1), ("spread", SPREAD)):

@@ -134,7 +134,7 @@ class Stage:
         self._servers.databases += 1
         if database == "sqlite":
             return f"sqlite:///{self._servers.directory / f'deal{self._servers.databases}.db'}"
-        server = PostgresServer()
+        server = PostgresServer(in_memory=False)
         self._stack.callback(server.remove)
         server.start()
         return server.url(server.create_database())

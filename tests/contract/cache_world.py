@@ -33,7 +33,7 @@ class Source:
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Give what runs in the background its moment."""
-    for _ in range(2_000):
+    for _ in range(20_000):
         if await holds():
             return
         await asyncio.sleep(0.001)

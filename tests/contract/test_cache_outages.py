@@ -72,8 +72,8 @@ class TestWithoutStore:
         started = time.monotonic()
         for _ in range(100):
             await process.cache.get_or_load("key", Source("value").read)
-        # Three waits at most, where the store does not even refuse.
-        assert time.monotonic() - started < 4 * TIMEOUT_SECONDS + 1.0
+        # Three waits at most, where the store does not even refuse; a hundred would take three times as long.
+        assert time.monotonic() - started < 30 * TIMEOUT_SECONDS
 
     async def test_those_who_ask_at_once_still_load_once(
         self, process: Process, redis_server: RedisServer, how: str

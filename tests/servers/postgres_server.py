@@ -25,11 +25,15 @@ _INITDB_TIMEOUT_SECONDS: Final = 60.0
 class PostgresServer:
     """One cluster with fsync on, as production has it; it can be stopped, killed and started again."""
 
-    def __init__(self) -> None:
-        """Choose a port; nothing is started yet."""
+    def __init__(self, *, in_memory: bool = True) -> None:
+        """Choose a port; nothing is started yet.
+
+        Args:
+            in_memory: keep its files in memory where there is room; benchmarks want a disk.
+        """
         self._binaries = find_postgres_binaries()
         self._user = _unprivileged_user()
-        self._process = ServerProcess("postgres")
+        self._process = ServerProcess("postgres", in_memory=in_memory)
         self._data = self._process.directory / "data"
         self._numbers = itertools.count(1)
         self.port = free_port()

@@ -11,7 +11,7 @@ from solders.transaction import VersionedTransaction
 
 from deal_sdk import Deal
 from deal_sdk.amounts import format_amount
-from deal_sdk.errors import TokenError
+from deal_sdk.errors import PaymentPendingError, TokenError
 from deal_sdk.payments import PurchaseLimit
 from deal_sdk.payments.batches import BatchReport, RewardLine
 from deal_sdk.records import Transaction
@@ -139,4 +139,8 @@ async def _accrue_and_settle(deal: Deal, wish: Wish) -> Transaction:
     if fee.payment_id is None:
         # Its settlement failed, or another's came between and failed.
         raise report.unsettled[0].error if report.unsettled else TokenError("the fee is still owed")
-    return await deal.transactions.get(fee.payment_id)
+    payment = await deal.transactions.get(fee.payment_id)
+    if wish.wait_for == "finalized" and payment.status in ("pending", "confirmed"):
+        # Another call, or a process that is gone, began it: nothing here waited for its end.
+        raise PaymentPendingError("the settlement goes on", payment_id=str(payment.id))
+    return payment

@@ -50,9 +50,10 @@ from deal_sdk.accounting.usage import (
     UsageReports,
 )
 from deal_sdk.accounting.usage_rows import CreditUsage, PaymentUsage
-from deal_sdk.accounting.watching import CreditWatch
+from deal_sdk.accounting.watching import CREDIT_EVENTS, CreditOutbox, CreditWatch
 
 __all__ = [
+    "CREDIT_EVENTS",
     "CREDIT_INVARIANTS",
     "DEFAULT_COSTS",
     "DEFAULT_PLANS",
@@ -66,6 +67,7 @@ __all__ = [
     "Charge",
     "CreditBalance",
     "CreditLot",
+    "CreditOutbox",
     "CreditUsage",
     "CreditUsageReport",
     "CreditWatch",

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,9 +49,24 @@ class Operation:
 Observer = Callable[[Sequence[Operation]], Awaitable[None]]
 """Told of what was decided, after its commit; what it raises is logged and changes nothing."""
 
-Answer = OperationResult | BaseException
 Decided = list[tuple[Command, OperationResult]]
 Entries = dict[UUID | None, LedgerEntry]
+"""What operations added to users' accounts, by its id."""
+
+
+class Recorder(Protocol):
+    """Writes what operations lead to elsewhere, in the transaction that makes them."""
+
+    async def write(self, connection: AsyncConnection, decided: Decided, entries: Entries) -> None:
+        """Write inside the transaction; it may be called again when the transaction has to be."""
+        ...
+
+    def committed(self) -> None:
+        """Hear that what was written last is durable."""
+        ...
+
+
+Answer = OperationResult | BaseException
 T = TypeVar("T")
 Unit = Callable[[AsyncConnection, Book], Awaitable[tuple[T, Decided]]]
 """Work that decides operations itself; returns a value, and what it decided."""
@@ -66,15 +81,19 @@ class _Call:
 class Journal:
     """Decides operations in the order they come, and makes them durable in shared commits."""
 
-    def __init__(self, database: Database, *, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, database: Database, *, observers: Sequence[Observer] = (), recorder: Recorder | None = None
+    ) -> None:
         """Keep the parts; nothing is read before the first operation.
 
         Args:
             database: where the ledger is.
             observers: told one after another after each commit, before the callers return.
+            recorder: writes beside the operations, in their transaction.
         """
         self._database = database
         self._observers = list(observers)
+        self._recorder = recorder
         self._ids = RowIds()
         self._closed = False
         self._collector: Collector[_Call, OperationResult] = Collector(
@@ -134,7 +153,10 @@ class Journal:
             now = self._database.clock.now()
             book = await open_book(connection, commands, now=now, ids=self._ids)
             value, decided = await unit(connection, book)
-            return value, decided + (book.expiries if book.is_written else []), _entries_of(book)
+            decided = decided + (book.expiries if book.is_written else [])
+            entries = _entries_of(book)
+            await self._record(connection, decided, entries)
+            return value, decided, entries
 
         try:
             value, decided, entries = await self._database.run(work)
@@ -194,7 +216,21 @@ class Journal:
         done = await find_done(connection, commands)
         answers = [_answer(book, done, command) for command in commands]
         await write_book(connection, self._database, book)
-        return answers, book.expiries, _entries_of(book)
+        entries = _entries_of(book)
+        decided = [*zip(commands, answers, strict=True), *book.expiries]
+        await self._record(connection, decided, entries)
+        return answers, book.expiries, entries
+
+    async def _record(
+        self, connection: AsyncConnection, answers: Sequence[tuple[Command, Answer]], entries: Entries
+    ) -> None:
+        if self._recorder is not None:
+            new = [
+                (command, answer)
+                for command, answer in answers
+                if isinstance(answer, OperationResult) and not answer.replayed
+            ]
+            await self._recorder.write(connection, new, entries)
 
     async def _tell(self, calls: Sequence[_Call], answers: Sequence[Answer], entries: Entries) -> None:
         now = self._database.clock.monotonic()
@@ -203,6 +239,8 @@ class Journal:
             for call, answer in zip(calls, answers, strict=True)
             if isinstance(answer, OperationResult) and not answer.replayed
         ]
+        if self._recorder is not None:
+            self._recorder.committed()
         for observer in self._observers:
             try:
                 async with asyncio.timeout(OBSERVER_TIMEOUT_SECONDS):

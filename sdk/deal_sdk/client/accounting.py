@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from deal_sdk.accounting import (
     ChannelMembership,
+    CreditOutbox,
     CreditWatch,
     Journal,
     MonthlyRenewalService,
@@ -31,6 +32,7 @@ from deal_sdk.limits import RateLimiter, TokenPurchaseTracker
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
 from deal_sdk.settings import Settings
+from deal_sdk.webhooks import WebhookService
 
 LOT_EXPIRY_INTERVAL_SECONDS: Final = 60.0
 
@@ -56,6 +58,7 @@ class AccountingParts(Protocol):
     settings: Settings
     mint: MintFacts
     events: EventBus
+    webhooks: WebhookService
     metrics: Metrics
     rates: RateLimiter
     user_cache: UserCache
@@ -98,7 +101,11 @@ def open_accounting(
         if changed:
             await deal.user_cache.invalidate_credit_balance(*changed)
 
-    journal = Journal(database, observers=[forget_balances, CreditWatch(deal.metrics, deal.events)])
+    journal = Journal(
+        database,
+        observers=[forget_balances, CreditWatch(deal.metrics, deal.events)],
+        recorder=CreditOutbox(deal.webhooks.outbox, database.clock),
+    )
     stack.push_async_callback(journal.close)
     deal.pricing = PricingService(database, database.clock)
     costs = OperationCosts(deal.settings.operation_costs)

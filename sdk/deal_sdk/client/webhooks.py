@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import Protocol
 
+from deal_sdk.accounting import CREDIT_EVENTS
 from deal_sdk.chain import Keystore
 from deal_sdk.client.backends import Backends
 from deal_sdk.clock import Clock
@@ -88,7 +89,7 @@ async def open_webhooks(
             outbox,
             database,
             clock=clock,
-            recorded_elsewhere=PAYMENT_EVENTS | WATCH_EVENTS,
+            recorded_elsewhere=PAYMENT_EVENTS | WATCH_EVENTS | CREDIT_EVENTS,
         ),
         secrets=secrets,
         sender=backends.webhook_sender or _sender(settings, clock),

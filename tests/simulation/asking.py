@@ -142,5 +142,5 @@ async def _accrue_and_settle(deal: Deal, wish: Wish) -> Transaction:
     payment = await deal.transactions.get(fee.payment_id)
     if wish.wait_for == "finalized" and payment.status in ("pending", "confirmed"):
         # Another call, or a process that is gone, began it: nothing here waited for its end.
-        raise PaymentPendingError("the settlement goes on", payment_id=str(payment.id))
+        raise PaymentPendingError(str(payment.id))
     return payment

@@ -50,7 +50,7 @@ PINS: Final = Path(__file__).with_name("peers") / "limit_peers.txt"
 PEER_MODULE: Final = "scripts.bench.peers.limit_peers"
 CALLERS: Final = 64
 ALONE_FLOOR: Final = 0.5
-AT_ONCE_FLOOR: Final = 1.1
+AT_ONCE_FLOOR: Final = 1.6
 """What a machine that is busy with much else still showed; alone it shows more."""
 BYTES_GOAL: Final = Goal("<=", 1_000)
 ABSOLUTE_GOALS: Final = {

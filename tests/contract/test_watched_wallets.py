@@ -323,6 +323,34 @@ async def test_a_slow_reader_reads_on_from_the_log(world: WatchWorld) -> None:
         assert [(await anext(slow)).id for _ in range(9)] == list(range(1, 10))
 
 
+class LingeringClock:
+    """A clock whose sleep, cancelled, takes its time to end."""
+
+    def __init__(self) -> None:
+        self.was_cancelled = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.was_cancelled.set()
+            await self.may_end.wait()
+
+
+async def test_a_feed_that_is_cancelled_as_it_wakes_up_ends(world: WatchWorld) -> None:
+    clock: Any = LingeringClock()
+    world.feed._clock = clock
+    pausing = asyncio.ensure_future(world.feed._pause())
+    await asyncio.sleep(0)
+    world.feed._news.set()
+    await clock.was_cancelled.wait()
+    pausing.cancel()
+    clock.may_end.set()
+    await asyncio.wait([pausing])
+    assert pausing.cancelled(), "what cancelled it was forgotten, so the feed would go on"
+
+
 @ON_POSTGRES_TOO
 async def test_a_stream_hears_of_other_processes_and_ends_with_its_feed(world: WatchWorld) -> None:
     other = WatchWorld(world.database, world.clock)

@@ -46,7 +46,6 @@ _PARTS: Final = (
     localnet,
     token,
     program,
-    usage,
     users,
     keys,
     payments,

@@ -198,6 +198,18 @@ def check_micro_fees(ctl: CommandLine, user_id: str) -> None:
     assert (payment["type"], payment["amount"], settled["unsettled"]) == ("service_fee", "0.2", [])
 
 
+def check_personal_data(ctl: CommandLine, user_id: str) -> None:
+    """Hand a user's data over in a file, and erase another's once the id is said twice."""
+    exported = ctl("user", "export", user_id, "--output", "dora.json")
+    assert exported["rows"]["users"] == 1
+    assert ctl.refused("user", "export", user_id, "--output", "dora.json")["code"] == "invalid_input"
+    erased = ctl("user", "create", "--external-id", "chat-gone")["id"]
+    assert ctl("user", "export", erased)["tables"]["users"][0]["external_id"] == "chat-gone"
+    assert ctl.refused("user", "erase", erased, "--confirm", user_id)["code"] == "invalid_input"
+    assert ctl("user", "erase", "ext:chat-gone", "--confirm", erased)["erased"]["users"] == 1
+    assert ctl.refused("user", "show", "ext:chat-gone")["code"] == "user_not_found"
+
+
 def test_wallets_and_users_are_managed_from_the_command_line(ctl: CommandLine) -> None:
     treasury, own, users = Keypair(), Keypair(), Keypair()
     files = {"treasury.json": treasury, "user.json": users}
@@ -225,6 +237,7 @@ def test_wallets_and_users_are_managed_from_the_command_line(ctl: CommandLine) -
     assert (shown["tier"], len(shown["wallets"])) == ("Business", 3)
     assert [u["id"] for u in ctl("user", "list")["users"]] == [user["id"]]
     assert ctl.refused("user", "set-tier", user["id"], "Emperor")["code"] == "invalid_input"
+    check_personal_data(ctl, user["id"])
     assert ctl.refused("user", "create", "--external-id", "chat-dora")["code"] == "user_already_exists"
     assert ctl.refused("wallet", "import", "missing.json", "--name", "x")["code"] == "keystore"
     assert ctl.refused("wallet", "import", "user.json")["code"] == "invalid_input"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deal_sdk._version import __version__
+from deal_sdk.records.schema import HEAD_REVISION
 from tests.tidy import repository_rules as rules
 from tests.tidy.modules import REPOSITORY, Module, read_modules, repository_files, text_of
 
@@ -119,3 +120,20 @@ def test_the_top_version_is_read(text: str, version: str | None) -> None:
 def test_named_scripts_are_read() -> None:
     text = "Run `./scripts/demo`, then ./scripts/bench/pay.py."
     assert rules.named_scripts(text) == {"scripts/demo", "scripts/bench/pay.py"}
+
+
+def test_migrations_are_numbered_in_one_line() -> None:
+    folder = REPOSITORY / "sdk/deal_sdk/records/migrations/versions"
+    found = {}
+    for path in sorted(folder.glob("[0-9]*.py")):
+        text = path.read_text()
+        own, before = (
+            re.search(rf'^{name} = "?(\w+)"?$', text, re.M) for name in ("revision", "down_revision")
+        )
+        assert own is not None
+        assert before is not None
+        found[path.name] = (own[1], before[1])
+    numbers = [f"{number:04}" for number in range(1, len(found) + 1)]
+    assert list(found.values()) == list(zip(numbers, ["None", *numbers], strict=False))
+    assert [name[:4] for name in found] == numbers
+    assert numbers[-1] == HEAD_REVISION

@@ -128,7 +128,7 @@ def test_migrations_are_numbered_in_one_line() -> None:
     for path in sorted(folder.glob("[0-9]*.py")):
         text = path.read_text()
         own, before = (
-            re.search(rf'^{name} = "?(\w+)"?$', text, re.M) for name in ("revision", "down_revision")
+            re.search(rf'^{name}(?:: .+)? = "?(\w+)"?$', text, re.M) for name in ("revision", "down_revision")
         )
         assert own is not None
         assert before is not None

@@ -27,7 +27,6 @@ from deal_sdk.records._errors import translated, without_driver_cause
 from deal_sdk.records.engines import Engines, create_engines
 from deal_sdk.records.location import DatabaseLocation, Dialect, parse_database_url
 from deal_sdk.records.sqlite_runner import Stage, Unit
-from deal_sdk.records.writer_turns import WriterTurns
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +72,6 @@ class Database:
         self._refuses_units = False
         self._closed = False
         self._writer_turn = asyncio.Lock()
-        self._turns = (
-            None
-            if engines.write_runner is None
-            else WriterTurns(engines.write_runner, self._writer_turn, check=self._refuse_when_closed)
-        )
         self._closing: set[asyncio.Task[None]] = set()
         self._collector: Collector[_Submission, _Done] = Collector(
             self._commit_together,
@@ -155,8 +149,6 @@ class Database:
         self._refuses_units = True
         await self._collector.close()
         self._closed = True
-        if self._turns is not None:
-            await self._turns.close()
         await asyncio.gather(*self._closing, return_exceptions=True)
         await self._engines.dispose()
         if self._directory is not None:
@@ -270,13 +262,22 @@ class Database:
         return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
 
     async def _run_once(self, unit: Unit[T], stage: Stage) -> T:
-        if self._turns is None:
+        runner = self._engines.write_runner
+        if runner is None:
             async with self.transaction() as connection:
                 result = await unit(connection)
                 stage.committing = True
             return result
-        self._refuse_when_closed()
-        return await self._turns.run(unit, stage)
+        await self._writer_turn.acquire()
+        try:
+            self._refuse_when_closed()
+            running = runner.start(unit, stage)
+        except BaseException:
+            self._writer_turn.release()
+            raise
+        # The turn ends with the work, not with the caller, who may be cancelled meanwhile.
+        running.add_done_callback(lambda _: self._writer_turn.release())
+        return await asyncio.shield(running)
 
     @asynccontextmanager
     async def _begun(self, engine: AsyncEngine, begin: str | None) -> AsyncIterator[AsyncConnection]:

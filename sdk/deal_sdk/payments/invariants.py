@@ -144,7 +144,8 @@ def _reservations_name_delegates() -> BrokenRows:
     )
     # A charge draws on its allowance's approval; the vault's owner is an address without a key.
     owner = _payment.from_address
-    mover = sa.case((kind == "charge", allowance), (kind == "vault_reward", owner), else_=authority)
+    is_of_vault = kind.in_(("vault_reward", "vault_withdrawal"))
+    mover = sa.case((kind == "charge", allowance), (is_of_vault, owner), else_=authority)
     return (
         broken("balance_reservations", _reservation.payment_id, "names another delegate than its payment")
         .join_from(balance_reservations, token_transactions, _payment.id == _reservation.payment_id)

@@ -13,8 +13,9 @@ from deal_sdk.errors import InvalidInputError
 from deal_sdk.limits import AmountRule, CalendarWindow, PurchaseRule, Rule
 from deal_sdk.records.inputs import optional_text
 
-PlanKind = Literal["transfer", "mint", "burn", "charge", "vault_reward"]
-"""The last two are instructions of the program deal_allowance."""
+PlanKind = Literal["transfer", "mint", "burn", "charge", "vault_reward", "vault_withdrawal"]
+PROGRAM_KINDS: Final = frozenset({"charge", "vault_reward", "vault_withdrawal"})
+"""Those that are instructions of the program deal_allowance."""
 SignedBy = Literal["backend", "owner", "owner_alone"]
 """Who signs an attempt: the backend's keys; the user's own wallet, after which the backend signs as fee
 payer; or the user's wallet alone, which then also pays the fee and could send it without us."""
@@ -186,7 +187,7 @@ class Order:
     @property
     def delegate(self) -> str | None:
         """Return who moves the sender's tokens by an approval; None where the owner signs."""
-        if self.plan.kind in ("charge", "vault_reward"):
+        if self.plan.kind in PROGRAM_KINDS:
             return self.plan.allowance
         if self.sender is None or self.plan.authority == self.sender.address:
             return None

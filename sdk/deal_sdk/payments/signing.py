@@ -30,7 +30,7 @@ from deal_sdk.errors import (
     TokenError,
 )
 from deal_sdk.payments.fees import TransactionFees
-from deal_sdk.payments.orders import Plan
+from deal_sdk.payments.orders import PROGRAM_KINDS, Plan
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class PaymentSigner:
             amount_base_units: how much.
         """
         built = await self.instructions_for(payment_id, plan, amount_base_units)
-        return await self.sign_instructions(built, Pubkey.from_string(plan.authority))
+        return await self.sign_instructions(built, _authority(plan, built[-1]))
 
     async def instructions_for(
         self, payment_id: UUID, plan: Plan, amount_base_units: int, *, payer: Pubkey | None = None
@@ -214,7 +214,7 @@ class PaymentSigner:
     async def _program_movement(
         self, payment_id: UUID, plan: Plan, amount_base_units: int
     ) -> Instruction | None:
-        if plan.kind not in ("charge", "vault_reward"):
+        if plan.kind not in PROGRAM_KINDS:
             return None
         if self.program is None:
             raise ConfigurationError("this process does not know the on-chain program")
@@ -250,6 +250,13 @@ class PaymentSigner:
             decimals=decimals,
             program_id=program_id,
         )
+
+
+def _authority(plan: Plan, movement: Instruction) -> Pubkey:
+    """Return who signs a movement; the merchant's authority may be another one since the payment's record."""
+    if plan.kind not in PROGRAM_KINDS:
+        return Pubkey.from_string(plan.authority)
+    return next(meta.pubkey for meta in movement.accounts if meta.is_signer)
 
 
 def _account(address: str | None) -> Pubkey:

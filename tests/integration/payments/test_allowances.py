@@ -21,6 +21,7 @@ from deal_sdk.errors import (
     DelegationError,
     IdempotencyConflictError,
     InvalidInputError,
+    InvalidWalletAddressError,
     PaymentNotFoundError,
     PreparedTransactionChangedError,
     PreparedTransactionNotFoundError,
@@ -179,6 +180,73 @@ async def test_a_pause_on_the_chain_refuses_charges(deal: Deal) -> None:
     assert await problem_of(deal, wallet, "1") == "paused"
     await deal.allowances.set_paused(False)
     assert (await deal.allowances.charge(wallet.user.id, "1")).status == "confirmed"
+
+
+async def test_the_merchant_is_handed_over_in_two_steps(deal: Deal) -> None:
+    wallet = await allowed(deal)
+    old = (await deal.allowances.merchant()).authority
+    with pytest.raises(AllowanceError) as refused:
+        await deal.allowances.accept_authority()
+    assert refused.value.facts["problem"] == "not_proposed"
+    with pytest.raises(InvalidWalletAddressError):
+        await deal.allowances.propose_authority("nobody")
+    await deal.allowances.propose_authority(str(Pubkey.new_unique()))
+    with pytest.raises(SignatureRequiredError):
+        await deal.allowances.accept_authority()
+    await deal.allowances.propose_authority(None)
+    assert (await deal.allowances.merchant()).pending_authority is None
+    new = await deal.keystore.create("charges")
+    await deal.allowances.propose_authority(new)
+    merchant = await deal.allowances.merchant()
+    assert (str(merchant.pending_authority), merchant.authority) == (new, old)
+    assert (await deal.allowances.charge(wallet.user.id, "1")).status == "confirmed"
+    await deal.allowances.accept_authority()
+    merchant = await deal.allowances.merchant()
+    assert (str(merchant.authority), merchant.pending_authority) == (new, None)
+    payment = await deal.allowances.charge(wallet.user.id, "1")
+    assert payment.instruction is not None
+    assert payment.instruction["authority"] == new
+
+
+async def test_a_charge_that_was_recorded_before_a_handover_is_signed_by_the_new_authority(
+    deal: Deal,
+) -> None:
+    wallet = await allowed(deal)
+    await deal.allowances.propose_authority(await deal.keystore.create("charges"))
+    charges = deal._program.charges
+    build = charges.movement
+
+    async def hand_over(payment_id: UUID, *rest: object) -> object:
+        charges.movement = build  # type: ignore[method-assign]
+        await deal.allowances.accept_authority()
+        return await build(payment_id, *rest)  # type: ignore[arg-type]
+
+    charges.movement = hand_over  # type: ignore[method-assign, assignment]
+    payment = await deal.allowances.charge(wallet.user.id, "2")
+    assert payment.instruction is not None
+    merchant = await deal.allowances.merchant()
+    assert payment.instruction["authority"] == str(merchant.creator) != str(merchant.authority)
+    assert await deal.tokens.balance_of(wallet.user.id) == Decimal(8)
+
+
+async def test_the_vault_gives_back_to_the_treasury(deal: Deal, make_person: MakePerson) -> None:
+    await deal.allowances.initialize()
+    await deal.allowances.fund_vault("10")
+    before = await deal.tokens.balance_of("treasury")
+    payment = await deal.allowances.withdraw_vault("4", "too much", idempotency_key="back")
+    assert (payment.type, payment.status, payment.amount) == ("transfer", "confirmed", 400_000_000)
+    assert await deal.tokens.balance_of("treasury") == before + 4
+    assert (await deal.allowances.withdraw_vault("4", "too much", idempotency_key="back")).id == payment.id
+    with pytest.raises(IdempotencyConflictError):
+        await deal.allowances.withdraw_vault("5", "too much", idempotency_key="back")
+    with pytest.raises(InsufficientBalanceError):
+        await deal.allowances.withdraw_vault("6.00000001")
+    (event,) = await deal.allowances.events(str(payment.signature))
+    assert (event.name, event.fields["amount"]) == ("VaultWithdrawn", 400_000_000)
+    batch_id, ann = await deal.allowances.create_reward_batch(1), await make_person()
+    await deal.allowances.pay_reward(batch_id, 0, ann.user.id, "6")
+    with pytest.raises(InsufficientBalanceError):
+        await deal.allowances.withdraw_vault("0.00000001")
 
 
 async def test_many_charges_of_one_wallet_take_their_turns(deal: Deal) -> None:

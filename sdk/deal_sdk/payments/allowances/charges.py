@@ -32,7 +32,7 @@ MAX_SEARCHED_SIGNATURES: Final = 1_000
 
 
 class ChargeInstructions:
-    """Builds charges and rewards, and says what a used sequence means."""
+    """Builds charges, rewards and withdrawals, and says what a used sequence means."""
 
     def __init__(self, *, deployment: ProgramDeployment, turns: ChargeTurns, rpc: Rpc, clock: Clock) -> None:
         """Wire the parts; nothing runs yet."""
@@ -46,7 +46,7 @@ class ChargeInstructions:
 
         Args:
             payment_id: the reference that stays on the chain.
-            plan: a charge or a reward out of the vault.
+            plan: a charge, a reward out of the vault, or a withdrawal from it.
             amount_base_units: how much.
 
         Raises:
@@ -55,7 +55,10 @@ class ChargeInstructions:
         """
         if plan.kind == "charge":
             return await self._charge(payment_id, plan, amount_base_units)
-        return await self._vault_reward(plan, amount_base_units)
+        if plan.kind == "vault_reward":
+            return await self._vault_reward(plan, amount_base_units)
+        client = await self._deployment.client()
+        return client.withdraw_vault(await self._deployment.merchant(), amount_base_units=amount_base_units)
 
     async def may_sign_again(self, payment: Transaction, evidence: Mapping[str, Any]) -> bool:
         """Say whether a payment whose only live attempt failed for good may be signed again all the same.

@@ -14,11 +14,11 @@ from deal_sdk.chain.allowance import AllowanceEvent, AllowanceState, MerchantSta
 from deal_sdk.clock import Clock
 from deal_sdk.errors import PaymentNotFoundError, TokenError
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
+from deal_sdk.payments.allowances.control import MerchantControl
 from deal_sdk.payments.allowances.deployment import MERCHANT_META, ProgramDeployment
 from deal_sdk.payments.allowances.owners import AllowanceOwners
 from deal_sdk.payments.allowances.publishing import ProgramPublisher
 from deal_sdk.payments.allowances.rules import check_charge
-from deal_sdk.payments.allowances.terms import OwnerAllowances
 from deal_sdk.payments.approvals import refuse_unproven
 from deal_sdk.payments.batches import check_reward_type
 from deal_sdk.payments.orders import Party, Plan, transfer_plan
@@ -56,7 +56,7 @@ class Charge:
     idempotency_key: str | None = None
 
 
-class AllowanceProgram(OwnerAllowances):
+class AllowanceProgram(MerchantControl):
     """Charges owners' wallets within what they allowed, and pays rewards out of the program's vault."""
 
     def __init__(self, parts: AllowanceParts) -> None:
@@ -97,23 +97,6 @@ class AllowanceProgram(OwnerAllowances):
             AllowanceError: before `initialize`.
         """
         return await self._deployment.merchant()
-
-    async def set_paused(self, paused: bool) -> str:
-        """Stop charges, rewards and new allowances on the chain, or let them go on, for all backends.
-
-        Args:
-            paused: whether they stop.
-
-        Returns:
-            The confirmed signature.
-        """
-        merchant = await self._deployment.merchant()
-        step = (await self._deployment.client()).set_paused(
-            merchant=merchant.address, authority=merchant.authority, paused=paused
-        )
-        signature = await self._owners.sign("the pause", [step], merchant.authority)
-        await self._deployment.find_merchant()
-        return signature
 
     async def charge(
         self,
@@ -330,11 +313,6 @@ class AllowanceProgram(OwnerAllowances):
             None,
             allowance=str(address),
         )
-
-    async def _vault(self) -> Party:
-        """Return the vault as a party of payments: its owner is the merchant's address, which has no key."""
-        address = await self._deployment.merchant_address()
-        return Party(str(address), str(await self._deployment.vault_address()), operator_name="reward vault")
 
     async def _initialize(self) -> None:
         client = await self._deployment.client()

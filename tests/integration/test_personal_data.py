@@ -12,12 +12,14 @@ import pytest
 from deal_sdk import Deal
 from deal_sdk.errors import UserBusyError, UserNotFoundError
 from deal_sdk.events import Event
+from deal_sdk.records.webhook_tables import webhook_events
 from tests.integration.conftest import MakePerson, Person, assert_books_agree
 
 PATIENCE_SECONDS = 10
 EXTERNAL_ID = "chat-4711-of-alice"
 WELCOME_KEY = f"welcome {EXTERNAL_ID}"
 PROMPT = "a picture of my own house"
+NAME = "Alice of Example Street"
 REASON = "for a picture of my own house"
 
 
@@ -75,6 +77,10 @@ async def test_what_is_personal_is_erased_and_the_books_hold(deal: Deal, make_pe
     user_id = person.user.id
     await deal.billing.get_balance(user_id)
     before = await deal.ledger.get_user_entries(user_id)
+    told = {"id": uuid4(), "type": "order_shipped", "created_at": deal.clock.now()}
+    told["body"] = orjson.dumps({"data": {"user": str(user_id), "name": NAME}})
+    async with deal.database.transaction() as connection:
+        await connection.execute(webhook_events.insert().values(told))
     was_told = asyncio.Event()
 
     async def note(event: Event) -> None:
@@ -89,8 +95,11 @@ async def test_what_is_personal_is_erased_and_the_books_hold(deal: Deal, make_pe
     assert report.erased["entries"] > 0
     assert report.erased["wallets"] == report.erased["policies"] == 1
     document = await deal.personal_data.export_user_data(user_id)
+    [event] = document["tables"]["webhook_events"]
+    emptied = {"data": {"erased": True, "user": str(user_id)}}
+    assert orjson.loads(bytes.fromhex(event["body"])) == emptied
     text = orjson.dumps(document).decode()
-    for said in (EXTERNAL_ID, PROMPT, REASON, "welcome"):
+    for said in (EXTERNAL_ID, PROMPT, REASON, NAME, "welcome"):
         assert said not in text
     assert document["limits"] == {"rates": [], "purchases": []}
     after = await deal.ledger.get_user_entries(user_id)

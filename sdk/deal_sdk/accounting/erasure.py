@@ -21,6 +21,7 @@ from deal_sdk.accounting.commands import ERASURE_TYPE, Command, OperationResult
 from deal_sdk.accounting.hashing import hash_metadata
 from deal_sdk.accounting.journal import Journal
 from deal_sdk.accounting.journal_rows import write_book
+from deal_sdk.accounting.told_events import count_undelivered
 from deal_sdk.errors import UserBusyError, UserNotFoundError
 from deal_sdk.records import Database
 from deal_sdk.records.accrual_tables import service_fee_accruals
@@ -96,7 +97,8 @@ async def erase(database: Database, journal: Journal, user_id: UUID) -> ErasureR
 async def _refuse_while_busy(connection: AsyncConnection, book: Book, user_id: UUID) -> None:
     """Refuse while something is under way whose end has to find the user as it was."""
     under_way = {"credits_held": book.users[user_id].held}
-    for name, query in _under_way(user_id, book.now).items():
+    queries = _under_way(user_id, book.now, connection.dialect.name)
+    for name, query in queries.items():
         under_way[name] = int((await connection.execute(query)).scalar_one())
     if found := {name: count for name, count in under_way.items() if count}:
         raise UserBusyError(
@@ -104,8 +106,8 @@ async def _refuse_while_busy(connection: AsyncConnection, book: Book, user_id: U
         )
 
 
-def _under_way(user_id: UUID, now: datetime) -> dict[str, sa.Select[Any]]:
-    """Build the counts of what is paid and not final, paid and not granted, or to be paid."""
+def _under_way(user_id: UUID, now: datetime, dialect: str) -> dict[str, sa.Select[Any]]:
+    """Build the counts of what is paid and not final, paid and not granted, to be paid, or to be told."""
     count = sa.select(sa.func.count())
     ungranted = sa.and_(_invoice.status != "open", _invoice.granted_at.is_(None))
     granted = sa.select(credit_package_grants.c.payment_id)
@@ -120,6 +122,7 @@ def _under_way(user_id: UUID, now: datetime) -> dict[str, sa.Select[Any]]:
             sa.or_(ungranted, sa.and_(_invoice.status == "open", _invoice.expires_at > now)),
         ),
         "unsettled_fees": count.where(_fee.user_id == user_id, _fee.payment_id.is_(None)),
+        "undelivered_webhooks": count_undelivered(user_id, dialect),
     }
 
 

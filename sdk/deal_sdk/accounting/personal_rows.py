@@ -14,6 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from deal_sdk.accounting.told_events import names_user
 from deal_sdk.records.tables import metadata
 
 MAX_JSON_INTEGER: Final = 2**63 - 1
@@ -75,16 +76,8 @@ def _of_invoice(user_id: UUID, dialect: str) -> sa.ColumnElement[bool]:
     return sa.or_(mine, _of_payment("invoice_payments")(user_id, dialect))
 
 
-def _told(user_id: UUID, dialect: str) -> sa.ColumnElement[bool]:
-    """Return the condition for events that name the user."""
-    body = sa.func.encode(_event.body, "escape") if dialect == "postgresql" else _event.body
-    find = sa.func.strpos if dialect == "postgresql" else sa.func.instr
-    found: sa.ColumnElement[bool] = find(body, str(user_id)) > 0
-    return found
-
-
 def _delivered(user_id: UUID, dialect: str) -> sa.ColumnElement[bool]:
-    told = sa.select(_event.id).where(_told(user_id, dialect))
+    told = sa.select(_event.id).where(names_user(user_id, dialect))
     return _tables["webhook_deliveries"].c.event_id.in_(told)
 
 
@@ -127,7 +120,7 @@ OWNED_TABLES: Final[Mapping[str, Owned]] = MappingProxyType(
         "watched_transactions": _of_address("watched_transactions", "wallet"),
         "watch_cursors": _of_address("watch_cursors", "wallet"),
         "watch_events": _of_address("watch_events", "address"),
-        "webhook_events": _told,
+        "webhook_events": names_user,
         "webhook_deliveries": _delivered,
     }
 )
@@ -137,7 +130,8 @@ NOBODYS_TABLES: Final = frozenset(
         *("deal_meta", "token_pricing", "credit_packages", "lookup_tables", "workers"),
         *("dashboard_tokens", "dashboard_sessions", "webhook_endpoints", "webhook_secrets"),
         *("watch_state", "watch_rpc_usage"),
-        # Of many users at once; each one's payment stands in token_transactions.
+        # Of many users at once: a batch has only counts, sums and a hash; each one's payment stands in
+        # token_transactions.
         *("payment_batches", "payment_carriers"),
         # Secrets, which nobody is handed.
         "keystore_keys",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from deal_sdk.accounting import ErasureReport, Journal
 from deal_sdk.accounting.erasure import erase
 from deal_sdk.accounting.personal_rows import rows_of
+from deal_sdk.accounting.told_events import erase_told_events
 from deal_sdk.cache import BalanceManager, UserCache
 from deal_sdk.errors import UserNotFoundError
 from deal_sdk.events import EventBus
@@ -81,21 +82,24 @@ class PersonalData:
         """Erase what is personal about a user for good, and keep the books.
 
         External id, name, metadata, reasons and policies go, wallets are disconnected, credits that are left
-        are taken off, keys of credit operations become hashes, and what is cached or counted is deleted. The
-        user's id, amounts, times and addresses of payments stay, and the user can do nothing any more.
-        Erasing again erases what a failure left in caches, and says what was erased the first time.
+        are taken off, keys of credit operations become hashes, what webhooks were told of the user is taken
+        out of the events, and what is cached or counted is deleted. The user's id, amounts, times and
+        addresses of payments stay, and the user can do nothing any more. Erasing again erases what a failure
+        left in events and caches, and says what was erased the first time.
 
         Args:
             user_id: whose.
 
         Raises:
             UserNotFoundError: no such user.
-            UserBusyError: payments or operations of the user are under way; nothing was erased.
-            DatabaseError: nothing was erased, or after a lost commit everything; calling again tells.
+            UserBusyError: payments or operations of the user are under way, or webhooks that tell of them;
+                nothing was erased, and the facts count what is waited for.
+            DatabaseError: calling again says whether the user is erased, and erases what is left.
             StoreUnavailableError: the records are erased; calling again erases the counters.
         """
         parsed = parse_user_id(user_id)
         report = await erase(self._database, self._journal, parsed)
+        await erase_told_events(self._database, parsed)
         accounts = await self._database.fetch(
             sa.select(token_accounts.c.address).where(token_accounts.c.user_id == parsed)
         )

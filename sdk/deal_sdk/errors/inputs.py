@@ -84,7 +84,7 @@ class UserNotFoundError(TokenError):
 
 
 class UserBusyError(TokenError):
-    """A user with payments or operations under way, whose end has to find the user; nothing happened."""
+    """A user with something under way, whose end must find the user; nothing happened, the facts count it."""
 
     code = "user_busy"
     retryable = True

@@ -21,6 +21,7 @@ from deal_sdk.payments import (
     Delegations,
     PartyResolver,
     PaymentSigner,
+    PreparedAllowanceStore,
     ProgramDeployment,
     ProgramPublisher,
     TransactionFees,
@@ -104,9 +105,8 @@ def make_allowances(
 ) -> AllowanceProgram:
     """Put together `deal.allowances`; nothing is read yet."""
     confirmations = make_confirmations(deal, confirmer)
-    owners = AllowanceOwners(
-        database=wiring.database, signer=signer, confirmations=confirmations, clock=deal.clock
-    )
+    prepared = PreparedAllowanceStore(wiring.database, deal.clock)
+    owners = AllowanceOwners(prepared=prepared, signer=signer, confirmations=confirmations)
     publisher = ProgramPublisher(
         rpc=deal.rpc,
         database=wiring.database,

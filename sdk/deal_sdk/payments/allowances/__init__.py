@@ -8,6 +8,7 @@ finalized transaction shows that somebody else's charge took the one that it had
 from deal_sdk.payments.allowances.charges import ChargeInstructions
 from deal_sdk.payments.allowances.deployment import ProgramDeployment
 from deal_sdk.payments.allowances.owners import AllowanceOwners, PreparedAllowance
+from deal_sdk.payments.allowances.prepared_rows import PreparedAllowanceStore
 from deal_sdk.payments.allowances.publishing import ProgramPublisher, ProgramStatus
 from deal_sdk.payments.allowances.service import AllowanceParts, AllowanceProgram, Charge
 from deal_sdk.payments.allowances.terms import AllowanceRequest
@@ -22,6 +23,7 @@ __all__ = [
     "ChargeInstructions",
     "ChargeTurns",
     "PreparedAllowance",
+    "PreparedAllowanceStore",
     "ProgramDeployment",
     "ProgramPublisher",
     "ProgramStatus",

@@ -10,28 +10,20 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import sqlalchemy as sa
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.chain import (
     SignedTransaction,
-    UnsignedTransaction,
     check_signed,
     join_signatures,
     prepare_transaction,
 )
-from deal_sdk.clock import Clock
-from deal_sdk.errors import PreparedTransactionNotFoundError
+from deal_sdk.payments.allowances.prepared_rows import PreparedAllowanceStore
 from deal_sdk.payments.confirmations import Confirmations, unique_memo
 from deal_sdk.payments.signing import PaymentSigner
-from deal_sdk.records import Database
-from deal_sdk.records.allowance_tables import prepared_allowances
-
-_prepared = prepared_allowances.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +56,12 @@ class AllowanceOwners:
     """Has transactions signed by owners, with a key that is here or in their own wallets."""
 
     def __init__(
-        self, *, database: Database, signer: PaymentSigner, confirmations: Confirmations, clock: Clock
+        self, *, prepared: PreparedAllowanceStore, signer: PaymentSigner, confirmations: Confirmations
     ) -> None:
         """Wire the parts; nothing runs yet."""
-        self._database = database
+        self._prepared = prepared
         self._signer = signer
         self._confirmations = confirmations
-        self._clock = clock
 
     async def sign(self, what: str, steps: Sequence[Instruction], owner: Pubkey) -> str:
         """Sign for an owner whose key is here, send, and return the confirmed signature.
@@ -95,20 +86,7 @@ class AllowanceOwners:
         blockhash = await self._signer.blockhashes.get()
         payer = self._signer.fees.payer
         unsigned = prepare_transaction(priced.instructions, payer=payer, blockhash=blockhash)
-        identity = uuid4()
-        row = {
-            "id": identity,
-            "owner_address": str(owner),
-            "message": unsigned.message_bytes,
-            "last_valid_block_height": unsigned.last_valid_block_height,
-            "context_slot": unsigned.context_slot,
-            "created_at": self._clock.now(),
-        }
-
-        async def unit(connection: AsyncConnection) -> None:
-            await connection.execute(prepared_allowances.insert().values(row))
-
-        await self._database.run(unit)
+        identity = await self._prepared.add(owner, unsigned)
         return PreparedAllowance(
             id=identity,
             transaction=base64.b64encode(unsigned.raw_bytes).decode(),
@@ -124,12 +102,11 @@ class AllowanceOwners:
         Submitting it again follows the same transaction.
 
         Raises:
-            PreparedTransactionNotFoundError: for another id.
+            PreparedTransactionNotFoundError: for another id, or one of over a week ago.
             PreparedTransactionChangedError, InvalidSignatureError, InvalidInputError: nothing was sent.
             TransactionFailedError, TransactionExpiredError, RpcTimeoutError: see each.
         """
-        row = await self._row(prepared_id)
-        unsigned = UnsignedTransaction(row.message, row.last_valid_block_height, row.context_slot)
+        unsigned = await self._prepared.get(prepared_id)
         payer = unsigned.signers[0]
         signatures = check_signed(unsigned.message_bytes, returned, may_lack=payer)
         signer = await self._signer.keystore.signer(str(payer))
@@ -140,26 +117,5 @@ class AllowanceOwners:
             last_valid_block_height=unsigned.last_valid_block_height,
             context_slot=unsigned.context_slot,
         )
-        await self._keep(prepared_id, signed)
+        await self._prepared.sign(prepared_id, signed)
         return await self._confirmations.confirm("what the owner signed", signed)
-
-    async def _row(self, prepared_id: UUID) -> Any:
-        rows = await self._database.fetch(sa.select(prepared_allowances).where(_prepared.id == prepared_id))
-        if not rows:
-            raise PreparedTransactionNotFoundError(
-                "no transaction was prepared under this id", prepared_id=str(prepared_id)
-            )
-        return rows[0]
-
-    async def _keep(self, prepared_id: UUID, signed: SignedTransaction) -> None:
-        """Commit the bytes before they are sent."""
-        update = (
-            prepared_allowances.update()
-            .where(_prepared.id == prepared_id)
-            .values(signature=signed.signature, signed_bytes=signed.raw_bytes)
-        )
-
-        async def unit(connection: AsyncConnection) -> None:
-            await connection.execute(update)
-
-        await self._database.run(unit)

@@ -20,9 +20,9 @@ from deal_sdk.records.erasure_tables import user_erasures
 from deal_sdk.records.tables import token_transactions
 from deal_sdk.records.webhook_tables import webhook_events
 from deal_sdk.webhooks import OutgoingEvent, WebhookReply
-from tests.contract import test_accruals, test_invoices
+from tests.contract import test_accruals
+from tests.contract.invoice_world import PRICE, World
 from tests.contract.payment_orders import rows_of
-from tests.contract.test_invoices import PRICE
 from tests.contract.webhook_world import Process
 
 URL = "https://93.184.216.34/hook"
@@ -41,18 +41,16 @@ async def busy(database: Database, journal: Journal, user_id: UUID) -> dict[str,
 
 class TestInvoicesAndPackages:
     @pytest.fixture
-    async def world(
-        self, database: Database, manual_clock: ManualClock
-    ) -> AsyncIterator[test_invoices.World]:
-        made = await test_invoices.World(database, manual_clock).open()
+    async def world(self, database: Database, manual_clock: ManualClock) -> AsyncIterator[World]:
+        made = await World(database, manual_clock).open()
         yield made
         await made.close()
         assert await made.broken() == []
 
-    async def erase(self, world: test_invoices.World) -> ErasureReport:
+    async def erase(self, world: World) -> ErasureReport:
         return await erase(world.database, world.journal, world.user_id)
 
-    async def test_an_open_invoice_refuses_until_it_is_granted(self, world: test_invoices.World) -> None:
+    async def test_an_open_invoice_refuses_until_it_is_granted(self, world: World) -> None:
         async def leave(invoice_ids: Collection[UUID]) -> None:
             assert invoice_ids
 
@@ -65,13 +63,13 @@ class TestInvoicesAndPackages:
         await world.job.run_once()
         assert not (await self.erase(world)).replayed
 
-    async def test_an_expired_invoice_refuses_no_more(self, world: test_invoices.World) -> None:
+    async def test_an_expired_invoice_refuses_no_more(self, world: World) -> None:
         await world.packages.invoice(world.user_id, "starter", expires_in_seconds=60)
         assert await busy(world.database, world.journal, world.user_id) == {"open_invoices": 1}
         await world.clock.advance(61)
         assert not (await self.erase(world)).replayed
 
-    async def test_a_package_whose_credits_are_to_come_refuses(self, world: test_invoices.World) -> None:
+    async def test_a_package_whose_credits_are_to_come_refuses(self, world: World) -> None:
         [package] = await world.packages.list()
         now = world.clock.now()
         row = {

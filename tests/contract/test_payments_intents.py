@@ -103,7 +103,7 @@ class TestRecording:
         await create_together(
             store,
             intent(7, type="reward", reward_type="referral", recipient=rewarded),
-            intent(8, purchase=purchase(), sender=party("buyer", user.id)),
+            intent(8, purchase=replace(purchase(), max_amount_base_units=9), sender=party("buyer", user.id)),
         )
         (reward,) = await rows_of(database, token_rewards)
         assert (reward["user_id"], reward["reward_type"], reward["amount"]) == (user.id, "referral", 7)
@@ -115,6 +115,7 @@ class TestRecording:
         )
         assert (bought["amount"], bought["max_purchases"]) == (8, 3)
         assert bought["subscription_id"] == "subscription-1"
+        assert bought["terms"] == {"max_amount": 9}
         assert bought["reservation_id"] == str(bought["payment_id"])
 
     async def test_the_largest_amounts_add_up(self, store: IntentStore) -> None:

@@ -12,11 +12,21 @@ from deal_sdk.cli.operations import TIME_FORMATS, aware
 from deal_sdk.cli.output import Reply, fields, shown, table
 from deal_sdk.cli.session import EXTERNAL_PREFIX, LimitsSession, Session
 from deal_sdk.errors import InvalidInputError, UserNotFoundError
+from deal_sdk.limits import LimitKind
 from deal_sdk.limits.ids import USER_SUBJECT
 from deal_sdk.limits.purchase_reports import PURCHASE_DIMENSIONS
 
 FALLBACK_TIER: Final = "Gift"
-_PURCHASE_COLUMNS: Final = ("token_mint", "used", "maximum", "remaining", "reset_after_seconds")
+_PURCHASE_COLUMNS: Final = (
+    "token_mint",
+    "category",
+    "window",
+    "time_zone",
+    "ends_at",
+    "used",
+    "maximum",
+    "remaining",
+)
 _RATE_COLUMNS: Final = ("operation", "limit", "used", "maximum", "reset_after_seconds")
 
 KeyArgument = Annotated[
@@ -47,18 +57,12 @@ async def show(
     """Show what a user, an address or another key has used of its limits; nothing is counted."""
     async with session.limits() as limits:
         name, own_tier = await _resolve(limits, key, subject)
-        purchases = []
+        purchases: list[dict[str, Any]] = []
+        amounts: list[dict[str, Any]] = []
         if subject == USER_SUBJECT:
-            for check in await limits.purchases.current_purchases(name):
-                purchases.append(
-                    {
-                        "token_mint": check.token_mint,
-                        "used": check.current_count,
-                        "maximum": check.max_count,
-                        "remaining": max(check.max_count - check.current_count, 0),
-                        "reset_after_seconds": check.reset_after_seconds,
-                    }
-                )
+            for limit in await limits.purchases.current_limits(name):
+                found = amounts if limit.kind is LimitKind.AMOUNT else purchases
+                found.append(limit.to_dict())
         held_to = tier or own_tier
         rates = []
         for operation in await limits.rates.operations(name, subject=subject):
@@ -78,11 +82,16 @@ async def show(
         "subject": subject,
         "tier": held_to,
         "purchases": purchases,
+        "amounts": amounts,
         "rates": rates,
     }
     return Reply(
         document,
-        [_rows("Purchases", _PURCHASE_COLUMNS, purchases), _rows("Requests", _RATE_COLUMNS, rates)],
+        [
+            _rows("Purchases", _PURCHASE_COLUMNS, purchases),
+            _rows("Amounts in base units", _PURCHASE_COLUMNS, amounts),
+            _rows("Requests", _RATE_COLUMNS, rates),
+        ],
     )
 
 

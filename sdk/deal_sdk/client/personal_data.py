@@ -106,8 +106,8 @@ class PersonalData:
         await self._deal.balances.invalidate_many({address: 0 for (address,) in accounts})
         await self._deal.user_cache.invalidate(parsed)
         await self._deal.rates.reset(parsed)
-        for record in await self._deal.purchases.get_user_token_purchases(parsed):
-            await self._deal.purchases.reset_purchase_count(parsed, record.token_mint)
+        for token_mint in {limit.token_mint for limit in await self._deal.purchases.current_limits(parsed)}:
+            await self._deal.purchases.reset_purchase_count(parsed, token_mint)
         if not report.replayed:
             self._deal.events.publish(USER_ERASED, user=str(parsed))
         return report

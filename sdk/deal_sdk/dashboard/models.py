@@ -189,10 +189,11 @@ class PaymentDetail(Answer):
 
 
 class PurchaseUse(Answer):
-    """How far a user's purchases of a token are used."""
+    """How far a user's purchases of a token, or of a category, are used."""
 
     user_id: str
     token_mint: str
+    category: str | None
     count: int
     maximum: int
     percent: int

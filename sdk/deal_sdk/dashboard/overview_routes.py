@@ -27,6 +27,7 @@ from deal_sdk.dashboard.models import (
 )
 from deal_sdk.dashboard.service import Service
 from deal_sdk.errors import ChainError
+from deal_sdk.limits import LimitKind
 from deal_sdk.limits.purchase_edges import users_near_edge
 from deal_sdk.limits.telling import NEAR_PERCENT
 from deal_sdk.records.tables import users
@@ -132,13 +133,14 @@ async def _uses(deal: Deal, user_id: str) -> list[PurchaseUse]:
         PurchaseUse(
             user_id=user_id,
             token_mint=one.token_mint,
-            count=one.current_count,
-            maximum=one.max_count,
-            percent=min(100 * one.current_count // one.max_count, 100),
+            category=one.category,
+            count=one.used,
+            maximum=one.maximum,
+            percent=min(100 * one.used // one.maximum, 100),
             reset_after_seconds=one.reset_after_seconds,
         )
-        for one in await deal.purchases.current_purchases(user_id)
-        if one.current_count * 100 >= one.max_count * NEAR_PERCENT
+        for one in await deal.purchases.current_limits(user_id)
+        if one.kind is LimitKind.PURCHASE and one.used * 100 >= one.maximum * NEAR_PERCENT
     ]
 
 

@@ -18,6 +18,7 @@ from deal_sdk.limits.decisions import (
 from deal_sdk.limits.gate import Gate
 from deal_sdk.limits.http_headers import rate_limit_headers
 from deal_sdk.limits.locations import StoreAccess
+from deal_sdk.limits.purchase_listings import CurrentLimit
 from deal_sdk.limits.purchase_records import PurchasePolicy, PurchaseRecords, PurchaseStats
 from deal_sdk.limits.purchase_reports import PurchaseDimension, PurchaseReport
 from deal_sdk.limits.purchase_terms import (
@@ -36,6 +37,7 @@ __all__ = [
     "AmountRule",
     "CalendarWindow",
     "CountedRule",
+    "CurrentLimit",
     "Decision",
     "Gate",
     "HeldPurchases",

@@ -21,14 +21,15 @@ from deal_sdk.limits.calendars import CalendarWindow
 from deal_sdk.limits.decisions import HeldPurchases
 from deal_sdk.limits.held_purchases import HELD_STATES, HeldLookups
 from deal_sdk.limits.ids import UserKey, check_id
+from deal_sdk.limits.purchase_listings import counted_under, rules_counted_under, stored_terms
 from deal_sdk.limits.purchase_reports import (
     PurchaseDimension,
     PurchaseReport,
     report_of,
     report_query,
 )
-from deal_sdk.limits.purchase_terms import PurchaseRequest, PurchaseTerms, rules_of
-from deal_sdk.limits.rules import DEFAULT_PURCHASE_PERIOD_SECONDS, CountedRule, PurchaseRule
+from deal_sdk.limits.purchase_terms import DEFAULT_TERMS, PurchaseRequest, PurchaseTerms, rules_of
+from deal_sdk.limits.rules import DEFAULT_PURCHASE_PERIOD_SECONDS, CountedRule, KeySpace, PurchaseRule
 from deal_sdk.records import Database, parse_user_id
 from deal_sdk.records.purchase_tables import purchase_policies, token_purchases
 from deal_sdk.records.row_inserts import Row, add_new_rows
@@ -89,8 +90,7 @@ class PurchaseRecords:
         reservation_id: str,
         rule: PurchaseRule,
         *,
-        category: str | None = None,
-        amount_base_units: int | None = None,
+        terms: PurchaseTerms = DEFAULT_TERMS,
         counts_seconds: int | None = None,
     ) -> None:
         """Record a purchase that no payment of ours stands behind; it is durable when this returns.
@@ -101,8 +101,7 @@ class PurchaseRecords:
         Args:
             reservation_id: under which it was counted.
             rule: what it was counted under.
-            category: what the token belongs to.
-            amount_base_units: how much was bought.
+            terms: what else it was counted under.
             counts_seconds: how long any limit may need it, where that is longer than the rule's period.
 
         Raises:
@@ -115,11 +114,12 @@ class PurchaseRecords:
             "token_mint": rule.token_mint,
             "subscription_id": rule.subscription_id,
             "max_purchases": rule.max_purchases,
-            "category": category,
-            "amount": amount_base_units,
+            "category": terms.category,
+            "amount": terms.amount_base_units,
             "created_at": now,
             "updated_at": now,
             "counts_until": now + timedelta(seconds=counts_seconds or rule.period_seconds),
+            "terms": stored_terms(terms),
             "state": "counted",
         }
         await self._added.submit(row)
@@ -161,20 +161,23 @@ class PurchaseRecords:
         async with self._database.reading() as connection:
             return tuple((await connection.execute(query)).scalars())
 
-    async def maxima_of(self, user_id: UserKey) -> tuple[tuple[str, int], ...]:
-        """Return the mints that the user has recorded purchases of, each with its latest maximum."""
-        column = token_purchases.c
-        latest = sa.func.row_number().over(
-            partition_by=column.token_mint, order_by=(column.created_at.desc(), column.reservation_id)
-        )
-        ranked = (
-            sa.select(column.token_mint, column.max_purchases, latest.label("place"))
-            .where(column.user_id == str(user_id), column.state.in_(HELD_STATES))
-            .subquery()
-        )
-        query = sa.select(ranked.c.token_mint, ranked.c.max_purchases).where(ranked.c.place == 1)
-        rows = await self._database.fetch(query.order_by(ranked.c.token_mint))
-        return tuple((row.token_mint, row.max_purchases) for row in rows)
+    async def rules_of_user(
+        self, user_id: UserKey, keys: KeySpace, period_seconds: int, *, token_mint: str | None = None
+    ) -> tuple[CountedRule, ...]:
+        """Return the rules that the user's recorded purchases may still count under, each counter once.
+
+        Args:
+            user_id: any id of the caller's.
+            keys: tell which rules share a counter; the latest purchase says its maximum.
+            period_seconds: the rolling period where a purchase names none.
+            token_mint: of this token alone, those of cancelled purchases included.
+
+        Raises:
+            DatabaseError: when the record failed.
+        """
+        now = self._database.clock.now()
+        query = counted_under(user_id, now, now - timedelta(seconds=period_seconds), token_mint=token_mint)
+        return rules_counted_under(user_id, await self._database.fetch(query), period_seconds, keys)
 
     async def stats(self) -> PurchaseStats:
         """Return how many tokens, users and purchases are recorded, the cancelled ones left out."""

@@ -107,16 +107,6 @@ class PurchaseRecord:
     subscription_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentPurchases:
-    """How far a running period is used."""
-
-    token_mint: str
-    current_count: int
-    max_count: int
-    reset_after_seconds: float
-
-
 def rules_of(request: PurchaseRequest, period_seconds: int) -> tuple[CountedRule, ...]:
     """Turn a request into the rules that must all allow it, the count of the token first.
 

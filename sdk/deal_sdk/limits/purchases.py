@@ -21,11 +21,11 @@ from deal_sdk.limits.decisions import Reservation, Settled
 from deal_sdk.limits.gate import Gate
 from deal_sdk.limits.ids import UserKey, check_id
 from deal_sdk.limits.outages import OutageLog
+from deal_sdk.limits.purchase_listings import CurrentLimit, current_limits
 from deal_sdk.limits.purchase_records import PurchasePolicy, PurchaseRecords, PurchaseStats
 from deal_sdk.limits.purchase_reports import PurchaseDimension, PurchaseReport
 from deal_sdk.limits.purchase_terms import (
     DEFAULT_TERMS,
-    CurrentPurchases,
     PurchaseCheck,
     PurchaseIncrement,
     PurchaseRecord,
@@ -222,26 +222,20 @@ class TokenPurchaseTracker:
         records = await asyncio.gather(*(self.get_purchase_record(user_id, mint) for mint in mints))
         return tuple(record for record in records if record is not None)
 
-    async def current_purchases(self, user_id: UserKey) -> tuple[CurrentPurchases, ...]:
-        """Return how far the user's running rolling periods are used, by mint; lost ones are counted anew.
+    async def current_limits(self, user_id: UserKey) -> tuple[CurrentLimit, ...]:
+        """Return how far the user's purchase limits are used: of tokens by mint, then of categories.
 
-        Each is held to the maximum that its latest purchase was counted under.
+        These are the limits that recorded purchases were counted under, calendars, categories and amounts
+        included, each held to the maximum of the latest one. Counts that were lost are counted anew.
 
         Raises:
             StoreUnavailableError: when the store failed.
             DatabaseError: when the record failed.
         """
         check_id("user_id", str(user_id))
-        rules = [
-            PurchaseRule(user_id, mint, maximum, period_seconds=self._period_seconds)
-            for mint, maximum in await self._records.maxima_of(user_id)
-        ]
+        rules = await self._records.rules_of_user(user_id, self._gate.keys, self._period_seconds)
         states = await asyncio.gather(*(self._gate.peek([rule]) for rule in rules))
-        return tuple(
-            CurrentPurchases(rule.token_mint, state.current, rule.max_purchases, state.reset_after_seconds)
-            for rule, (state,) in zip(rules, states, strict=True)
-            if state.current
-        )
+        return current_limits([state for (state,) in states], self._clock.now())
 
     async def get_token_purchase_stats(self) -> PurchaseStats:
         """Return the recorded totals.
@@ -271,7 +265,7 @@ class TokenPurchaseTracker:
         return await self._records.delete_ended(now, now - timedelta(seconds=self._period_seconds))
 
     async def reset_purchase_count(
-        self, user_id: UserKey, token_mint: str, *, terms: PurchaseTerms = DEFAULT_TERMS
+        self, user_id: UserKey, token_mint: str, *, terms: PurchaseTerms | None = None
     ) -> None:
         """Let the user begin a new period; the purchases stay recorded.
 
@@ -281,13 +275,16 @@ class TokenPurchaseTracker:
         Args:
             user_id: any id of the caller's.
             token_mint: what was bought.
-            terms: the same that the purchases were counted under; what they limit begins anew as well.
+            terms: what they limit begins anew as well, a category included; without any, everything that
+                purchases of the token were recorded with.
 
         Raises:
             StoreUnavailableError: when the store failed; calling again is safe.
             DatabaseError: when the record failed.
         """
-        rules = self._rules(PurchaseRequest(user_id, token_mint, 1, terms=terms))
+        rules = self._rules(PurchaseRequest(user_id, token_mint, 1, terms=terms or DEFAULT_TERMS))
+        if terms is None:
+            rules = await self._rules_to_reset(rules)
         await self._records.forget(user_id, token_mint, longest_period_seconds(rules))
         await asyncio.gather(*(self._gate.reset(rule) for rule in rules))
 
@@ -320,6 +317,15 @@ class TokenPurchaseTracker:
     def _rules(self, request: PurchaseRequest) -> tuple[CountedRule, ...]:
         return rules_of(request, self._period_seconds)
 
+    async def _rules_to_reset(self, rules: tuple[CountedRule, ...]) -> tuple[CountedRule, ...]:
+        """Add what the record knows: from cancelled rows too, so that a reset that failed can be repeated."""
+        (first,) = rules
+        keys = self._gate.keys
+        known = await self._records.rules_of_user(
+            first.user_id, keys, self._period_seconds, token_mint=first.token_mint
+        )
+        return tuple({keys.counted(rule): rule for rule in (*rules, *known)}.values())
+
     # A caller that is cancelled here leaves its purchase counted, recorded or not: the safe side.
     async def _record(
         self, reservation: Reservation, rules: tuple[CountedRule, ...], terms: PurchaseTerms
@@ -330,8 +336,7 @@ class TokenPurchaseTracker:
             await self._records.add_counted(
                 reservation.reservation_id,
                 first,
-                category=terms.category,
-                amount_base_units=terms.amount_base_units,
+                terms=terms,
                 counts_seconds=longest_period_seconds(rules),
             )
         except DatabaseError as error:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from deal_sdk.chain import SignedTransaction
+from deal_sdk.limits.purchase_listings import stored_terms
 from deal_sdk.payments.orders import Funds, Order
 from deal_sdk.payments.prepared import Prepared
 from deal_sdk.records.accrual_tables import service_fee_settlements
@@ -101,6 +102,7 @@ def _purchase_row(intent: Intent) -> dict[str, Any] | None:
         "created_at": created,
         "updated_at": created,
         "counts_until": order.purchase.counts_until(created),
+        "terms": stored_terms(order.purchase.terms(order.amount)),
     }
 
 

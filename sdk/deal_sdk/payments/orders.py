@@ -10,7 +10,7 @@ from uuid import UUID
 
 from deal_sdk.amounts import BaseUnits
 from deal_sdk.errors import InvalidInputError
-from deal_sdk.limits import AmountRule, CalendarWindow, PurchaseRule, Rule
+from deal_sdk.limits import AmountRule, CalendarWindow, PurchaseRule, PurchaseTerms, Rule
 from deal_sdk.records.inputs import optional_text
 
 PlanKind = Literal["transfer", "mint", "burn", "charge", "vault_reward", "vault_withdrawal"]
@@ -138,6 +138,16 @@ class PurchaseLimit:
             return [count]
         most = self.max_amount_base_units
         return [count, AmountRule(user, self.token_mint, amount_base_units, most, seconds, self.calendar)]
+
+    def terms(self, amount_base_units: int) -> PurchaseTerms:
+        """Return the terms that a payment is counted under, for its purchase's row."""
+        return PurchaseTerms(
+            # As in the rules: the calendar wins where both are given, and 0 means the setting's.
+            period_seconds=None if self.calendar is not None else self.period_seconds or None,
+            calendar=self.calendar,
+            amount_base_units=amount_base_units,
+            max_amount_base_units=self.max_amount_base_units,
+        )
 
     def counts_until(self, created_at: datetime) -> datetime | None:
         """Return until when a purchase may count; None where the setting's period says it."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from deal_sdk.records.tables import _one_of, _time, metadata
+from deal_sdk.records.tables import Json, _one_of, _time, metadata
 
 PURCHASE_STATES: Final = ("reserved", "counted", "cancelled")
 
@@ -25,6 +25,7 @@ token_purchases = sa.Table(
     _time("created_at"),
     _time("updated_at"),
     _time("counts_until", nullable=True),
+    sa.Column("terms", Json, comment="Limits and periods beside max_purchases."),
     _one_of("state", PURCHASE_STATES, "state"),
     sa.Index("ix_token_purchases_user_mint", "user_id", "token_mint", "created_at"),
 )

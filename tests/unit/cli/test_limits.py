@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ import pytest
 
 from deal_sdk.cli.application import run
 from deal_sdk.clock import SystemClock
-from deal_sdk.limits import Gate, PurchaseRecords, RateLimiter, Store, TokenPurchaseTracker, open_store
+from deal_sdk.limits import (
+    CalendarWindow,
+    Gate,
+    PurchaseRecords,
+    PurchaseTerms,
+    RateLimiter,
+    Store,
+    TokenPurchaseTracker,
+    open_store,
+)
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database, UserDirectory
 from deal_sdk.settings import DEFAULT_TIER_LIMITS
@@ -80,6 +90,43 @@ def test_what_is_used_is_shown_and_reset(shell: Shell) -> None:
     assert [one["token_mint"] for one in after["purchases"]] == ["B"]
     assert after["rates"] == []
     assert shell("reset", "192.0.2.7", "--rates", "--subject", "ip")["rates"]
+
+
+async def spend_by_day(database_url: str) -> CalendarWindow:
+    clock, day = SystemClock(), CalendarWindow("day", "Asia/Kathmandu")
+    terms = PurchaseTerms(
+        calendar=day,
+        category="memes",
+        max_in_category=9,
+        amount_base_units=2**53 + 1,
+        max_amount_base_units=2**60,
+    )
+    database = await Database.open(database_url, clock=clock)
+    async with open_store(STORE_URL) as store:
+        records = PurchaseRecords(database)
+        gate = Gate(store, clock=clock, metrics=Metrics(), history=records)
+        tracker = TokenPurchaseTracker(gate, store, records, clock=clock)
+        await tracker.increment_and_validate_purchase("alice", "A", 3, terms=terms)
+    await database.close()
+    return day
+
+
+def test_calendars_categories_and_amounts_are_shown_and_reset(shell: Shell) -> None:
+    day = asyncio.run(spend_by_day(shell.database_url))
+    seen = shell("show", "alice")
+    windows = {(one["window"], one["time_zone"]) for one in seen["purchases"] + seen["amounts"]}
+    assert windows == {("day", "Asia/Kathmandu")}
+    ends_at = datetime.fromisoformat(seen["amounts"][0]["ends_at"])
+    assert ends_at in day.boundaries(SystemClock().now())
+    assert [(one["category"], one["used"], one["remaining"]) for one in seen["purchases"]] == [
+        (None, 1, 2),
+        ("memes", 1, 8),
+    ]
+    (amount,) = seen["amounts"]
+    assert (amount["used"], amount["remaining"]) == (str(2**53 + 1), str(2**60 - 2**53 - 1))
+    assert shell("reset", "alice", "--mint", "A")["mint"] == "A"
+    after = shell("show", "alice")
+    assert (after["purchases"], after["amounts"]) == ([], [])
 
 
 def test_purchases_are_counted_from_the_database_where_the_store_is_new(shell: Shell) -> None:

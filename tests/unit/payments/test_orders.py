@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deal_sdk.errors import InvalidInputError
+from deal_sdk.limits import CalendarWindow
+from deal_sdk.limits.purchase_listings import stored_terms
 from deal_sdk.payments import Plan, PurchaseLimit
 from deal_sdk.payments.orders import check_reason
 from deal_sdk.records.fingerprint import fingerprint_of
@@ -66,6 +68,27 @@ class TestFingerprints:
     def test_what_cannot_be_recorded_is_refused(self, bad: Any) -> None:
         with pytest.raises(InvalidInputError):
             fingerprint_of(to=bad)
+
+
+class TestTermsOfPurchases:
+    def test_rows_remember_what_the_rules_are_made_of(self) -> None:
+        day = CalendarWindow("day", "Europe/Berlin")
+        remembered = {
+            limit: stored_terms(limit.terms(5))
+            for limit in (
+                PurchaseLimit("Mint", 3, "subscription"),
+                PurchaseLimit("Mint", 3, period_seconds=60, max_amount_base_units=9),
+                # The rules go by the calendar where both are given, so the row must be no refusal.
+                PurchaseLimit("Mint", 3, period_seconds=60, calendar=day),
+                PurchaseLimit("Mint", 3, period_seconds=0),
+            )
+        }
+        assert list(remembered.values()) == [
+            None,
+            {"period_seconds": 60, "max_amount": 9},
+            {"calendar_unit": "day", "time_zone": "Europe/Berlin"},
+            None,
+        ]
 
 
 class TestKeysAndReasons:

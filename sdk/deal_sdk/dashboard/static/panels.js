@@ -40,7 +40,7 @@ const balanceRow = (name, owner, text, slot) => el("tr", { "data-address": owner
 
 export async function loadLimits() {
   const found = await get("/limits");
-  const uses = found.purchases.map((use) => edge(`Purchases of ${use.token_mint} by ${use.user_id}`, use.count, use.maximum, use.percent));
+  const uses = found.purchases.map((use) => edge(`Purchases of ${use.category ?? use.token_mint} by ${use.user_id}`, use.count, use.maximum, use.percent));
   const hits = found.hits.map((hit) => edge(`${hit.limit.replaceAll("_", " ")}${hit.operation ? ` (${hit.operation})` : ""} of ${hit.user}, ${time(hit.at)}`, hit.current, hit.maximum, hit.percent));
   find("limit-list").replaceChildren(...uses, ...hits);
   find("no-limits").hidden = uses.length + hits.length > 0;

@@ -12,6 +12,7 @@ import pytest
 from deal_sdk import Deal
 from deal_sdk.errors import UserBusyError, UserNotFoundError
 from deal_sdk.events import Event
+from deal_sdk.limits import CalendarWindow, PurchaseTerms
 from deal_sdk.records.webhook_tables import webhook_events
 from tests.integration.conftest import MakePerson, Person, assert_books_agree
 
@@ -75,6 +76,8 @@ async def test_all_that_is_kept_is_handed_over(deal: Deal, make_person: MakePers
 async def test_what_is_personal_is_erased_and_the_books_hold(deal: Deal, make_person: MakePerson) -> None:
     person, other = await customer(deal, make_person), await make_person("1")
     user_id = person.user.id
+    by_day = PurchaseTerms(calendar=CalendarWindow("day", "Europe/Berlin"))
+    await deal.purchases.increment_and_validate_purchase(user_id, "MINT", 1, terms=by_day)
     await deal.billing.get_balance(user_id)
     before = await deal.ledger.get_user_entries(user_id)
     told = {"id": uuid4(), "type": "order_shipped", "created_at": deal.clock.now()}
@@ -102,6 +105,7 @@ async def test_what_is_personal_is_erased_and_the_books_hold(deal: Deal, make_pe
     for said in (EXTERNAL_ID, PROMPT, REASON, NAME, "welcome"):
         assert said not in text
     assert document["limits"] == {"rates": [], "purchases": []}
+    assert (await deal.purchases.can_user_purchase_token(user_id, "MINT", 1, terms=by_day)).can_purchase
     after = await deal.ledger.get_user_entries(user_id)
     written_off, *kept = after
     assert (written_off.operation_type, written_off.balance_after) == ("erasure", 0)

@@ -74,6 +74,23 @@ class TestEvents:
         ]
         await bus.close()
 
+    async def test_every_operation_is_counted_and_timed(
+        self, books: Books, manual_clock: ManualClock
+    ) -> None:
+        user_id, metrics = await books.user(100), Metrics()
+        bus = EventBus(manual_clock)
+        books.journal.observe(CreditWatch(metrics, bus))
+        for amount in (30, 30, 99):
+            await books.credits.debit(user_id, "image", amount)
+        await books.credits.credit(user_id, "purchase", 1)
+        count = metrics.registry.get_sample_value
+        name = "credit_operations_total"
+        assert count(name, {"operation": "debit", "success": "true"}) == 2
+        assert count(name, {"operation": "debit", "success": "false"}) == 1
+        assert count(name, {"operation": "credit", "success": "true"}) == 1
+        assert count("credit_operation_duration_seconds_count") == 4
+        await bus.close()
+
     async def test_an_audit_has_a_record_of_every_operation(self, books: Books) -> None:
         records: list[AuditRecord] = []
 

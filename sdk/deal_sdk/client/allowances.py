@@ -79,7 +79,9 @@ def open_signer(
         program=deal.settings.allowance_program,
     )
     turns = ChargeTurns(database, deal.clock)
-    charges = ChargeInstructions(deployment=deployment, turns=turns, rpc=deal.rpc, clock=deal.clock)
+    charges = ChargeInstructions(
+        deployment=deployment, turns=turns, keystore=deal.keystore, rpc=deal.rpc, clock=deal.clock
+    )
     signer.program = charges
     return signer, ProgramWiring(database, deployment, charges)
 

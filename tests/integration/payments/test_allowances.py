@@ -12,6 +12,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from deal_sdk import Deal, InsufficientBalanceError, SignatureRequiredError, Transaction
+from deal_sdk.chain import KeypairSigner, build_and_sign
 from deal_sdk.chain.allowance import EMBEDDED_PROGRAM_ID
 from deal_sdk.errors import (
     AllowanceError,
@@ -227,6 +228,43 @@ async def test_a_charge_that_was_recorded_before_a_handover_is_signed_by_the_new
     merchant = await deal.allowances.merchant()
     assert payment.instruction["authority"] == str(merchant.creator) != str(merchant.authority)
     assert await deal.tokens.balance_of(wallet.user.id) == Decimal(8)
+
+
+@pytest.mark.parametrize("is_key_here", [True, False])
+async def test_what_the_old_authority_signed_is_signed_again_by_the_new_one_if_its_key_is_here(
+    deal: Deal, is_key_here: bool
+) -> None:
+    wallet = await allowed(deal)
+    old = (await deal.allowances.merchant()).authority
+    elsewhere = Keypair()
+    new = await deal.keystore.create("charges") if is_key_here else str(elsewhere.pubkey())
+    await deal.allowances.propose_authority(new)
+    charges, client = deal._program.charges, await deal._program.deployment.client()
+    build, merchant = charges.movement, await deal.allowances.merchant()
+
+    async def hand_over_elsewhere(payment_id: UUID, *rest: object) -> object:
+        charges.movement = build  # type: ignore[method-assign]
+        built = await build(payment_id, *rest)  # type: ignore[arg-type]
+        accept = client.accept_authority(merchant=merchant.address, new_authority=Pubkey.from_string(new))
+        signer = await deal.keystore.signer(new) if is_key_here else KeypairSigner(elsewhere)
+        payer = await deal.keystore.signer(str(deal._fees.payer))
+        blockhash = await deal.rpc.get_latest_blockhash()
+        signed = await build_and_sign([accept], payer=payer, signers=[signer], blockhash=blockhash)
+        await deal.allowances._owners._confirmations.confirm("their takeover", signed)
+        return built
+
+    charges.movement = hand_over_elsewhere  # type: ignore[method-assign, assignment]
+    charging = deal.allowances.charge(wallet.user.id, "2", wait_for="finalized")
+    if is_key_here:
+        payment = await charging
+        assert await sequence_of(deal, payment) == 0
+        assert await deal.tokens.balance_of(wallet.user.id) == Decimal(8)
+    else:
+        with pytest.raises(ChargeRefusedError) as refused:
+            await charging
+        assert refused.value.facts["refusal"] == "WrongAuthority"
+        assert await deal.tokens.balance_of(wallet.user.id) == Decimal(10)
+    assert old != (await deal.allowances.merchant()).authority
 
 
 async def test_the_vault_gives_back_to_the_treasury(deal: Deal, make_person: MakePerson) -> None:

@@ -14,18 +14,19 @@ from uuid import UUID
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
-from deal_sdk.chain import Rpc
+from deal_sdk.chain import Keystore, Rpc
 from deal_sdk.chain.allowance import AllowanceState
 from deal_sdk.clock import Clock
 from deal_sdk.errors import AllowanceError, InvalidInputError, RpcUnavailableError
 from deal_sdk.payments.allowances.deployment import ProgramDeployment
 from deal_sdk.payments.allowances.turns import ChargeTurns, Turn
-from deal_sdk.payments.orders import Plan
+from deal_sdk.payments.orders import PROGRAM_KINDS, Plan
 from deal_sdk.records import Transaction
 
 logger = logging.getLogger(__name__)
 
 WRONG_SEQUENCE: Final = "WrongSequence"
+WRONG_AUTHORITY: Final = "WrongAuthority"
 FIRST_LOOK_SECONDS: Final = 0.05
 MAX_LOOK_SECONDS: Final = 1.0
 MAX_SEARCHED_SIGNATURES: Final = 1_000
@@ -34,9 +35,18 @@ MAX_SEARCHED_SIGNATURES: Final = 1_000
 class ChargeInstructions:
     """Builds charges, rewards and withdrawals, and says what a used sequence means."""
 
-    def __init__(self, *, deployment: ProgramDeployment, turns: ChargeTurns, rpc: Rpc, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        deployment: ProgramDeployment,
+        turns: ChargeTurns,
+        keystore: Keystore,
+        rpc: Rpc,
+        clock: Clock,
+    ) -> None:
         """Wire the parts; nothing runs yet."""
         self._deployment = deployment
+        self._keystore = keystore
         self._turns = turns
         self._rpc = rpc
         self._clock = clock
@@ -64,7 +74,8 @@ class ChargeInstructions:
         """Say whether a payment whose only live attempt failed for good may be signed again all the same.
 
         So it is when the sequence was not its turn: either the chain is not that far, or a finalized
-        transaction shows that another reference took it, and then the payment takes a new one.
+        transaction shows that another reference took it, and then the payment takes a new one. And so it is
+        when the merchant was handed over meanwhile to a key that is here.
 
         Args:
             payment: the one that failed.
@@ -75,6 +86,8 @@ class ChargeInstructions:
         """
         plan = Plan.from_json(payment.instruction or {})
         refusal = (evidence.get("failure") or {}).get("name")
+        if plan.kind in PROGRAM_KINDS and refusal == WRONG_AUTHORITY:
+            return await self._keystore.has(str((await self._deployment.merchant_now()).authority))
         if plan.kind != "charge" or refusal != WRONG_SEQUENCE:
             return False
         sequence = await self._turns.sequence_of(payment.id)

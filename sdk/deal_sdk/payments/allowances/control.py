@@ -9,7 +9,6 @@ from solders.pubkey import Pubkey
 
 from deal_sdk.amounts import Amount
 from deal_sdk.chain import parse_address
-from deal_sdk.chain.allowance import MerchantState
 from deal_sdk.errors import AllowanceError
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
 from deal_sdk.payments.allowances.terms import OwnerAllowances
@@ -54,7 +53,7 @@ class MerchantControl(OwnerAllowances):
             SignatureRequiredError: when the key of the authority of now is not here.
         """
         proposed = None if new_authority is None else parse_address(new_authority)
-        merchant = await self._merchant_now()
+        merchant = await self._deployment.merchant_now()
         step = (await self._deployment.client()).propose_authority(
             merchant=merchant.address, authority=merchant.authority, new_authority=proposed
         )
@@ -63,8 +62,8 @@ class MerchantControl(OwnerAllowances):
     async def accept_authority(self) -> str:
         """Take the merchant over with the proposed key, which must be here; it ends the old one's rights.
 
-        Charges that are under way go on with the new key. One that the old key signed and that lands later is
-        refused by the program, and its payment has failed.
+        What is under way goes on with the new key. What the old key signed and lands later is refused by the
+        program, and signed again once that is finalized.
 
         Returns:
             The confirmed signature.
@@ -73,7 +72,7 @@ class MerchantControl(OwnerAllowances):
             AllowanceError: when nobody is proposed; after a lost reply `merchant` tells who has it.
             SignatureRequiredError: when the proposed key is not here.
         """
-        merchant = await self._merchant_now()
+        merchant = await self._deployment.merchant_now()
         proposed = merchant.pending_authority
         if proposed is None:
             raise AllowanceError("nobody is proposed to take the merchant over", problem="not_proposed")
@@ -124,11 +123,6 @@ class MerchantControl(OwnerAllowances):
         signature = await self._owners.sign(what, steps, authority)
         await self._deployment.find_merchant()
         return signature
-
-    async def _merchant_now(self) -> MerchantState:
-        """Read the merchant, whose authority another backend may have changed a moment ago."""
-        await self._deployment.find_merchant()
-        return await self._deployment.merchant()
 
     async def _vault(self) -> Party:
         """Return the vault as a party of payments: its owner is the merchant's address, which has no key."""

@@ -114,10 +114,11 @@ class ProgramDeployment:
             AllowanceError: before it is initialized.
         """
         is_fresh = self._clock.monotonic() - self._read_at_seconds <= MERCHANT_KNOWN_SECONDS
-        merchant = self._merchant if is_fresh else await self.find_merchant()
-        if merchant is None:
-            raise AllowanceError("the merchant is not initialized", problem="uninitialized")
-        return merchant
+        return _initialized(self._merchant if is_fresh else await self.find_merchant())
+
+    async def merchant_now(self) -> MerchantState:
+        """Read the merchant, whose authority another may have changed a moment ago; see `merchant`."""
+        return _initialized(await self.find_merchant())
 
     async def allowance_address(self, owner: Pubkey) -> Pubkey:
         """Return where an owner's allowance is, open or not."""
@@ -139,3 +140,9 @@ class ProgramDeployment:
         address = client.reward_batch_address(await self.merchant_address(), batch_id)
         account = await self._rpc.get_account(address)
         return None if account is None or account.owner != client.program_id else client.reward_batch(account)
+
+
+def _initialized(merchant: MerchantState | None) -> MerchantState:
+    if merchant is None:
+        raise AllowanceError("the merchant is not initialized", problem="uninitialized")
+    return merchant

@@ -1,11 +1,14 @@
-"""A process that recognises payments of invoices, and stands still inside a commit until it is killed.
+"""Processes that recognise payments of invoices; each stands still inside a commit until it is killed.
 
-Called as: recognising_process.py DATABASE_URL CHAIN MINT COMMIT. CHAIN is a pickled `ScriptedRpc`.
+Called as: recognising_process.py DATABASE_URL CHAIN MINT COMMIT... CHAIN is a pickled `ScriptedRpc`. For each
+line on stdin a child is forked for the next COMMIT, which says by its id when it stands there. It is a fork
+so that the package is imported once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import sys
 from collections.abc import Awaitable, Callable
@@ -39,7 +42,7 @@ class Halting:
         async def halted(connection: Any) -> Any:
             result = await unit(connection)
             if is_last:
-                print("inside", flush=True)
+                print(os.getpid(), flush=True)
                 await asyncio.Event().wait()
             return result
 
@@ -54,10 +57,14 @@ async def main(url: str, rpc: ScriptedRpc, mint: str, commit: int) -> None:
     """Look for payments, and grant them."""
     database = await Database.open(url, clock=SystemClock(), migrate=False)
     process = Process(Halting(database, commit), rpc, database.clock, mint)
-    print("ready", flush=True)
-    await asyncio.to_thread(sys.stdin.readline)
     await process.job.run_once()
 
 
-_, url, chain, mint, commit = sys.argv
-asyncio.run(main(url, pickle.loads(Path(chain).read_bytes()), mint, int(commit)))
+_, url, chain, mint, *commits = sys.argv
+for commit in commits:
+    sys.stdin.readline()
+    if (child := os.fork()) == 0:
+        asyncio.run(main(url, pickle.loads(Path(chain).read_bytes()), mint, int(commit)))
+        break
+    _, status = os.waitpid(child, 0)
+    print("killed" if os.WIFSIGNALED(status) else "ended", flush=True)

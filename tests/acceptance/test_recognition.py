@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -35,28 +38,35 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return found
 
 
-async def start(*arguments: str) -> asyncio.subprocess.Process:
-    """Start a process, which waits for the word to begin."""
+@asynccontextmanager
+async def running(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the program, whose children recognise payments."""
     environment = environment_of()
     environment["PYTHONPATH"] += os.pathsep + str(REPOSITORY)
-    return await asyncio.create_subprocess_exec(
+    program = await asyncio.create_subprocess_exec(
         *(sys.executable, str(PROGRAM), *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=environment,
+        start_new_session=True,
     )
+    try:
+        yield program
+    finally:
+        if program.returncode is None:
+            # With it the child that a failed test left standing.
+            os.killpg(program.pid, signal.SIGKILL)
+            await program.wait()
 
 
-async def kill_inside(process: asyncio.subprocess.Process) -> None:
-    """Let a process run into the commit in which it stands still, and kill it there."""
-    assert process.stdin is not None
-    assert process.stdout is not None
+async def kill_next_inside(program: asyncio.subprocess.Process) -> None:
+    """Let the next child run into the commit in which it stands still, and kill it there."""
+    assert program.stdin is not None
+    assert program.stdout is not None
     async with asyncio.timeout(PATIENCE_SECONDS):
-        assert await process.stdout.readline() == b"ready\n"
-        process.stdin.write(b"go\n")
-        assert await process.stdout.readline() == b"inside\n"
-        process.kill()
-        await process.wait()
+        program.stdin.write(b"go\n")
+        os.kill(int(await program.stdout.readline()), signal.SIGKILL)
+        assert await program.stdout.readline() == b"killed\n"
 
 
 async def stands(world: World, users: list[UUID]) -> tuple[int, list[int], int]:
@@ -77,17 +87,11 @@ async def test_credits_arrive_once_whoever_is_killed(url: str, tmp_path: Path) -
     chain = tmp_path / "chain"
     chain.write_bytes(pickle.dumps(world.rpc))
     commits = (DEPOSITS, NOTE_OF_THE_FIRST)
-    processes = [await start(url, str(chain), MINT, str(commit)) for commit in commits]
-    try:
-        await kill_inside(processes[0])
+    async with running(url, str(chain), MINT, *map(str, commits)) as program:
+        await kill_next_inside(program)
         assert await stands(world, users) == (0, [0, 0, 0], 0)
-        await kill_inside(processes[1])
+        await kill_next_inside(program)
         assert await stands(world, users) == (INVOICES, [0, 0, 500], 0)
-    finally:
-        for process in processes:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
     second = Process(database, world.rpc, database.clock)
     await asyncio.gather(world.job.run_once(), second.job.run_once())
     await world.job.run_once()

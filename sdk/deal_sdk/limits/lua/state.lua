@@ -26,9 +26,15 @@ end
 
 -- The lineage of the server's data: another one after a restart and after a failover, which may have lost
 -- acknowledged writes. Empty where a server does not say, which is then trusted as long as a trace is there.
+-- It is asked for once in a call: nothing else runs on the server meanwhile.
+local lineage
+
 local function generation_now()
-  local info = redis.pcall('INFO', 'replication')
-  return type(info) == 'string' and string.match(info, 'master_replid:(%w%w%w%w%w%w%w%w%w%w%w%w)') or ''
+  if not lineage then
+    local info = redis.pcall('INFO', 'replication')
+    lineage = type(info) == 'string' and string.match(info, 'master_replid:(%w%w%w%w%w%w%w%w%w%w%w%w)') or ''
+  end
+  return lineage
 end
 
 -- purchase: a count that begins with the first purchase and ends a period later, whatever comes in between.

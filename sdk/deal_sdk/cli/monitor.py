@@ -36,6 +36,7 @@ def register(application: typer.Typer) -> None:
     command(group, "limit", DATABASE_ALONE)(limit)
     command(group, "override", DATABASE_ALONE)(override)
     command(group, "reset", DATABASE_ALONE)(reset)
+    command(group, "cleanup", DATABASE_ALONE)(cleanup)
     command(group, "list", DATABASE_ALONE)(list_wallets)
     command(group, "watch", DATABASE_ALONE)(watch)
 
@@ -102,6 +103,16 @@ async def reset(session: Session, address: AddressArgument, actor: ActorOption =
     async with session.monitor() as monitor:
         done = await monitor.reset(address, actor=actor)
     return Reply(done.to_dict(), [fields("Watched wallet", _facts(done.wallet))])
+
+
+async def cleanup(
+    session: Session,
+    kept_days: Annotated[int, typer.Option(help="How long they are kept, 7 or more")] = 90,
+) -> Reply:
+    """Delete old events and counts of RPC calls; overrides and counted transactions stay."""
+    async with session.monitor() as monitor:
+        document = (await monitor.cleanup(kept_days)).to_dict()
+    return Reply(document, [fields("Deleted", document)])
 
 
 async def list_wallets(session: Session) -> Reply:

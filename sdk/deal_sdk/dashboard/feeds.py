@@ -15,7 +15,7 @@ from deal_sdk.amounts import DEAL_DECIMALS, format_amount, parse_amount
 from deal_sdk.client import Deal
 from deal_sdk.dashboard.live import LiveHub
 from deal_sdk.dashboard.models import LimitHit, Payment
-from deal_sdk.errors import TokenError
+from deal_sdk.errors import TokenError, WatchPositionGoneError
 from deal_sdk.events import Event
 from deal_sdk.limits.telling import PURCHASE_LIMIT_NEAR, PURCHASE_LIMIT_REACHED, RATE_LIMIT_HIT
 from deal_sdk.records import Transaction
@@ -92,9 +92,12 @@ class Feeds:
 
     async def _follow_wallets(self) -> None:
         after = self._hub.position.watch_id
-        async with self._deal.monitor.subscribe(after_event_id=after) as events:
-            async for event in events:
-                self._hub.publish(event.type, event.data, event.timestamp, watch_id=event.id)
+        try:
+            async with self._deal.monitor.subscribe(after_event_id=after) as events:
+                async for event in events:
+                    self._hub.publish(event.type, event.data, event.timestamp, watch_id=event.id)
+        except WatchPositionGoneError:
+            self._hub.skip_to(await self._deal.monitor.latest_event_id())
 
     async def _follow_payments(self) -> None:
         while True:

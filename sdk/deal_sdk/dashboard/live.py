@@ -168,6 +168,13 @@ class LiveHub:
         """Take note of the wallets' last event before anything is published."""
         self._watch_id = watch_id
 
+    def skip_to(self, watch_id: int) -> None:
+        """Go on after a later event of the wallets' record, and have every page load itself anew."""
+        self._flush()
+        self._watch_id = watch_id
+        for reader in self._readers:
+            reader.offer(resync_frame(UNKNOWN_POSITION))
+
     def publish(
         self, event_type: str, data: Mapping[str, Any], timestamp: datetime, *, watch_id: int | None = None
     ) -> None:

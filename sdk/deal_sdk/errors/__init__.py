@@ -64,6 +64,7 @@
     ├── PurchaseNotMadeError              raised by an executor with proof that nothing was bought
     ├── PayloadUnauthorizedError          a webhook of buys without the header that was agreed on
     ├── WalletNotWatchedError, WalletAlreadyWatchedError
+    ├── WatchPositionGoneError            events after it were cleaned up: read the wallets anew
     ├── WatchSlotsFullError               as many watched wallets are active as may be
     ├── AccessDeniedError                 the dashboard: a role that does not allow it
     │   ├── NotSignedInError              no session or token, or one that is over
@@ -118,6 +119,7 @@ from deal_sdk.errors.monitor import (
     SubscriptionNotFoundError,
     WalletAlreadyWatchedError,
     WalletNotWatchedError,
+    WatchPositionGoneError,
     WatchSlotsFullError,
 )
 from deal_sdk.errors.payments import (
@@ -243,6 +245,7 @@ __all__ = [
     "WalletAlreadyWatchedError",
     "WalletNotFoundError",
     "WalletNotWatchedError",
+    "WatchPositionGoneError",
     "WatchSlotsFullError",
     "WebhookNotFoundError",
     "WebhookSignatureError",

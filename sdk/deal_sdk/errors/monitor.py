@@ -48,6 +48,12 @@ class WalletNotWatchedError(TokenError):
     code = "wallet_not_watched"
 
 
+class WatchPositionGoneError(TokenError):
+    """An event's id older than the log goes back; read the wallets anew, and go on after `kept_after`."""
+
+    code = "watch_position_gone"
+
+
 class WatchSlotsFullError(TokenError):
     """As many wallets are active as may be; one must stop first."""
 

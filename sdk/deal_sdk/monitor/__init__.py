@@ -27,6 +27,7 @@ from deal_sdk.monitor.watch_rounds import BalanceHistory, WatchBounds, WatchPart
 from deal_sdk.monitor.watch_store import WatchPolicy, WatchStore
 from deal_sdk.monitor.watch_values import (
     QuotaOverview,
+    WatchCleanup,
     WatchedTransaction,
     WatchedWallet,
     WatchEvent,
@@ -64,6 +65,7 @@ __all__ = [
     "SubscriptionStore",
     "WalletMonitor",
     "WatchBounds",
+    "WatchCleanup",
     "WatchConfig",
     "WatchCursor",
     "WatchEvent",

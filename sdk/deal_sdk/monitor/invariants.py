@@ -60,21 +60,25 @@ def _wallets_are_followed() -> BrokenRows:
 
 
 def _events_have_no_gaps() -> BrokenRows:
-    """Events run from 1 to the last id that was given, none missing and none beyond."""
-    count = sa.select(sa.func.count(_event.id)).scalar_subquery()
+    """Events run from the cleaned-up ones to the last id that was given, none missing and none beyond."""
+    pruned = sa.func.coalesce(watch_state.c.pruned_event_id, 0)
+    count = sa.select(sa.func.count(_event.id)).where(_event.id > pruned).scalar_subquery()
     newest = sa.func.coalesce(sa.select(sa.func.max(_event.id)).scalar_subquery(), 0)
     last = watch_state.c.last_event_id
-    problem = sa.literal("gave ") + _text(last) + " ids, has " + _text(count) + " events"
+    # Of what was cleaned up, overrides alone stay.
+    left = sa.exists().where(_event.id <= pruned, _event.type != "wallet:overridden")
+    problem = sa.literal("gave ") + _text(last) + " ids, has " + _text(count) + " events of those it keeps"
     return broken("watch_state", _text(watch_state.c.id), problem).where(
-        sa.or_(count != last, newest != last)
+        sa.or_(count != last - pruned, newest != last, left)
     )
 
 
 def _stops_are_told() -> BrokenRows:
-    """A wallet that stopped by itself says so in the log."""
+    """A wallet that stopped by itself says so in the log, as far as the log goes back."""
+    is_gone = sa.exists().where(_wallet.stopped_at <= watch_state.c.pruned_through)
     told = sa.exists().where(_event.address == _wallet.address, _event.type == "wallet:limit-reached")
     return broken("watched_wallets", _wallet.address, "stopped at its limit without an event").where(
-        _wallet.stop_reason == "limit-reached", ~told
+        _wallet.stop_reason == "limit-reached", ~told, ~is_gone
     )
 
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
-
-import sqlalchemy as sa
 
 from deal_sdk.chain import parse_address
 from deal_sdk.clock import Clock
@@ -21,9 +19,11 @@ from deal_sdk.monitor.watch_feed import WatchFeed, WatchStream
 from deal_sdk.monitor.watch_listing import WatchCursor
 from deal_sdk.monitor.watch_log import Change, WatchLog, check_position
 from deal_sdk.monitor.watch_quota import QuotaBook
+from deal_sdk.monitor.watch_retention import DEFAULT_KEPT_DAYS, check_kept_days, delete_events
 from deal_sdk.monitor.watch_store import WatchStore, tell
 from deal_sdk.monitor.watch_values import (
     QuotaOverview,
+    WatchCleanup,
     WatchedTransaction,
     WatchedWallet,
     WatchEvent,
@@ -32,12 +32,7 @@ from deal_sdk.monitor.watch_values import (
 from deal_sdk.monitor.watch_windows import MAX_LIMIT, check_watch_limit, window_start_at
 from deal_sdk.records.export import EXPORT_FORMATS, ExportFormat
 from deal_sdk.records.inputs import check_choice, check_limit, check_text, check_time, optional_text
-from deal_sdk.records.watch_tables import (
-    LABEL_LENGTH,
-    WALLET_TYPE_LENGTH,
-    watch_cursors,
-    watched_wallets,
-)
+from deal_sdk.records.watch_tables import LABEL_LENGTH, WALLET_TYPE_LENGTH
 
 MAX_ACTOR_LENGTH: Final = 255
 MAX_REASON_LENGTH: Final = 1_000
@@ -136,8 +131,7 @@ class WalletMonitor:
             if await self._store.locked_all(change.connection, [wallet]):
                 raise WalletAlreadyWatchedError("the wallet is watched already", address=wallet)
             await self._store.require_slot(change)
-            await change.connection.execute(_new_wallet(wallet, points[-1].followed, change.now, row))
-            await change.connection.execute(sa.insert(watch_cursors).values([*map(_cursor_row, points)]))
+            await self._store.insert(change, wallet, points, row)
             await self._track(wallet, None, connection=change.connection)
             added = await self._store.locked(change.connection, wallet)
             tell(change, log_of.ADDED, added, message="Wallet monitoring started", actor=actor)
@@ -362,6 +356,22 @@ class WalletMonitor:
         """Open an iterator over events of every process on this database; see `WatchFeed.subscribe`."""
         return self._feed.subscribe(after_event_id=after_event_id)
 
+    async def cleanup(self, kept_days: int = DEFAULT_KEPT_DAYS) -> WatchCleanup:
+        """Delete the events and the counts of RPC calls that are older than some days.
+
+        Overrides are kept for good, and so is each transaction, because its row is why it counts once. A
+        reader that was away for longer is refused, and does not miss anything in silence.
+
+        Args:
+            kept_days: 7 to 36,500.
+
+        Raises:
+            InvalidInputError: for any other number.
+            DatabaseError: what was deleted stays deleted, and the next call goes on from there.
+        """
+        before = self._clock.now() - timedelta(days=check_kept_days(kept_days))
+        return WatchCleanup(await delete_events(self._log, before), await self._quota.delete(before))
+
     async def _command(
         self, address: str, work: Callable[[Change, WatchedWallet], Awaitable[WatchedWallet]]
     ) -> WatchedWallet:
@@ -375,19 +385,3 @@ class WalletMonitor:
 
 def _check_actor(actor: str | None) -> str | None:
     return optional_text("actor", actor, max_length=MAX_ACTOR_LENGTH)
-
-
-def _new_wallet(wallet: str, token_account: str, now: datetime, given: dict[str, Any]) -> sa.Insert:
-    counts = dict.fromkeys(("transaction_count", "window_start", "granted", "generation"), 0)
-    return sa.insert(watched_wallets).values(
-        address=wallet, token_account=token_account, state="active", added_at=now, **counts, **given
-    )
-
-
-def _cursor_row(cursor: WatchCursor) -> dict[str, Any]:
-    return {
-        "wallet": cursor.wallet,
-        "followed": cursor.followed,
-        "until_signature": cursor.signature,
-        "until_slot": cursor.slot,
-    }

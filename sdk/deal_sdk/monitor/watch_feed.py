@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Final
 
 from deal_sdk.clock import Clock
-from deal_sdk.errors import DatabaseError
+from deal_sdk.errors import DatabaseError, WatchPositionGoneError
 from deal_sdk.monitor.watch_log import WatchLog, check_position
 from deal_sdk.monitor.watch_values import WatchEvent
 
@@ -45,6 +45,7 @@ class WatchStream:
 
         Raises:
             DatabaseError: when what was missed cannot be read now; reading may be tried again.
+            WatchPositionGoneError: when what was missed was cleaned up; see `WatchLog.after`.
             StopAsyncIteration: when the feed was closed.
         """
         while not self._waiting:
@@ -136,6 +137,9 @@ class WatchFeed:
             self._news.clear()
             try:
                 await self._take_in()
+            except WatchPositionGoneError:
+                # It slept for longer than the log is kept. Readers learn of it as they go on.
+                await self._begin_anew()
             except DatabaseError as error:
                 logger.warning("the log of watched wallets cannot be read: %s", error.message)
             except Exception:
@@ -146,9 +150,17 @@ class WatchFeed:
         while events := await self._log.after(self._latest_id, limit=EVENTS_PER_READ):
             self._recent.extend(events)
             self._latest_id = events[-1].id
-            # Readers that wait hold the event that is set; later ones wait for the next.
-            arrived, self._arrived = self._arrived, asyncio.Event()
-            arrived.set()
+            self._wake()
+
+    async def _begin_anew(self) -> None:
+        self._recent.clear()
+        self._latest_id = await self._log.latest_id()
+        self._wake()
+
+    def _wake(self) -> None:
+        # Readers that wait hold the event that is set; later ones wait for the next.
+        arrived, self._arrived = self._arrived, asyncio.Event()
+        arrived.set()
 
     async def _pause(self) -> None:
         """Wait for a commit of this process, and no longer than the interval for those of others."""

@@ -10,13 +10,13 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deal_sdk.errors import InvalidInputError
+from deal_sdk.errors import InvalidInputError, WatchPositionGoneError
 from deal_sdk.events import EventBus
 from deal_sdk.monitor.watch_values import WatchEvent
 from deal_sdk.records import Database
@@ -125,6 +125,7 @@ class WatchLog:
 
         Raises:
             InvalidInputError: for an id or a limit that is none.
+            WatchPositionGoneError: when events after it were cleaned up; nothing is left out in silence.
         """
         check_position(event_id)
         column = watch_events.c
@@ -132,12 +133,23 @@ class WatchLog:
             sa.select(watch_events).where(column.id > event_id).order_by(column.id).limit(check_limit(limit))
         )
         rows = await self._database.fetch(query)
+        # The newest event is always kept and ids have no gaps, so that no look at the state is needed.
+        if rows and rows[-1].id != event_id + len(rows):
+            await self._refuse_gone(event_id)
         return tuple(WatchEvent(row.id, row.type, row.address, row.data, row.created_at) for row in rows)
 
     async def latest_id(self) -> int:
         """Return the id of the newest event; 0 when there is none."""
         rows = await self._database.fetch(sa.select(watch_state.c.last_event_id))
         return rows[0][0] if rows else 0
+
+    async def _refuse_gone(self, event_id: int) -> NoReturn:
+        rows = await self._database.fetch(sa.select(watch_state.c.pruned_event_id))
+        raise WatchPositionGoneError(
+            "the log does not go back to this event: read the wallets anew",
+            event_id=event_id,
+            kept_after=rows[0][0],
+        )
 
     async def _lock(self, connection: AsyncConnection) -> int:
         first = self._database.insert(watch_state).values(id=1, last_event_id=0)

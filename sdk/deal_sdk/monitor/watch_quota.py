@@ -48,6 +48,15 @@ class QuotaBook:
             )
         )
 
+    async def delete(self, before: datetime) -> int:
+        """Delete the counts of the days before the one of a time, and return how many there were.
+
+        Raises:
+            DatabaseError: nothing was deleted.
+        """
+        delete = sa.delete(watch_rpc_usage).where(_usage.day < before.date().isoformat())
+        return await self._database.run(lambda connection: _deleted(connection, delete))
+
     async def overview(self) -> QuotaOverview:
         """Return today's calls and the forecast."""
         now = self._database.clock.now()
@@ -72,6 +81,10 @@ class QuotaBook:
             calls_by_wallet=calls,
             note=texts.quota_note(self._policy.limits.default),
         )
+
+
+async def _deleted(connection: AsyncConnection, delete: sa.Delete) -> int:
+    return (await connection.execute(delete)).rowcount
 
 
 def _forecast(used: int, now: datetime) -> int:

@@ -6,7 +6,7 @@ chain.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -15,11 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.errors import WalletNotWatchedError, WatchSlotsFullError
 from deal_sdk.monitor import texts
+from deal_sdk.monitor.watch_listing import WatchCursor
 from deal_sdk.monitor.watch_log import LIMIT_REACHED, RESUMED, STOPPED, Change
 from deal_sdk.monitor.watch_values import WatchedTransaction, WatchedWallet
 from deal_sdk.monitor.watch_windows import WatchLimits, window_start_at
 from deal_sdk.records import Database
-from deal_sdk.records.watch_tables import watch_rpc_usage, watched_transactions, watched_wallets
+from deal_sdk.records.watch_tables import (
+    watch_cursors,
+    watch_rpc_usage,
+    watched_transactions,
+    watched_wallets,
+)
 
 _wallet = watched_wallets.c
 _seen = watched_transactions.c
@@ -80,6 +86,15 @@ class WatchStore:
         update = sa.update(watched_wallets).where(_wallet.address == wallet.address).values(**values)
         returned = update.returning(*watched_wallets.c)
         return self.to_wallet((await change.connection.execute(returned)).mappings().one())
+
+    async def insert(
+        self, change: Change, wallet: str, points: Sequence[WatchCursor], given: Mapping[str, Any]
+    ) -> None:
+        """Write a new wallet that is active, with where its counting begins, its token account's last."""
+        counts = dict.fromkeys(("transaction_count", "window_start", "granted", "generation"), 0)
+        row = {"address": wallet, "token_account": points[-1].followed, "state": "active", **counts, **given}
+        await change.connection.execute(sa.insert(watched_wallets).values(added_at=change.now, **row))
+        await change.connection.execute(sa.insert(watch_cursors).values([*map(_cursor_row, points)]))
 
     async def require_slot(self, change: Change) -> None:
         """Insist on a free place among the active wallets.
@@ -222,6 +237,15 @@ def tell_limit_reached(change: Change, wallet: WatchedWallet) -> None:
 def at_count(wallet: WatchedWallet, count: int) -> WatchedWallet:
     """Return a wallet as it was when its count was this."""
     return replace(wallet, transaction_count=count)
+
+
+def _cursor_row(cursor: WatchCursor) -> dict[str, Any]:
+    return {
+        "wallet": cursor.wallet,
+        "followed": cursor.followed,
+        "until_signature": cursor.signature,
+        "until_slot": cursor.slot,
+    }
 
 
 def _only(found: Sequence[WatchedWallet], address: str) -> WatchedWallet:

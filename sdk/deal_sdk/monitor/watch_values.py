@@ -171,6 +171,20 @@ class WatchReset:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchCleanup:
+    """What a cleanup deleted."""
+
+    events: int
+    """Events of the log."""
+    rpc_usage: int
+    """Counts of RPC calls, one per wallet and day."""
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the cleanup as JSON-serialisable data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaOverview:
     """RPC calls that watching used today, against what the provider allows."""
 

@@ -124,6 +124,8 @@ watch_state = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("last_event_id", sa.BigInteger, nullable=False),
+    sa.Column("pruned_event_id", sa.BigInteger, comment="Up to it, only what is audited was kept."),
+    _time("pruned_through", nullable=True),
     sa.CheckConstraint("id = 1", name="single"),
     comment="One row, locked by every change, so that events and slots have one order.",
 )

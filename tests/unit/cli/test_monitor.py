@@ -63,6 +63,10 @@ def test_a_wallet_is_listed_stopped_re_watched_and_reset(
     assert shell("override", BOB, "5", "--actor", "ops", "--reason", "audit")["next_stop"] == 205
     reset = shell("reset", ALICE)
     assert (reset["wallet"]["transaction_count"], len(json.loads(reset["export"]))) == (0, 2)
+    # The manual clock that wrote all this began long ago; what was overridden, and the newest event, stay.
+    cleaned = shell("cleanup", "--kept-days", "7")
+    assert cleaned["rpc_usage"] == 2
+    assert shell("cleanup", "--kept-days", "6", code=1)["error"]["code"] == "invalid_input"
     assert shell("stop", "nobody", code=1)["error"]["code"] == "invalid_wallet_address"
 
     console = Console(width=160, record=True, force_terminal=True, color_system="truecolor")

@@ -124,6 +124,22 @@ async def test_an_event_that_is_no_json_takes_no_number() -> None:
     assert numbers_of(await frames_of(hub.join(before))) == [1]
 
 
+async def test_readers_load_anew_when_the_record_no_longer_goes_back_to_them() -> None:
+    hub = LiveHub(ManualClock())
+    hub.start_at(3)
+    reader = hub.join(None)
+    publish(hub, 1)
+    hub.skip_to(900)
+    publish(hub, 2)
+    hub.close()
+    hello, before, resync, after = await frames_of(reader)
+    assert resync == {"type": "resync", "reason": "unknown_position"}
+    assert numbers_of([before, after]) == [1, 2]
+    position = parse_position(after["events"][0]["id"])
+    assert position is not None
+    assert (hello["resync"], position.watch_id) == (None, 900)
+
+
 async def test_a_reader_that_waits_is_woken() -> None:
     clock = ManualClock()
     hub = LiveHub(clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
@@ -16,7 +17,9 @@ from deal_sdk.cli.commands import DATABASE_ALONE, command
 from deal_sdk.cli.output import Reply, fields, shown, table
 from deal_sdk.cli.session import Session
 from deal_sdk.cli.stopping import stop_signal
+from deal_sdk.errors import InvalidInputError
 from deal_sdk.monitor import QuotaOverview, WalletMonitor, WatchedWallet, WatchStream
+from deal_sdk.records.export import ExportFormat
 
 AddressArgument = Annotated[str, typer.Argument(help="The wallet's address", show_default=False)]
 ActorOption = Annotated[str | None, typer.Option("--actor", help="Who asks, for the log", show_default=False)]
@@ -36,6 +39,8 @@ def register(application: typer.Typer) -> None:
     command(group, "limit", DATABASE_ALONE)(limit)
     command(group, "override", DATABASE_ALONE)(override)
     command(group, "reset", DATABASE_ALONE)(reset)
+    command(group, "schedule-stop", DATABASE_ALONE)(schedule_stop)
+    command(group, "export", DATABASE_ALONE)(export)
     command(group, "cleanup", DATABASE_ALONE)(cleanup)
     command(group, "list", DATABASE_ALONE)(list_wallets)
     command(group, "watch", DATABASE_ALONE)(watch)
@@ -103,6 +108,31 @@ async def reset(session: Session, address: AddressArgument, actor: ActorOption =
     async with session.monitor() as monitor:
         done = await monitor.reset(address, actor=actor)
     return Reply(done.to_dict(), [fields("Watched wallet", _facts(done.wallet))])
+
+
+async def schedule_stop(
+    session: Session,
+    address: AddressArgument,
+    stop_at: Annotated[
+        str | None,
+        typer.Argument(help="When, as 2027-01-31T12:00:00+00:00; none takes it back", show_default=False),
+    ] = None,
+    actor: ActorOption = None,
+) -> Reply:
+    """Have a wallet stop at a time; a worker stops it."""
+    async with session.monitor() as monitor:
+        return _reply(await monitor.schedule_stop(address, _time(stop_at), actor=actor))
+
+
+async def export(
+    session: Session,
+    address: AddressArgument,
+    file_format: Annotated[ExportFormat, typer.Option("--format", help="Of the text")] = "json",
+) -> Reply:
+    """Hand out what was counted of a wallet; the count goes on."""
+    async with session.monitor() as monitor:
+        text = await monitor.export(address, format=file_format)
+    return Reply({"address": address, "format": file_format, "export": text}, [Text(text)])
 
 
 async def cleanup(
@@ -195,6 +225,13 @@ def _quota_line(quota: QuotaOverview) -> RenderableType:
     return Text(text, style="red" if quota.will_exceed else "")
 
 
+def _time(text: str | None) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInputError(f"{text!r} is not a time of ISO 8601", field="stop_at") from None
+
+
 def _reply(wallet: WatchedWallet) -> Reply:
     return Reply(wallet.to_dict(), [fields("Watched wallet", _facts(wallet))])
 
@@ -206,4 +243,5 @@ def _facts(wallet: WatchedWallet) -> dict[str, Any]:
         "status": wallet.status_text,
         "count": wallet.badge,
         "next stop": wallet.next_stop,
+        "stops at": wallet.stop_at,
     }

@@ -76,6 +76,19 @@ class SetLimit(Request):
     max_transactions: int | None
 
 
+class GrantMore(Request):
+    """Transactions beyond a wallet's limit, once."""
+
+    extra_transactions: int
+    reason: str
+
+
+class ScheduleStop(Request):
+    """When a wallet stops, with its zone; null takes that back."""
+
+    stop_at: datetime | None
+
+
 class WatchedTransaction(Answer):
     """A transaction that was counted for a wallet."""
 

@@ -8,7 +8,9 @@ from deal_sdk.dashboard.endpoints import API_PREFIX, Call, Endpoint
 from deal_sdk.dashboard.service import Service
 from deal_sdk.dashboard.wallet_models import (
     AddWallet,
+    GrantMore,
     Quota,
+    ScheduleStop,
     SetLimit,
     TransactionsQuery,
     Wallet,
@@ -71,6 +73,28 @@ async def set_limit(service: Service, call: Call) -> WalletAnswer:
     )
     limit = "unlimited" if changed.is_unlimited else str(changed.max_transactions)
     return _answer(changed, f"The limit of {changed.address} is {limit}.")
+
+
+async def override(service: Service, call: Call) -> WalletAnswer:
+    """Grant a wallet transactions beyond its limit, in the caller's name."""
+    form: GrantMore = call.body
+    changed = await service.deal.monitor.override(
+        call.path("address"),
+        extra_transactions=form.extra_transactions,
+        actor=call.caller.name,
+        reason=form.reason,
+    )
+    return _answer(changed, f"{changed.address} may count {form.extra_transactions} more.")
+
+
+async def schedule_stop(service: Service, call: Call) -> WalletAnswer:
+    """Have a wallet stop at a time, or take that back."""
+    form: ScheduleStop = call.body
+    changed = await service.deal.monitor.schedule_stop(
+        call.path("address"), form.stop_at, actor=call.caller.name
+    )
+    when = "has no scheduled stop" if form.stop_at is None else f"stops at {form.stop_at.isoformat()}"
+    return _answer(changed, f"{changed.address} {when}.")
 
 
 async def reset(service: Service, call: Call) -> WalletReset:
@@ -149,6 +173,26 @@ ENDPOINTS: Final = (
         tag=_TAG,
         handler=set_limit,
         body=SetLimit,
+        answer=WalletAnswer,
+        audience="operator",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ONE}/override",
+        summary="Grant a wallet transactions beyond its limit",
+        tag=_TAG,
+        handler=override,
+        body=GrantMore,
+        answer=WalletAnswer,
+        audience="operator",
+    ),
+    Endpoint(
+        method="PUT",
+        path=f"{_ONE}/scheduled-stop",
+        summary="Schedule a wallet's stop",
+        tag=_TAG,
+        handler=schedule_stop,
+        body=ScheduleStop,
         answer=WalletAnswer,
         audience="operator",
     ),

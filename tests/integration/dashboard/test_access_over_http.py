@@ -70,6 +70,8 @@ async def test_only_an_operator_changes_anything(site: Site) -> None:
             ("POST", "/wallets/x/rewatch", None),
             ("POST", "/wallets/x/reset", None),
             ("PUT", "/wallets/x/limit", {"max_transactions": 5}),
+            ("POST", "/wallets/x/override", {"extra_transactions": 5, "reason": "audit"}),
+            ("PUT", "/wallets/x/scheduled-stop", {"stop_at": None}),
         ]:
             refused = await viewer.call(method, path, body)
             assert (refused.status, refused.code) == (403, "access_denied"), path

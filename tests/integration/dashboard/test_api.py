@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from openapi_spec_validator import validate
@@ -73,6 +74,28 @@ async def test_an_operator_watches_stops_and_rewatches_wallets(site: Site) -> No
             "items": [],
             "next_before": None,
         }
+
+
+async def test_an_operator_grants_more_and_schedules_a_stop(site: Site) -> None:
+    watched = address()
+    async with site.visit() as visitor:
+        await visitor.post("/wallets", {"address": watched, "max_transactions": 10})
+        granted = await visitor.post(
+            f"/wallets/{watched}/override", {"extra_transactions": 5, "reason": "the audit goes on"}
+        )
+        assert granted.body["wallet"]["next_stop"] == 15
+        for form in ({"extra_transactions": 0, "reason": "x"}, {"extra_transactions": 5, "reason": ""}):
+            refused = await visitor.post(f"/wallets/{watched}/override", form)
+            assert (refused.status, refused.code) == (400, "invalid_input")
+        stops_at = datetime.now(UTC) + timedelta(days=1)
+        path = f"/wallets/{watched}/scheduled-stop"
+        scheduled = await visitor.call("PUT", path, {"stop_at": stops_at.isoformat()})
+        assert datetime.fromisoformat(scheduled.body["wallet"]["stop_at"]) == stops_at
+        for text in ("2020-01-01T00:00:00Z", stops_at.replace(tzinfo=None).isoformat(), "tomorrow"):
+            refused = await visitor.call("PUT", path, {"stop_at": text})
+            assert (refused.status, refused.code) == (400, "invalid_input"), text
+        taken_back = await visitor.call("PUT", path, {"stop_at": None})
+        assert taken_back.body["wallet"]["stop_at"] is None
 
 
 async def test_payments_are_listed_searched_and_shown_with_their_evidence(

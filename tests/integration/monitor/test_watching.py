@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from solders.keypair import Keypair
 
 from deal_sdk import Deal
+from deal_sdk.payments import AllowanceRequest
 from tests.integration.conftest import FAST_CHAIN
 
 
 @pytest.fixture
-async def watching() -> AsyncIterator[Deal]:
-    """A `Deal` that polls only when it is told to."""
+async def watching(request: pytest.FixtureRequest) -> AsyncIterator[Deal]:
+    """A `Deal` that polls only when it is told to; its parameter is the token's program."""
     async with Deal.open(
         **FAST_CHAIN,
+        token_program=getattr(request, "param", "classic"),
         background_jobs=False,
         watch_poll_interval_seconds=0.001,
         history_poll_interval_seconds=0.05,
@@ -24,6 +27,7 @@ async def watching() -> AsyncIterator[Deal]:
         yield deal
 
 
+@pytest.mark.parametrize("watching", ["classic", "token-2022"], indirect=True)
 async def test_transfers_are_counted_decoded_and_in_the_history(watching: Deal) -> None:
     user = await watching.users.create()
     wallet = (await watching.wallets.create_custodial(user.id)).address
@@ -56,6 +60,19 @@ async def test_a_wallet_that_never_connected_is_watched_by_what_reaches_its_toke
     await watching.monitor.poll()
     (only,) = await watching.monitor.transactions(stranger)
     assert (only.signature, only.direction) == (payment.signature, "incoming")
+
+
+async def test_a_transfer_that_a_program_makes_within_its_instruction_is_decoded(watching: Deal) -> None:
+    user = await watching.users.create()
+    wallet = (await watching.wallets.create_custodial(user.id)).address
+    await watching.tokens.transfer("treasury", user.id, "10", wait_for="finalized")
+    await watching.allowances.initialize()
+    await watching.allowances.open(user.id, AllowanceRequest("6", timedelta(days=1), "4", "9"))
+    await watching.monitor.add(wallet)
+    charge = await watching.allowances.charge(user.id, "2.5", "search", wait_for="finalized")
+    await watching.monitor.poll()
+    newest, *_ = await watching.monitor.transactions(wallet)
+    assert (newest.signature, newest.direction, newest.amount) == (charge.signature, "outgoing", "2.5")
 
 
 async def test_what_happens_to_a_wallet_is_told_to_webhooks_in_its_own_commit(watching: Deal) -> None:

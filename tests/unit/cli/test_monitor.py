@@ -61,6 +61,13 @@ def test_a_wallet_is_listed_stopped_re_watched_and_reset(
     assert shell("limit", ALICE, "7")["max_transactions"] == 7
     assert shell("limit", ALICE)["max_transactions"] == 200
     assert shell("override", BOB, "5", "--actor", "ops", "--reason", "audit")["next_stop"] == 205
+    later = "2099-01-31T12:00:00+00:00"
+    assert shell("schedule-stop", BOB, later)["stop_at"] == later
+    assert shell("schedule-stop", BOB)["stop_at"] is None
+    for text in ("tomorrow", "2099-01-31T12:00:00"):
+        assert shell("schedule-stop", BOB, text, code=1)["error"]["code"] == "invalid_input"
+    assert len(json.loads(shell("export", ALICE)["export"])) == 2
+    assert shell("export", ALICE, "--format", "csv")["export"].count("\n") == 3
     reset = shell("reset", ALICE)
     assert (reset["wallet"]["transaction_count"], len(json.loads(reset["export"]))) == (0, 2)
     # The manual clock that wrote all this began long ago; what was overridden, and the newest event, stay.

@@ -43,18 +43,18 @@ export function prepareDialog() {
   dialog.addEventListener("click", (event) => { if (event.target === dialog) closeDialog(); });
 }
 
-/** A form in the dialog with one field, or with none to confirm. */
-export function ask(title, text, { label = null, value = "", button, action }) {
-  const input = label && el("input", { id: "asked", value, autocomplete: "off", inputmode: "numeric" });
+/** A form in the dialog; each field is {label, type, value, inputmode}, and none of them only asks to confirm. */
+export function ask(title, text, { fields = [], button, action }) {
+  const inputs = fields.map(({ label, ...attributes }, index) => el("input", { id: `asked-${index}`, autocomplete: "off", ...attributes }));
   const problem = el("p", { class: "problem", role: "alert" });
   const form = el("form", { onsubmit: async (event) => {
     event.preventDefault();
     try {
-      await action(input ? input.value.trim() : null);
+      await action(...inputs.map((input) => input.value.trim()));
       closeDialog();
     } catch (error) { say(problem, error.message); }
-  } }, el("p", {}, text), label && el("label", { for: "asked" }, label), input, problem,
+  } }, el("p", {}, text), ...inputs.flatMap((input, index) => [el("label", { for: input.id }, fields[index].label), input]), problem,
   el("p", { class: "actions" }, el("button", { type: "submit", class: "primary" }, button), el("button", { type: "button", onclick: closeDialog }, "Cancel")));
   openDialog(title, [form]);
-  if (input) input.select();
+  inputs[0]?.select();
 }

@@ -95,6 +95,8 @@ function makeButtons(key) {
     }) }, "Re-watch"),
     activity: el("button", { type: "button", onclick: () => showActivity(key) }, "Activity"),
     limit: el("button", { type: "button", onclick: () => askLimit(path) }, "Limit"),
+    grant: el("button", { type: "button", onclick: () => askGrant(path) }, "Grant"),
+    schedule: el("button", { type: "button", onclick: () => askSchedule(path) }, "Schedule"),
     reset: el("button", { type: "button", onclick: () => askReset(path) }, "Reset"),
   };
 }
@@ -121,17 +123,40 @@ function update(wallet, parts, bar, buttons) {
   const active = wallet.status === "active";
   buttons.stop.hidden = !isOperator || !active;
   buttons.rewatch.hidden = !isOperator || active;
-  buttons.limit.hidden = buttons.reset.hidden = !isOperator;
+  buttons.schedule.hidden = buttons.stop.hidden;
+  buttons.limit.hidden = buttons.grant.hidden = buttons.reset.hidden = !isOperator;
   for (const [name, button] of Object.entries(buttons)) button.setAttribute("aria-label", `${{ rewatch: "Re-watch" }[name] ?? button.textContent} ${wallet.label || wallet.address}`);
 }
 
 function askLimit(path) {
   ask("Limit", `After how many transactions the wallet stops; ${UNLIMITED} is never, empty is the default.`, {
-    label: "Transactions", button: "Set limit",
+    fields: [{ label: "Transactions", inputmode: "numeric" }], button: "Set limit",
     action: async (text) => {
       const answer = await call("PUT", `${path}/limit`, { max_transactions: text ? wholeNumber(text) : null });
       show(answer.wallet);
       toast("Limit changed", answer.message);
+    },
+  });
+}
+
+function askGrant(path) {
+  ask("Grant more", "Transactions beyond the limit, once; a wallet that stopped by itself goes on. Who granted them and why is kept.", {
+    fields: [{ label: "Transactions", inputmode: "numeric" }, { label: "Reason" }], button: "Grant",
+    action: async (extra, reason) => {
+      const answer = await call("POST", `${path}/override`, { extra_transactions: wholeNumber(extra), reason });
+      show(answer.wallet);
+      toast("Limit overridden", answer.message);
+    },
+  });
+}
+
+function askSchedule(path) {
+  ask("Schedule a stop", "When the wallet stops, by the clock of this device; empty takes a scheduled stop back.", {
+    fields: [{ label: "Stops at", type: "datetime-local" }], button: "Schedule",
+    action: async (text) => {
+      const answer = await call("PUT", `${path}/scheduled-stop`, { stop_at: text ? new Date(text).toISOString() : null });
+      show(answer.wallet);
+      toast("Stop scheduled", answer.message);
     },
   });
 }

@@ -85,13 +85,16 @@ class SentinelServers:
     async def _is_master(self, address: Address) -> bool:
         known = self._master if address == self._address else None
         lane = known or self._make_lane(address)
-        roles = [role async for _, role in self._shared.ask([lane], ("ROLE",))]
-        if roles and roles[0][0] in (b"master", "master"):
-            self._turn_to(address, lane)
-            return True
-        if lane is not known:
-            self._shared.retire(lane)
-        return False
+        try:
+            roles = [role async for _, role in self._shared.ask([lane], ("ROLE",))]
+            is_master = bool(roles) and roles[0][0] in (b"master", "master")
+            if is_master:
+                self._turn_to(address, lane)
+            return is_master
+        finally:
+            # A look-up that is stopped must not leave a connection open that nobody knows of.
+            if lane is not known and lane is not self._master:
+                self._shared.retire(lane)
 
     def _turn_to(self, address: Address, lane: Lane) -> None:
         former, self._master, self._address = self._master, lane, address

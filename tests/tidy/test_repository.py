@@ -72,7 +72,7 @@ BAD_TEXTS: list[tuple[TextRule, str]] = [
     (rules.machine_details, "PATH=/" + "root/bin"),
     (rules.machine_details, "'/" + "home/ann/x'"),
     (rules.machine_details, "https://pypi" + ".org/simple"),
-    (rules.machine_details, "https://files" + ".pythonhosted.org"),
+    (rules.machine_details, "https://files.python" + "hosted.org"),
     (rules.secrets, "-----BEGIN RSA PRIVATE" + " KEY-----"),
     (rules.secrets, "gh" + "p_" + "a" * 36),
     (rules.secrets, "[" + ",".join(["7"] * 64) + "]"),

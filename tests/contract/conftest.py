@@ -18,6 +18,8 @@ from tests.contract.store_backends import BACKENDS, opened
 
 SQLITE = pytest.param("sqlite", id="sqlite")
 POSTGRES = pytest.param("postgres", id="postgres", marks=pytest.mark.postgres)
+ON_POSTGRES_TOO = pytest.mark.parametrize("database_url", [SQLITE, POSTGRES], indirect=True)
+"""For a suite whose `database_url` is SQLite: where rows are fought for, or the two databases may differ."""
 
 
 @pytest.fixture
@@ -34,15 +36,20 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(params=[SQLITE, POSTGRES])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database of each kind, with the current schema and nothing in it."""
-    if request.param == "postgres":
+def fresh_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Make an empty database with the current schema: of the kind asked for, or else SQLite."""
+    if getattr(request, "param", "sqlite") == "postgres":
         url: str = request.getfixturevalue("migrated_postgres_url")
         return url
     file = tmp_path / "deal.db"
     shutil.copyfile(request.getfixturevalue("migrated_file"), file)
     return f"sqlite:///{file}"
+
+
+@pytest.fixture(params=[SQLITE, POSTGRES])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database of each kind, with the current schema and nothing in it."""
+    return fresh_database_url(request, tmp_path)
 
 
 @pytest.fixture(params=[SQLITE, POSTGRES])

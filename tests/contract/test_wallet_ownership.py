@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,23 +22,15 @@ from deal_sdk.errors import (
 )
 from deal_sdk.records import Database
 from deal_sdk.wallets import WalletChallenge
-from tests.contract.conftest import SQLITE
+from tests.contract.conftest import ON_POSTGRES_TOO, fresh_database_url
 from tests.contract.payment_orders import broken_rules
 from tests.contract.test_wallets import Wallets
 
-ON_POSTGRES_TOO = pytest.mark.parametrize(
-    "database_url", [SQLITE, pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
-)
-
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, migrated_file: Path, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """SQLite, unless a test asks for the other one."""
-    if getattr(request, "param", "sqlite") == "postgres":
-        url: str = request.getfixturevalue("migrated_postgres_url")
-        return url
-    shutil.copyfile(migrated_file, tmp_path / "deal.db")
-    return f"sqlite:///{tmp_path / 'deal.db'}"
+    return fresh_database_url(request, tmp_path)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import csv
 import io
 import json
-import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
@@ -28,23 +27,14 @@ from deal_sdk.errors import (
 from deal_sdk.monitor import UNLIMITED, WatchedWallet
 from deal_sdk.records import Database
 from deal_sdk.records.watch_tables import watched_transactions, watched_wallets
-from tests.contract.conftest import SQLITE
+from tests.contract.conftest import ON_POSTGRES_TOO, fresh_database_url
 from tests.contract.watch_world import ALICE, BOB, CAROL, DAVE, WatchWorld, heard
-
-ON_POSTGRES_TOO = pytest.mark.parametrize(
-    "database_url", [SQLITE, pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
-)
-"""Where rows are fought for, or where the two databases may differ."""
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, migrated_file: Path, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """SQLite, unless a test asks for the other one."""
-    if getattr(request, "param", "sqlite") == "postgres":
-        url: str = request.getfixturevalue("migrated_postgres_url")
-        return url
-    shutil.copyfile(migrated_file, tmp_path / "deal.db")
-    return f"sqlite:///{tmp_path / 'deal.db'}"
+    return fresh_database_url(request, tmp_path)
 
 
 @pytest.fixture

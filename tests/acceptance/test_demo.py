@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from tests.acceptance.command_line import dealctl, dealctl_json
 
+TIP, TIPS = Decimal("0.5"), 3
 TYPES = {"transfer", "service_fee", "reward", "mint", "burn"}
 REFUSALS = [
     ("InsufficientBalanceError", "insufficient_balance"),
@@ -38,10 +41,12 @@ def check_document(document: Any, token_program: str) -> None:
     assert [(r["error"], r["code"]) for r in refused] == REFUSALS
     assert [r["recorded"] for r in refused] == [0, 0, 0, 0]
     balances = document["balances"]
-    assert {name: balances[name] for name in document["users"]} == {
-        "alice": "93.15",
-        "bob": "63",
-        "carol": "71.2",
+    # Where the machine stalls in the burst, the demo makes it again, with further tips.
+    more = TIP * (len([p for p in payments if p["reason"] == "tip"]) - TIPS)
+    assert {name: Decimal(balances[name]) for name in document["users"]} == {
+        "alice": Decimal("93.15"),
+        "bob": Decimal(63) - more,
+        "carol": Decimal("71.2") + more,
     }
     assert set(balances) == {"alice", "bob", "carol", "treasury", "reward"}
     two_sided = [p for p in payments if p["type"] not in ("mint", "burn")]
@@ -68,7 +73,7 @@ def test_the_demo_reads_well_in_a_hundred_columns(tmp_path: Path) -> None:
     assert max(len(line) for line in done.stdout.splitlines()) <= 100
     for title in ("Mint", "Payments", "Refused", "Balances", "Balance history", "Limits used", "Verify"):
         assert f"\n{title}" in f"\n{done.stdout}"
-    assert "All 19 payments are finalized" in done.stdout
+    assert re.search(r"^All \d+ payments are finalized, 4 attempts were refused", done.stdout, re.MULTILINE)
 
 
 def test_records_of_an_earlier_embedded_chain_are_not_continued(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The demo's story: who pays whom for what, and what is refused on the way.
 
-The same people, amounts and reasons every time. Users are new in each run, so that a database on which
-the demo ran before holds no limit or balance that would change it.
+The same people, amounts and reasons every time, and the same history of each user's balance: of payments
+at once nobody can say which lands first, so those of one user follow one another. Users are new in each
+run, so that a database on which the demo ran before holds no limit or balance that would change it.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ class Story:
     async def _charge(self) -> None:
         self._steps.step("Service fees")
         charge = self._deal.tokens.deduct_service_fee
+        await self._pay(charge(self._id("alice"), "search"))
         await self._pay(
-            charge(self._id("alice"), "search"),
             charge(self._id("alice"), "goal"),
             charge(self._id("bob"), "analysis"),
             charge(self._id("carol"), "notification"),
@@ -124,10 +125,8 @@ class Story:
     async def _trade(self) -> None:
         self._steps.step("Transfers between users")
         transfer = self._deal.tokens.transfer
-        await self._pay(
-            transfer(self._id("alice"), self._id("bob"), "12.5", "lunch"),
-            transfer(self._id("carol"), self._id("alice"), "3.25", "coffee"),
-        )
+        await self._pay(transfer(self._id("alice"), self._id("bob"), "12.5", "lunch"))
+        await self._pay(transfer(self._id("carol"), self._id("alice"), "3.25", "coffee"))
 
     async def _reward(self) -> None:
         self._steps.step("Rewards")
@@ -194,6 +193,7 @@ class Story:
         return self._deal.tokens.transfer(sender.user_id, self._id("carol"), "0.5", "tip")
 
     async def _pay(self, *payments: Awaitable[Transaction]) -> None:
+        """Make payments at once, no two of which may be of one user."""
         made, errors = await _together(*payments)
         self.payments += made
         if errors:

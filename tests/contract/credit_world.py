@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from deal_sdk.accounting import (
@@ -13,10 +13,13 @@ from deal_sdk.accounting import (
     OperationCosts,
     OperationResult,
     TokenAccountingService,
+    TokenBilling,
     TokenLedger,
     broken_links,
 )
 from deal_sdk.records import Database, UserDirectory
+
+HOLD_SECONDS: Final = 60
 
 
 class Books:
@@ -28,6 +31,7 @@ class Books:
         self.callback_fails = False
         self.journal = Journal(database, observers=[self._fail, self._note])
         self.credits = TokenAccountingService(database, self.journal, costs=OperationCosts({"video": 50}))
+        self.billing = unlimited_billing(database, self.journal, self.credits)
         self.ledger = TokenLedger(database, self.journal)
         self.users = UserDirectory(database)
 
@@ -54,6 +58,20 @@ class Books:
 
     async def _note(self, operations: Sequence[Operation]) -> None:
         self.told += operations
+
+
+def unlimited_billing(
+    database: Database, journal: Journal, credits: TokenAccountingService, hold_seconds: int = HOLD_SECONDS
+) -> TokenBilling:
+    """Return a billing for tests that ask neither for rates nor for balances to show."""
+    return TokenBilling(
+        database,
+        journal,
+        credits,
+        rates=None,  # type: ignore[arg-type]
+        balances=None,  # type: ignore[arg-type]
+        hold_seconds=hold_seconds,
+    )
 
 
 def refused(result: OperationResult | Exception) -> tuple[str | None, str | None, int | None]:

@@ -21,7 +21,7 @@ from deal_sdk.errors import (
 )
 from deal_sdk.limits import RateDecision
 from deal_sdk.records import Database, UserId
-from tests.contract.credit_world import Books, refused
+from tests.contract.credit_world import HOLD_SECONDS, Books, refused
 
 
 class Rates:
@@ -46,7 +46,7 @@ class Billed(Books):
         super().__init__(database)
         self.rates = Rates()
         self.billing = TokenBilling(
-            database, self.journal, self.credits, rates=self.rates, balances=self, hold_seconds=60
+            database, self.journal, self.credits, rates=self.rates, balances=self, hold_seconds=HOLD_SECONDS
         )
 
     async def credit_balance(self, user_id: UserId) -> int:

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from deal_sdk.accounting import TokenBilling, TokenLedger
+from deal_sdk.accounting import TokenLedger
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import DatabaseUnavailableError, IdempotencyConflictError, InvalidInputError
 from deal_sdk.records import Database
@@ -24,17 +24,6 @@ YEAR = 365 * 86_400
 
 class Shelf(Books):
     """A ledger with entries of two years."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self.clock: Any = database.clock
-        self.billing = TokenBilling(
-            database,
-            self.journal,
-            self.credits,
-            rates=None,  # type: ignore[arg-type]
-            balances=None,  # type: ignore[arg-type]
-        )
 
     async def rows(self, user_id: UUID) -> list[tuple[int, int, int]]:
         entries = await self.ledger.get_user_entries(user_id)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from deal_sdk.accounting import Journal, TokenAccountingService, TokenBilling
+from deal_sdk.accounting import Journal, TokenAccountingService
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import IdempotencyConflictError, InvalidInputError
 from deal_sdk.records import Database
@@ -21,18 +21,6 @@ DAY = timedelta(days=1)
 
 class LotBooks(Books):
     """A ledger in which credits are granted in lots."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self.clock: Any = database.clock
-        self.billing = TokenBilling(
-            database,
-            self.journal,
-            self.credits,
-            rates=None,  # type: ignore[arg-type]
-            balances=None,  # type: ignore[arg-type]
-            hold_seconds=60,
-        )
 
     async def grant(self, user_id: UUID, amount: int, days: int | None = None, priority: int = 50) -> None:
         expires_in = None if days is None else days * DAY

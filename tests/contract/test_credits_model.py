@@ -14,13 +14,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from deal_sdk.accounting import Journal, OperationResult, TokenAccountingService, TokenBilling
+from deal_sdk.accounting import Journal, OperationResult, TokenAccountingService
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import DatabaseUnavailableError, IdempotencyConflictError
 from deal_sdk.records import Database
 from tests.contract.crashing import Crashing
 from tests.contract.credit_model import HOLD_SECONDS, Wallet
-from tests.contract.credit_world import Books
+from tests.contract.credit_world import Books, unlimited_billing
 
 pytestmark = pytest.mark.slow
 
@@ -77,14 +77,7 @@ class CreditMachine(RuleBasedStateMachine):
         database: Any = self.database
         self.journal = Journal(database)
         self.credits = TokenAccountingService(database, self.journal)
-        self.billing = TokenBilling(
-            database,
-            self.journal,
-            self.credits,
-            rates=None,  # type: ignore[arg-type]
-            balances=None,  # type: ignore[arg-type]
-            hold_seconds=HOLD_SECONDS,
-        )
+        self.billing = unlimited_billing(database, self.journal, self.credits, HOLD_SECONDS)
 
     @rule(made=st.lists(calls, min_size=1, max_size=8), fate=fates)
     def call_at_once(self, made: list[Call], fate: str | None) -> None:

@@ -212,7 +212,7 @@ class TokenLedger:
 
     async def iterate(self, **filters: Unpack[EntryFilters]) -> AsyncIterator[LedgerEntry]:
         """Yield every matching entry, oldest first, holding one page in memory."""
-        async with aclosing(self._listing.iterate(_conditions(filters))) as entries:
+        async with aclosing(self._listing.every(_conditions(filters)).each()) as entries:
             async for entry in entries:
                 yield entry
 
@@ -220,7 +220,7 @@ class TokenLedger:
         self, target: ExportTarget, format: ExportFormat = "csv", **filters: Unpack[EntryFilters]
     ) -> int:
         """Write every matching entry to a file, and return how many those were."""
-        return await self._listing.export(_conditions(filters), target, format)
+        return await self._listing.every(_conditions(filters)).export(target, format)
 
     async def to_dataframe(self, **filters: Unpack[EntryFilters]) -> Any:
         """Return every matching entry as a pandas DataFrame.
@@ -228,7 +228,7 @@ class TokenLedger:
         Raises:
             ConfigurationError: when pandas is not installed.
         """
-        return await self._listing.to_dataframe(_conditions(filters))
+        return await self._listing.every(_conditions(filters)).to_dataframe()
 
     async def get_user_statistics(
         self, user_id: UserId, *, since: datetime | None = None, until: datetime | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack
@@ -28,8 +28,9 @@ from deal_sdk.amounts import DEAL_DECIMALS
 from deal_sdk.records import Database, Page, UserId, parse_user_id
 from deal_sdk.records.credit_tables import credit_accounts
 from deal_sdk.records.database import Row
-from deal_sdk.records.export import ExportFormat, ExportTarget, export_rows, to_dataframe
+from deal_sdk.records.export import ExportFormat, ExportTarget
 from deal_sdk.records.inputs import check_choice, check_limit
+from deal_sdk.records.listing import PagedItems
 from deal_sdk.records.paging import Keyset, each_page
 from deal_sdk.records.tables import PAYMENT_TYPES, users
 
@@ -104,10 +105,9 @@ class UsageReport(ABC, Generic[Usage]):
         Args:
             filters: those of `query`.
         """
-        async with aclosing(self._pages(filters)) as pages:
-            async for rows in pages:
-                for row in rows:
-                    yield row
+        async with aclosing(self._every(filters).each()) as rows:
+            async for row in rows:
+                yield row
 
     async def export(
         self, target: ExportTarget, format: ExportFormat = "csv", **filters: Unpack[UsageFilters]
@@ -122,7 +122,7 @@ class UsageReport(ABC, Generic[Usage]):
         Returns:
             The number of rows written.
         """
-        return await export_rows(self._dictionaries(filters), target, format, self._columns)
+        return await self._every(filters).export(target, format)
 
     async def to_dataframe(self, **filters: Unpack[UsageFilters]) -> Any:
         """Return every row as a pandas DataFrame; its times are in UTC.
@@ -130,11 +130,9 @@ class UsageReport(ABC, Generic[Usage]):
         Raises:
             ConfigurationError: when pandas is not installed.
         """
-        return await to_dataframe(
-            self._dictionaries(filters), self._columns, amounts=self._amounts, times=_TIMES
-        )
+        return await self._every(filters).to_dataframe()
 
-    def _pages(self, filters: UsageFilters) -> AsyncGenerator[Sequence[Usage], None]:
+    def _every(self, filters: UsageFilters) -> PagedItems[Usage]:
         span = report_span(
             filters.get("interval", "month"),
             filters.get("zone", "UTC"),
@@ -142,12 +140,8 @@ class UsageReport(ABC, Generic[Usage]):
             filters.get("until"),
             now=self._database.clock.now(),
         )
-        return each_page(lambda cursor: self._page(span, filters, _EXPORT_PAGE_USERS, cursor))
-
-    async def _dictionaries(self, filters: UsageFilters) -> AsyncIterator[list[dict[str, Any]]]:
-        async with aclosing(self._pages(filters)) as pages:
-            async for rows in pages:
-                yield [self._to_dict(row) for row in rows]
+        pages = each_page(lambda cursor: self._page(span, filters, _EXPORT_PAGE_USERS, cursor))
+        return PagedItems(pages, self._to_dict, self._columns, self._amounts, _TIMES)
 
     async def _page(
         self, span: ReportSpan, filters: UsageFilters, limit: int, cursor: str | None

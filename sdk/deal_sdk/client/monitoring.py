@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import orjson
 from aiohttp import web
 
 from deal_sdk.client.health import Health
+from deal_sdk.client.serving import Served
 from deal_sdk.errors import ConfigurationError
 from deal_sdk.metrics import Metrics
 
@@ -17,7 +17,7 @@ METRICS_HEADERS: Final = {"content-type": "text/plain; version=0.0.4; charset=ut
 JSON_HEADERS: Final = {"content-type": "application/json"}
 
 
-class MonitoringServer:
+class MonitoringServer(Served):
     """Answers Prometheus and whoever asks for the health."""
 
     def __init__(self, metrics: Metrics, health: Health, *, host: str, port: int) -> None:
@@ -66,20 +66,6 @@ class MonitoringServer:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
-
-    async def __aenter__(self) -> Self:
-        """Listen for the length of a block."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop listening."""
-        await self.close()
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.render(), headers=METRICS_HEADERS)

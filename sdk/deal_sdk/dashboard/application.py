@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import orjson
 from starlette.applications import Starlette
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp
 
 from deal_sdk.client import Deal
 from deal_sdk.client.monitoring import JSON_HEADERS, METRICS_HEADERS
+from deal_sdk.client.serving import Served
 from deal_sdk.dashboard import (
     overview_routes,
     payment_routes,
@@ -46,7 +46,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
 )
 
 
-class Dashboard:
+class Dashboard(Served):
     """The page, its API and its live stream; `application` is what a server serves."""
 
     def __init__(
@@ -85,20 +85,6 @@ class Dashboard:
     async def close(self) -> None:
         """Stop following."""
         await self.feeds.close()
-
-    async def __aenter__(self) -> Self:
-        """Follow for the length of a block."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop following."""
-        await self.close()
 
     def _routed(self) -> Starlette:
         service = self._service

@@ -9,11 +9,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import uvicorn
 
+from deal_sdk.client.serving import Served
 from deal_sdk.dashboard.application import Dashboard
 from deal_sdk.errors import ConfigurationError
 
@@ -43,7 +43,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-class DashboardServer:
+class DashboardServer(Served):
     """Listens for the length of a block."""
 
     def __init__(
@@ -100,20 +100,6 @@ class DashboardServer:
             await self._dashboard.close()
             server.should_exit = True
             await serving
-
-    async def __aenter__(self) -> Self:
-        """Listen for the length of a block."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop listening."""
-        await self.close()
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET

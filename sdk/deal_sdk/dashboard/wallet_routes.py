@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from deal_sdk.dashboard.endpoints import API_PREFIX, Call, Endpoint
@@ -128,97 +129,78 @@ def _answer(wallet: Any, message: str) -> WalletAnswer:
     return WalletAnswer(wallet=_wallet(wallet), message=message)
 
 
+_for_viewers = partial(Endpoint, tag=_TAG)
+_for_operators = partial(Endpoint, tag=_TAG, audience="operator")
 ENDPOINTS: Final = (
-    Endpoint(
-        method="GET",
-        path=_PATH,
-        summary="List watched wallets",
-        tag=_TAG,
-        handler=list_wallets,
-        answer=Wallets,
+    _for_viewers(
+        method="GET", path=_PATH, summary="List watched wallets", handler=list_wallets, answer=Wallets
     ),
-    Endpoint(
+    _for_operators(
         method="POST",
         path=_PATH,
         summary="Watch a wallet",
-        tag=_TAG,
         handler=add,
         body=AddWallet,
         answer=WalletAnswer,
-        audience="operator",
         status=201,
     ),
-    Endpoint(
+    _for_operators(
         method="POST",
         path=f"{_ONE}/stop",
         summary="Stop watching a wallet",
-        tag=_TAG,
         handler=stop,
         answer=WalletAnswer,
-        audience="operator",
     ),
-    Endpoint(
+    _for_operators(
         method="POST",
         path=f"{_ONE}/rewatch",
         summary="Watch a stopped wallet again",
-        tag=_TAG,
         handler=rewatch,
         answer=WalletAnswer,
-        audience="operator",
     ),
-    Endpoint(
+    _for_operators(
         method="PUT",
         path=f"{_ONE}/limit",
         summary="Set a wallet's own limit",
-        tag=_TAG,
         handler=set_limit,
         body=SetLimit,
         answer=WalletAnswer,
-        audience="operator",
     ),
-    Endpoint(
+    _for_operators(
         method="POST",
         path=f"{_ONE}/override",
         summary="Grant a wallet transactions beyond its limit",
-        tag=_TAG,
         handler=override,
         body=GrantMore,
         answer=WalletAnswer,
-        audience="operator",
     ),
-    Endpoint(
+    _for_operators(
         method="PUT",
         path=f"{_ONE}/scheduled-stop",
         summary="Schedule a wallet's stop",
-        tag=_TAG,
         handler=schedule_stop,
         body=ScheduleStop,
         answer=WalletAnswer,
-        audience="operator",
     ),
-    Endpoint(
+    _for_operators(
         method="POST",
         path=f"{_ONE}/reset",
         summary="Reset a wallet's count",
-        tag=_TAG,
         handler=reset,
         answer=WalletReset,
-        audience="operator",
     ),
-    Endpoint(
+    _for_viewers(
         method="GET",
         path=f"{_ONE}/transactions",
         summary="List a wallet's counted transactions",
-        tag=_TAG,
         handler=show_transactions,
         query=TransactionsQuery,
         answer=WatchedTransactions,
     ),
-    Endpoint(
+    _for_viewers(
         method="GET",
         path=f"{API_PREFIX}/quota",
         summary="Show the RPC calls used of the quota",
-        tag=_TAG,
         handler=show_quota,
         answer=Quota,
     ),

@@ -193,7 +193,7 @@ class BalanceHistoryRecorder:
         ).returning(*_TRACKED)
 
         async def track(connection: AsyncConnection) -> TrackedAccount:
-            return TrackedAccount(*(await connection.execute(upsert)).one())
+            return TrackedAccount(**(await connection.execute(upsert)).one()._mapping)
 
         if connection is not None:
             return await track(connection)
@@ -217,7 +217,7 @@ class BalanceHistoryRecorder:
         if after is not None:
             statement = statement.where(address > _address(after))
         async with self._database.reading() as connection:
-            return [TrackedAccount(*row) for row in await connection.execute(statement)]
+            return [TrackedAccount(**row._mapping) for row in await connection.execute(statement)]
 
     async def query(
         self,
@@ -285,7 +285,7 @@ class BalanceHistoryRecorder:
 
     async def iterate(self, **filters: Unpack[HistoryFilters]) -> AsyncIterator[HistoryRow]:
         """Yield every matching change, oldest first, holding one page in memory."""
-        async with aclosing(self._listing.iterate(_Filters(**filters).conditions())) as rows:
+        async with aclosing(self._listing.every(_Filters(**filters).conditions()).each()) as rows:
             async for row in rows:
                 yield row
 
@@ -302,7 +302,7 @@ class BalanceHistoryRecorder:
         Returns:
             The number of changes written.
         """
-        return await self._listing.export(_Filters(**filters).conditions(), target, format)
+        return await self._listing.every(_Filters(**filters).conditions()).export(target, format)
 
     async def to_dataframe(self, **filters: Unpack[HistoryFilters]) -> Any:
         """Return every matching change as a pandas DataFrame.
@@ -310,7 +310,7 @@ class BalanceHistoryRecorder:
         Raises:
             ConfigurationError: when pandas is not installed.
         """
-        return await self._listing.to_dataframe(_Filters(**filters).conditions())
+        return await self._listing.every(_Filters(**filters).conditions()).to_dataframe()
 
     async def _newest(self, *conditions: sa.ColumnElement[bool]) -> HistoryRow | None:
         statement = sa.select(_table).where(*conditions).order_by(_table.c.sequence.desc()).limit(1)

@@ -36,6 +36,45 @@ class Listed(Generic[Item]):
     times: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PagedItems(Generic[Item]):
+    """Items that are read a page at a time: each of them, a file of them, or a DataFrame; for one use."""
+
+    pages: AsyncGenerator[Sequence[Item], None]
+    to_dict: Callable[[Item], dict[str, Any]]
+    """Makes an item's exported form."""
+    columns: tuple[str, ...]
+    """The names that an exported item has, in the order of a file's columns."""
+    amounts: tuple[str, ...]
+    times: tuple[str, ...]
+
+    async def each(self) -> AsyncGenerator[Item, None]:
+        """Yield every item, holding one page in memory."""
+        async with aclosing(self.pages) as pages:
+            async for page in pages:
+                for item in page:
+                    yield item
+
+    async def export(self, target: ExportTarget, format: ExportFormat) -> int:
+        """Write every item to a file, and return how many those were."""
+        return await export_rows(self._dictionaries(), target, format, self.columns)
+
+    async def to_dataframe(self) -> Any:
+        """Return every item as a pandas DataFrame.
+
+        Raises:
+            ConfigurationError: when pandas is not installed.
+        """
+        return await to_dataframe(
+            self._dictionaries(), self.columns, amounts=self.amounts, times=self.times
+        )
+
+    async def _dictionaries(self) -> AsyncIterator[list[dict[str, Any]]]:
+        async with aclosing(self.pages) as pages:
+            async for page in pages:
+                yield [self.to_dict(item) for item in page]
+
+
 class Listing(Generic[Item]):
     """Reads a table's rows by conditions, and never more than a page of them at once."""
 
@@ -79,38 +118,14 @@ class Listing(Generic[Item]):
         order = self._listed.oldest_first
         return await self._read(sa.select(self._listed.table).where(*conditions).order_by(*order.order_by()))
 
-    async def iterate(self, conditions: Conditions) -> AsyncGenerator[Item, None]:
-        """Yield every row that meets the conditions, oldest first, holding one page in memory."""
-        async with aclosing(self._pages(conditions)) as pages:
-            async for page in pages:
-                for item in page:
-                    yield item
-
-    async def export(self, conditions: Conditions, target: ExportTarget, format: ExportFormat) -> int:
-        """Write every row that meets the conditions to a file, and return how many those were."""
-        return await export_rows(self._dictionaries(conditions), target, format, self._listed.columns)
-
-    async def to_dataframe(self, conditions: Conditions) -> Any:
-        """Return every row that meets the conditions as a pandas DataFrame.
-
-        Raises:
-            ConfigurationError: when pandas is not installed.
-        """
-        listed = self._listed
-        return await to_dataframe(
-            self._dictionaries(conditions), listed.columns, amounts=listed.amounts, times=listed.times
+    def every(self, conditions: Conditions) -> PagedItems[Item]:
+        """Return the rows that meet the conditions, oldest first; they are read as they are asked for."""
+        pages = each_page(
+            lambda cursor: self.page(conditions, newest_first=False, limit=_EXPORT_PAGE_ROWS, cursor=cursor)
         )
+        listed = self._listed
+        return PagedItems(pages, self._to_dict, listed.columns, listed.amounts, listed.times)
 
     async def _read(self, statement: sa.Select[Any]) -> list[Item]:
         async with self._database.reading() as connection:
             return [self._listed.item(row) for row in await connection.execute(statement)]
-
-    def _pages(self, conditions: Conditions) -> AsyncGenerator[Sequence[Item], None]:
-        return each_page(
-            lambda cursor: self.page(conditions, newest_first=False, limit=_EXPORT_PAGE_ROWS, cursor=cursor)
-        )
-
-    async def _dictionaries(self, conditions: Conditions) -> AsyncIterator[list[dict[str, Any]]]:
-        async with aclosing(self._pages(conditions)) as pages:
-            async for page in pages:
-                yield [self._to_dict(item) for item in page]

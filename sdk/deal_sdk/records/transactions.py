@@ -198,7 +198,7 @@ class TransactionRecorder:
         Args:
             filters: those of `query`: user_id, wallet, type, status, since, until.
         """
-        async with aclosing(self._listing.iterate(_Filters(**filters).conditions())) as payments:
+        async with aclosing(self._listing.every(_Filters(**filters).conditions()).each()) as payments:
             async for payment in payments:
                 yield payment
 
@@ -215,7 +215,7 @@ class TransactionRecorder:
         Returns:
             The number of payments written.
         """
-        return await self._listing.export(_Filters(**filters).conditions(), target, format)
+        return await self._listing.every(_Filters(**filters).conditions()).export(target, format)
 
     async def to_dataframe(self, **filters: Unpack[TransactionFilters]) -> Any:
         """Return every matching payment as a pandas DataFrame.
@@ -223,7 +223,7 @@ class TransactionRecorder:
         Raises:
             ConfigurationError: when pandas is not installed.
         """
-        return await self._listing.to_dataframe(_Filters(**filters).conditions())
+        return await self._listing.every(_Filters(**filters).conditions()).to_dataframe()
 
     async def record_external(
         self, transfers: Sequence[ExternalTransfer], *, connection: AsyncConnection | None = None

@@ -9,10 +9,13 @@ import pytest
 from solders.account import Account
 from solders.pubkey import Pubkey
 
+from deal_localnet import Localnet
 from deal_sdk import Deal, User
 from deal_sdk.chain import LocalnetTransport
 
 FAST_CHAIN = {"localnet_slot_seconds": 0.02, "localnet_finality_slots": 8}
+PAID = ("confirmed", "finalized")
+"""What a payment is that was waited for: on these short slots it may be final before anyone looks."""
 FROZEN = 2
 _STATE_BYTE = 108
 
@@ -52,18 +55,24 @@ async def assert_books_agree(deal: Deal) -> None:
     assert report.ok, [check for check in report.checks if not check.ok]
 
 
+def localnet_of(deal: Deal) -> Localnet:
+    """Return the embedded chain, to hold its slots or to change what nobody could from outside."""
+    transport = deal.rpc.transport
+    assert isinstance(transport, LocalnetTransport)
+    return transport.localnet
+
+
 def token_account(deal: Deal, address: str) -> str:
     return str(deal.token_account_of(Pubkey.from_string(address)))
 
 
 async def freeze(deal: Deal, wallet: str) -> None:
     """Freeze a token account behind the backend's back, as an issuer could."""
-    transport = deal.rpc.transport
-    assert isinstance(transport, LocalnetTransport)
+    localnet = localnet_of(deal)
     address = Pubkey.from_string(token_account(deal, wallet))
-    found = transport.localnet.bank.accounts.current(address)
+    found = localnet.bank.accounts.current(address)
     assert found is not None
     data = bytearray(found.data)
     data[_STATE_BYTE] = FROZEN
     changed = Account(found.lamports, bytes(data), found.owner, found.executable, found.rent_epoch)
-    transport.localnet.set_account(address, changed)
+    localnet.set_account(address, changed)

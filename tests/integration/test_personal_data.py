@@ -14,7 +14,7 @@ from deal_sdk.errors import UserBusyError, UserNotFoundError
 from deal_sdk.events import Event
 from deal_sdk.limits import CalendarWindow, PurchaseTerms
 from deal_sdk.records.webhook_tables import webhook_events
-from tests.integration.conftest import MakePerson, Person, assert_books_agree
+from tests.integration.conftest import MakePerson, Person, assert_books_agree, localnet_of
 
 PATIENCE_SECONDS = 10
 EXTERNAL_ID = "chat-4711-of-alice"
@@ -159,8 +159,10 @@ async def test_what_is_under_way_ends_first(deal: Deal, make_person: MakePerson)
     assert refusal.value.facts["credits_held"] == 10
     assert (await deal.credits.get_balance(person.user.id)).tokens_balance > 0
     await deal.billing.void(held.hold_id)
+    localnet_of(deal).pause()
     await deal.tokens.transfer(person.user.id, "treasury", "1", wait_for="recorded")
     with pytest.raises(UserBusyError):
         await deal.personal_data.erase_user(person.user.id)
+    localnet_of(deal).resume()
     assert await deal.settled(timeout_seconds=30)
     await deal.personal_data.erase_user(person.user.id)

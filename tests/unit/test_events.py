@@ -11,6 +11,8 @@ import pytest
 from deal_sdk.clock import ManualClock
 from deal_sdk.events import Event, EventBus
 
+PATIENCE_SECONDS = 20
+
 
 @pytest.fixture
 async def bus() -> EventBus:
@@ -91,7 +93,7 @@ async def test_a_handler_that_hangs_holds_up_neither_publisher_nor_neighbour(bus
     for _ in range(10):
         await asyncio.sleep(0)
     assert sound.taken == [0, 1, 2]
-    await asyncio.wait_for(bus.close(), 1)
+    await asyncio.wait_for(bus.close(), PATIENCE_SECONDS)
 
 
 async def test_a_full_queue_drops_the_newest_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -130,7 +132,7 @@ async def test_drain_ends_when_a_waited_for_subscription_ends(bus: EventBus) -> 
     draining = asyncio.create_task(bus.drain())
     await asyncio.sleep(0)
     unsubscribe()
-    await asyncio.wait_for(draining, 1)
+    await asyncio.wait_for(draining, PATIENCE_SECONDS)
     await bus.close()
 
 
@@ -146,7 +148,7 @@ async def test_listening_begins_when_the_context_is_entered(bus: EventBus) -> No
 async def test_an_idle_listener_does_not_hold_up_drain(bus: EventBus) -> None:
     async with bus.listen():
         bus.publish("paid", number=1)
-        await asyncio.wait_for(bus.drain(), 1)
+        await asyncio.wait_for(bus.drain(), PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("waiting", [0, 1, 2])

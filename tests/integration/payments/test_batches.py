@@ -11,7 +11,6 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from deal_sdk import Deal
-from deal_sdk.chain import LocalnetTransport
 from deal_sdk.errors import (
     BatchInvalidError,
     BatchPendingError,
@@ -23,7 +22,14 @@ from deal_sdk.errors import (
 )
 from deal_sdk.payments import BatchProgress, RewardLine
 from deal_sdk.payments.batches import recording
-from tests.integration.conftest import FAST_CHAIN, MakePerson, assert_books_agree, freeze, token_account
+from tests.integration.conftest import (
+    FAST_CHAIN,
+    MakePerson,
+    assert_books_agree,
+    freeze,
+    localnet_of,
+    token_account,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -173,10 +179,9 @@ async def test_an_account_that_was_there_and_is_closed_meanwhile_is_made_anew() 
         await deal.tokens.transfer("treasury", "reward", "100")
         for key in ("first", "second"):
             await deal.rewards.distribute_batch(lines(wallets), batch_key=key, wait_for="finalized")
-        transport = deal.rpc.transport
-        assert isinstance(transport, LocalnetTransport)
+        localnet = localnet_of(deal)
         accounts = [Pubkey.from_string(token_account(deal, wallet)) for wallet in wallets]
-        transport.localnet.set_account(accounts[3], None)
+        localnet.set_account(accounts[3], None)
         third = await deal.rewards.distribute_batch(lines(wallets), batch_key="third", wait_for="finalized")
         assert third.unpaid == ()
         for place, account in enumerate(accounts):
@@ -201,16 +206,15 @@ async def test_what_cannot_be_covered_is_not_begun(funded: Deal) -> None:
         await funded.rewards.distribute_batch(lines(wallets, "4000"), batch_key="poor")
     assert await funded.transactions.count(type="reward") == 0
     payer = Pubkey.from_string((await funded.find_party("treasury")).address)
-    transport = funded.rpc.transport
-    assert isinstance(transport, LocalnetTransport)
-    held = transport.localnet.bank.accounts.current(payer)
+    localnet = localnet_of(funded)
+    held = localnet.bank.accounts.current(payer)
     assert held is not None
-    transport.localnet.set_account(payer, Account(9_000_000, held.data, held.owner))
-    transport.localnet.advance_slots(2)
+    localnet.set_account(payer, Account(9_000_000, held.data, held.owner))
+    localnet.advance_slots(2)
     with pytest.raises(FeePayerError):
         await funded.rewards.distribute_batch(lines(wallets), batch_key="poor")
-    transport.localnet.set_account(payer, held)
-    transport.localnet.advance_slots(2)
+    localnet.set_account(payer, held)
+    localnet.advance_slots(2)
     await funded.rewards.distribute_batch(lines(wallets), batch_key="poor")
 
 
@@ -303,12 +307,11 @@ async def test_token_2022_and_recipients_that_want_a_memo() -> None:
 
 async def want_memo(deal: Deal, wallet: str) -> None:
     """Make a token account take transfers only behind a memo, as its owner could."""
-    transport = deal.rpc.transport
-    assert isinstance(transport, LocalnetTransport)
+    localnet = localnet_of(deal)
     address = Pubkey.from_string(token_account(deal, wallet))
-    found = transport.localnet.bank.accounts.current(address)
+    found = localnet.bank.accounts.current(address)
     assert found is not None
     memo_transfer = (8).to_bytes(2, "little") + (1).to_bytes(2, "little") + b"\x01"
     grown = Account(found.lamports + 100_000, found.data + memo_transfer, found.owner)
-    transport.localnet.set_account(address, grown)
-    transport.localnet.advance_slots(2)
+    localnet.set_account(address, grown)
+    localnet.advance_slots(2)

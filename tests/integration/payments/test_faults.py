@@ -69,7 +69,9 @@ async def deal(proxy: FaultProxy) -> AsyncIterator[Deal]:
 async def funded(deal: Deal) -> User:
     user = await deal.users.create(tier="Business")
     await deal.wallets.create_custodial(user.id)
-    await deal.tokens.transfer("treasury", user.id, "10")
+    # However long a slow machine takes, and however short the test's own wait is.
+    await deal.tokens.transfer("treasury", user.id, "10", wait_for="recorded")
+    assert await deal.settled(timeout_seconds=30)
     return user
 
 

@@ -23,7 +23,7 @@ from deal_sdk.errors import (
     SignatureRequiredError,
     UnknownServiceTypeError,
 )
-from tests.integration.conftest import FAST_CHAIN, MakePerson, assert_books_agree
+from tests.integration.conftest import FAST_CHAIN, PAID, MakePerson, assert_books_agree
 
 pytestmark = pytest.mark.slow
 
@@ -43,9 +43,8 @@ async def test_many_fees_are_one_payment(deal: Deal, make_person: MakePerson) ->
     assert total.to_dict()["amount"] == "0.5"
     reports = await asyncio.gather(*(deal.tokens.settle_service_fees(user.id) for _ in range(4)))
     payments = [payment for report in reports for payment in report.payments]
-    assert [(payment.type, payment.amount, payment.status) for payment in payments] == [
-        ("service_fee", 50_000_000, "confirmed")
-    ]
+    assert [(payment.type, payment.amount) for payment in payments] == [("service_fee", 50_000_000)]
+    assert payments[0].status in PAID
     assert await deal.tokens.balance_of(user.id) == Decimal("1.5")
     assert await deal.tokens.accrued_service_fees() == []
     settled = await deal.tokens.accrue_service_fee(user.id, "search", idempotency_key="q0")
@@ -90,9 +89,10 @@ async def test_fees_that_are_due_are_settled_by_the_loop() -> None:
         await asyncio.sleep(0.5)
         assert len(await deal.tokens.accrued_service_fees()) == 1, "too little and too young"
         await deal.settled()
-        await deal.tokens.accrue_service_fee(user.id, "search")
         async with deal.events.listen("payment.finalized") as events, asyncio.timeout(20):
-            assert (await anext(events)).data["payment"]["type"] == "service_fee"
+            await deal.tokens.accrue_service_fee(user.id, "search")
+            while (await anext(events)).data["payment"]["type"] != "service_fee":
+                pass
         assert await deal.tokens.accrued_service_fees() == []
         await assert_books_agree(deal)
         assert await deal.tokens.balance_of(user.id) == Decimal("4.7")

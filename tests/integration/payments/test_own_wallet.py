@@ -31,7 +31,7 @@ from deal_sdk.errors import (
 from deal_sdk.events import Event
 from deal_sdk.payments import PreparedTransaction
 from deal_sdk.payments.orders import Plan
-from tests.integration.conftest import FAST_CHAIN, assert_books_agree
+from tests.integration.conftest import FAST_CHAIN, assert_books_agree, localnet_of
 from tests.integration.payments.wallet_application import WalletApplication, own_wallet
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ async def wallet(deal: Deal) -> WalletApplication:
 
 async def ended(deal: Deal, payment_id: UUID, localnet: Localnet | None = None) -> Transaction:
     """Let its blockhash die, and wait until a payment is no longer pending."""
-    chain = localnet or deal.rpc.transport.localnet
+    chain = localnet or localnet_of(deal)
     chain.advance_slots(chain.config.blockhash_lifetime_blocks + INDEX_SLOTS)
     # The one at hand is seconds old, and dead by these slots made by hand.
     deal.tokens._signer.blockhashes._read_at_seconds = float("-inf")

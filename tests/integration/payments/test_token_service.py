@@ -197,11 +197,12 @@ async def test_a_policy_limits_what_is_spent_in_a_day_of_its_place(
 async def test_a_burst_over_the_tier_is_refused(deal: Deal, make_person: MakePerson) -> None:
     alice = await make_person("10", tier="Gift")
     results = await asyncio.gather(
-        *(deal.tokens.transfer(alice.user.id, "treasury", "0.1") for _ in range(6)),
+        *(deal.tokens.transfer(alice.user.id, "treasury", "0.1") for _ in range(12)),
         return_exceptions=True,
     )
     refused = [result for result in results if isinstance(result, RateLimitExceededError)]
-    assert len(refused) == 3
+    # Three at once, and three more for each second in which this machine stalls.
+    assert 6 <= len(refused) <= 9
     assert all(error.retry_after_seconds > 0 for error in refused)
 
 

@@ -46,7 +46,7 @@ from deal_sdk.records.tables import (
     token_wallets,
     users,
 )
-from tests.integration.conftest import FAST_CHAIN
+from tests.integration.conftest import FAST_CHAIN, localnet_of
 from tests.integration.outside import pay_outside
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -88,7 +88,7 @@ class World:
 
     def overwrite_u64(self, address: Pubkey, offset: int, delta: int) -> None:
         """Change a number in an account of the chain behind everybody's back."""
-        localnet = self.deal.rpc.transport.localnet  # type: ignore[attr-defined]
+        localnet = localnet_of(self.deal)
         account: Account = localnet.bank.accounts.current(address)
 
         def write(data: bytes) -> None:
@@ -218,7 +218,7 @@ async def fill_without_success(world: World, dave: UUID) -> None:
     signer.before = lambda: pay_outside(deal, owner, world.addresses["carol"], 500_000_000)
     world.payments["failed"] = await pay(dave, "treasury", "5", wait_for="recorded")
     assert await deal.settled(timeout_seconds=30)
-    localnet = deal.rpc.transport.localnet  # type: ignore[attr-defined]
+    localnet = localnet_of(deal)
     signer.after = lambda: localnet.advance_slots(BLOCKHASH_LIFETIME_SLOTS)
     world.payments["expired"] = await pay("treasury", dave, "1", wait_for="recorded")
     assert await deal.settled(timeout_seconds=30)

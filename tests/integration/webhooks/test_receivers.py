@@ -42,7 +42,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def sender() -> AsyncIterator[HttpSender]:
-    opened = HttpSender(clock=SystemClock(), timeout_seconds=1.0, allow_private_networks=True)
+    opened = HttpSender(clock=SystemClock(), timeout_seconds=10.0, allow_private_networks=True)
     yield opened
     await opened.close()
 
@@ -107,7 +107,7 @@ async def test_a_receiver_that_drips_is_given_up_too(serve: Serve) -> None:
             await asyncio.sleep(0.02)
         return reply
 
-    sender = HttpSender(clock=SystemClock(), timeout_seconds=0.2, allow_private_networks=True)
+    sender = HttpSender(clock=SystemClock(), timeout_seconds=10.0, allow_private_networks=True)
     reply = await sender.post(await serve(drip), BODY, HEADERS)
     assert reply.status == 200, "the status came in time, and nothing else matters"
     await sender.close()
@@ -154,7 +154,7 @@ async def test_a_private_network_is_no_target_by_address_or_by_name(serve: Serve
         return web.Response()
 
     url = (await serve(receive)).replace("127.0.0.1", host)
-    sender = HttpSender(clock=SystemClock(), timeout_seconds=2.0, allow_private_networks=False)
+    sender = HttpSender(clock=SystemClock(), timeout_seconds=10.0, allow_private_networks=False)
     with pytest.raises(NoReplyError, match="a private network is no target"):
         await sender.post(url, BODY, HEADERS)
     assert visits == []

@@ -10,6 +10,8 @@ from deal_sdk.metrics import Metrics
 from deal_sdk.payments.places import UNFINAL_PER_PLACE, Place, Places
 from tests.unit.chain.scripted import settle
 
+PATIENCE_SECONDS = 20
+
 
 def bounded(max_in_flight: int) -> tuple[Places, Metrics]:
     metrics = Metrics()
@@ -88,6 +90,6 @@ async def test_whoever_is_cancelled_while_waiting_takes_no_place_along(is_given_
         if isinstance(taken, Place):
             taken.end()
         place.end()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             (await places.take()).end()
         assert waiting_count(metrics) == 0

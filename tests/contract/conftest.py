@@ -64,7 +64,7 @@ def lasting_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def database(database_url: str, manual_clock: ManualClock) -> AsyncIterator[Database]:
     """An open database of each kind, with the current schema."""
-    opened = await Database.open(database_url, clock=manual_clock, migrate=True, busy_timeout_seconds=2.0)
+    opened = await Database.open(database_url, clock=manual_clock, migrate=True, busy_timeout_seconds=30.0)
     yield opened
     await opened.close()
 

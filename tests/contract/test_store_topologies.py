@@ -34,6 +34,9 @@ from tests.servers.tls_files import KEY_PASSWORD
 pytestmark = pytest.mark.redis
 
 TIMEOUT_SECONDS: Final = 0.5
+RETURN_SECONDS: Final = 60.0
+PATIENT_TIMEOUT_SECONDS: Final = 5.0
+"""Where everything is answered, or refused at once."""
 MANY: Final = 1_000_000
 KEYS: Final = tuple(f"key-{number}" for number in range(120))
 
@@ -85,7 +88,7 @@ async def recorded_purchases(store: Store) -> AsyncIterator[TokenPurchaseTracker
 
 
 async def eventually_works(store: Store) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + RETURN_SECONDS
     while time.monotonic() < deadline:
         with suppress(StoreUnavailableError):
             await store.command("SET", "back", "1")
@@ -259,7 +262,7 @@ class TestClusterFaults:
 async def two_caches(store: Store, url: str) -> AsyncIterator[tuple[CacheManager, CacheManager]]:
     """The caches of two processes that keep entries for themselves, for longer than any test takes."""
     policy = CachePolicy(local_entries=10, local_ttl_seconds=3_600.0)
-    async with open_store(url, timeout_seconds=TIMEOUT_SECONDS) as other:
+    async with open_store(url, timeout_seconds=PATIENT_TIMEOUT_SECONDS) as other:
         caches = [
             CacheManager(each, "profiles", policy=policy, clock=SystemClock(), metrics=Metrics())
             for each in (store, other)
@@ -285,7 +288,7 @@ class TestSentinel:
         self, redis_sentinels: RedisSentinels
     ) -> None:
         async with (
-            open_store(redis_sentinels.url, timeout_seconds=TIMEOUT_SECONDS) as store,
+            open_store(redis_sentinels.url, timeout_seconds=PATIENT_TIMEOUT_SECONDS) as store,
             two_caches(store, redis_sentinels.url) as (writer, reader),
         ):
             await changes_are_heard(writer, reader, "before")
@@ -307,6 +310,7 @@ class TestSentinel:
                 redis_sentinels.master.pause()
                 for _ in range(3):
                     assert (await tracker.increment_and_validate_purchase("user", "NEW", 5)).success
+                redis_sentinels.notice_deaths()
                 redis_sentinels.replica.kill()
                 redis_sentinels.master.resume()
                 # A typed error, or the new master's answer where it came quickly.
@@ -481,7 +485,7 @@ async def counted(server: RedisServer, worker: Accountant) -> int:
 
 
 async def eventually_works_for(gate: Gate, user: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + RETURN_SECONDS
     while time.monotonic() < deadline:
         with suppress(StoreUnavailableError):
             await gate.take([PurchaseRule(user, "PROBE", MANY)])

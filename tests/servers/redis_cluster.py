@@ -12,6 +12,8 @@ from tests.servers.redis_server import RedisServer
 SLOTS: Final = 16_384
 _MASTERS: Final = 3
 _NODE_TIMEOUT_MS: Final = 1_000
+_PATIENT_NODE_TIMEOUT_MS: Final = 120_000
+"""Until a test wants a death to be noticed, nobody is taken for dead, however slow this machine is."""
 _BUS_OFFSET: Final = 1
 _READY_SECONDS: Final = 30.0
 
@@ -56,6 +58,7 @@ class RedisCluster:
         for replica, master in zip(self.replicas, self.masters, strict=False):
             _ask(replica, "CLUSTER", "REPLICATE", _ask(master, "CLUSTER", "MYID"))
         wait_until(self.is_whole, "the cluster did not become whole", _READY_SECONDS)
+        self._time_out_after(_PATIENT_NODE_TIMEOUT_MS)
 
     def flush(self) -> None:
         """Empty every master of keys, scripts and functions; all of them must run."""
@@ -90,7 +93,8 @@ class RedisCluster:
         wait_until(lambda: _role(replica) == "master", "the replica was not promoted", _READY_SECONDS)
 
     def allow_failover(self, replica: RedisServer, *, allowed: bool) -> None:
-        """Say whether a replica may take its master's place by itself."""
+        """Say whether a replica may take its master's place by itself; then deaths are noticed soon."""
+        self._time_out_after(_NODE_TIMEOUT_MS if allowed else _PATIENT_NODE_TIMEOUT_MS)
         with replica.client() as client:
             client.config_set("cluster-replica-no-failover", "no" if allowed else "yes")
 
@@ -106,6 +110,12 @@ class RedisCluster:
 
     def _all_know_all(self) -> bool:
         return all(int(_info(node)["cluster_known_nodes"]) == len(self.nodes) for node in self.nodes)
+
+    def _time_out_after(self, milliseconds: int) -> None:
+        for node in self.nodes:
+            if node.running:
+                with node.client() as client:
+                    client.config_set("cluster-node-timeout", milliseconds)
 
     def _running(self) -> RedisServer:
         return next(node for node in self.nodes if node.running)

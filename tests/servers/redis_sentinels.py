@@ -14,6 +14,8 @@ MASTER_NAME: Final = "deal"
 _SENTINELS: Final = 3
 _QUORUM: Final = 2
 _DOWN_AFTER_MS: Final = 300
+_PATIENT_DOWN_AFTER_MS: Final = 120_000
+"""Until a test wants a death to be noticed, nobody is taken for dead, however slow this machine is."""
 _FAILOVER_TIMEOUT_MS: Final = 1_000
 _READY_SECONDS: Final = 60.0
 
@@ -56,6 +58,14 @@ class RedisSentinels:
             client.execute_command("REPLICAOF", LOCAL_ADDRESS, self.replica.port)
         wait_until(lambda: _is_replica_in_step(self.master), "the master did not follow", _READY_SECONDS)
 
+    def notice_deaths(self) -> None:
+        """Let sentinels replace a master that is silent for a moment, from now on."""
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                client.execute_command(
+                    "SENTINEL", "SET", MASTER_NAME, "down-after-milliseconds", _DOWN_AFTER_MS
+                )
+
     def wait_for(self, server: RedisServer) -> None:
         """Wait until every sentinel names a server as master and it takes writes."""
         wait_until(lambda: self._is_master(server), "the replica was not promoted", _READY_SECONDS)
@@ -68,7 +78,7 @@ class RedisSentinels:
     def _watch(self) -> str:
         lines = [
             f"sentinel monitor {MASTER_NAME} {LOCAL_ADDRESS} {self.master.port} {_QUORUM}",
-            f"sentinel down-after-milliseconds {MASTER_NAME} {_DOWN_AFTER_MS}",
+            f"sentinel down-after-milliseconds {MASTER_NAME} {_PATIENT_DOWN_AFTER_MS}",
             f"sentinel failover-timeout {MASTER_NAME} {_FAILOVER_TIMEOUT_MS}",
         ]
         return "\n".join(lines) + "\n"

@@ -12,6 +12,8 @@ from deal_sdk.clock import ManualClock
 from deal_sdk.limits import Store
 from deal_sdk.metrics import Metrics
 
+PATIENCE_SECONDS = 60
+
 
 class Source:
     """A source that answers when the test says so."""
@@ -59,12 +61,11 @@ class Process:
 
     async def soon(self, work: asyncio.Task[Any], *, step_seconds: float = 0.01) -> Any:
         """Let the clock run until a task that waits for it is done."""
-        for _ in range(1_000):
-            if work.done():
-                break
-            await self.clock.advance(step_seconds)
-            # A real server's answer takes a moment of real time.
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not work.done():
+                await self.clock.advance(step_seconds)
+                # A real server's answer takes a moment of real time.
+                await asyncio.sleep(0.001)
         return await work
 
 

@@ -98,7 +98,7 @@ async def test_all_down_is_one_typed_error_without_secrets_and_records_nothing(
     assert await deal.transactions.count(type="transfer") == recorded
     for proxy in proxies:
         proxy.heal()
-    for _ in range(100):
+    for _ in range(400):
         try:
             await deal.tokens.transfer(user.id, "treasury", "1")
             break

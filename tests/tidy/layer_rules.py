@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 from typing import Final
 
-from tests.tidy.modules import Import, Module, imports_of
+from tests.tidy.modules import Import, Module
 
 # From the bottom up; an area imports only from lines below its own, never from beside it.
 LINES: Final = (
@@ -47,7 +46,7 @@ def broken_layers(module: Module) -> list[str]:
     if module.area not in LEVEL:
         return [f"{module.name}: the area {module.area} is not in the picture"]
     found = []
-    for item in imports_of(module):
+    for item in module.imports:
         for area in _imported_areas(item):
             if area == module.area or LEVEL.get(area, len(LINES)) < LEVEL[module.area]:
                 continue
@@ -68,7 +67,7 @@ def _imported_areas(item: Import) -> list[str]:
 def broken_independence(module: Module) -> list[str]:
     """Find imports across the border between the package and the embedded validator."""
     found = []
-    for item in imports_of(module):
+    for item in module.imports:
         if module.package == "deal_localnet" and item.root == "deal_sdk":
             found.append(f"{module.name}:{item.line}: deal_localnet must not import deal_sdk")
         if module.package == "deal_sdk" and item.root == "deal_localnet" and not _may_use_localnet(module):
@@ -89,7 +88,7 @@ def broken_chain_boundary(module: Module) -> list[str]:
         return []
     return [
         f"{module.name}:{item.line}: only chain imports {item.root}"
-        for item in imports_of(module)
+        for item in module.imports
         if item.root in CHAIN_ONLY
     ]
 
@@ -100,14 +99,14 @@ def broken_translation(module: Module) -> list[str]:
         return []
     found = [
         f"{module.name}:{item.line}: {item.module}.{item.name} belongs in _errors"
-        for item in imports_of(module)
+        for item in module.imports
         if item.root in TRANSLATED and _names_an_exception(f"{item.module}.{item.name}")
     ]
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Attribute):
-            dotted = ast.unparse(node)
-            if dotted.split(".")[0] in TRANSLATED and _names_an_exception(dotted):
-                found.append(f"{module.name}:{node.lineno}: {dotted} belongs in _errors")
+    found += [
+        f"{module.name}:{line}: {dotted} belongs in _errors"
+        for dotted, line in module.dotted_names
+        if dotted.split(".")[0] in TRANSLATED and _names_an_exception(dotted)
+    ]
     return found
 
 
@@ -139,7 +138,5 @@ def broken_clock(module: Module) -> list[str]:
 
 
 def _dotted_uses(module: Module) -> list[tuple[str, int]]:
-    used = [
-        (ast.unparse(node), node.lineno) for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)
-    ]
-    return used + [(f"{item.module}.{item.name}", item.line) for item in imports_of(module)]
+    imported = [(f"{item.module}.{item.name}", item.line) for item in module.imports]
+    return [*module.dotted_names, *imported]

@@ -6,7 +6,7 @@ import ast
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,22 @@ class Module:
     def tree(self) -> ast.Module:
         """Return the parsed source."""
         return ast.parse(self.text)
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Return every node of the tree; a dozen rules walk it."""
+        return tuple(ast.walk(self.tree))
+
+    @cached_property
+    def imports(self) -> list[Import]:
+        """Return every import, those inside functions included, relative ones resolved."""
+        return list(_imports_of(self))
+
+    @cached_property
+    def dotted_names(self) -> list[tuple[str, int]]:
+        """Return every `a.b.c` that names stand for alone, with its line."""
+        attributes = [node for node in self.nodes if isinstance(node, ast.Attribute)]
+        return [(dotted, node.lineno) for node in attributes if (dotted := _dotted(node)) is not None]
 
     @property
     def package(self) -> str:
@@ -58,11 +74,12 @@ class Import:
         return self.module.split(".")[0]
 
 
-def read_modules() -> list[Module]:
-    """Return every module of the two packages."""
-    return [
+@cache
+def read_modules() -> tuple[Module, ...]:
+    """Return every module of the two packages, read and parsed once."""
+    return tuple(
         module for package, source in PACKAGES.items() for module in _read_package(source / package, source)
-    ]
+    )
 
 
 def _read_package(directory: Path, source: Path) -> Iterator[Module]:
@@ -73,16 +90,22 @@ def _read_package(directory: Path, source: Path) -> Iterator[Module]:
         yield Module(name, path.read_text(), is_package)
 
 
-def imports_of(module: Module) -> list[Import]:
-    """Return every import of a module, those inside functions included, relative ones resolved."""
-    found: list[Import] = []
-    for node in ast.walk(module.tree):
+def _imports_of(module: Module) -> Iterator[Import]:
+    for node in module.nodes:
         if isinstance(node, ast.Import):
-            found += [Import(alias.name, "", node.lineno) for alias in node.names]
+            yield from (Import(alias.name, "", node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             source = _resolve(module, node)
-            found += [Import(source, alias.name, node.lineno) for alias in node.names]
-    return found
+            yield from (Import(source, alias.name, node.lineno) for alias in node.names)
+
+
+def _dotted(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Name):
+        return node.id
+    if not isinstance(node, ast.Attribute):
+        return None
+    before = _dotted(node.value)
+    return None if before is None else f"{before}.{node.attr}"
 
 
 def _resolve(module: Module, node: ast.ImportFrom) -> str:
@@ -93,7 +116,8 @@ def _resolve(module: Module, node: ast.ImportFrom) -> str:
     return ".".join([*parts, *([node.module] if node.module else [])])
 
 
-def repository_files() -> list[Path]:
+@cache
+def repository_files() -> tuple[Path, ...]:
     """Return the files that are or would be committed, as paths relative to the repository."""
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -107,7 +131,7 @@ def repository_files() -> list[Path]:
     else:
         paths = [path.relative_to(REPOSITORY) for path in REPOSITORY.rglob("*") if path.is_file()]
         paths = [path for path in paths if not _IGNORED_WITHOUT_GIT & set(path.parts)]
-    return sorted(path for path in paths if (REPOSITORY / path).is_file())
+    return tuple(sorted(path for path in paths if (REPOSITORY / path).is_file()))
 
 
 def text_of(path: Path) -> str | None:

@@ -58,7 +58,7 @@ def prints(module: Module) -> list[str]:
         return []
     return [
         f"{module.name}:{node.lineno}: print"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
 

@@ -105,24 +105,25 @@ class PostgresServer:
         self._process.stop(signal.SIGQUIT)
         self._process.remove()
 
-    def _connect(self) -> psycopg.Connection:
+    def connect(self, database: str = "postgres") -> psycopg.Connection:
+        """Connect to a database as the superuser; each statement commits by itself."""
         return psycopg.connect(
             host=LOCAL_ADDRESS,
             port=self.port,
             user=_SUPERUSER,
-            dbname="postgres",
+            dbname=database,
             autocommit=True,
             connect_timeout=5,
         )
 
     def _execute(self, statement: LiteralString, name: str, template: str = "") -> None:
         names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
-        with self._connect() as connection:
+        with self.connect() as connection:
             connection.execute(sql.SQL(statement).format(**names))
 
     def _answers(self) -> bool:
         try:
-            with self._connect() as connection:
+            with self.connect() as connection:
                 return connection.execute("SELECT 1").fetchone() == (1,)
         except psycopg.OperationalError:
             return False

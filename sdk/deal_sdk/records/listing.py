@@ -65,9 +65,7 @@ class PagedItems(Generic[Item]):
         Raises:
             ConfigurationError: when pandas is not installed.
         """
-        return await to_dataframe(
-            self._dictionaries(), self.columns, amounts=self.amounts, times=self.times
-        )
+        return await to_dataframe(self._dictionaries(), self.columns, amounts=self.amounts, times=self.times)
 
     async def _dictionaries(self) -> AsyncIterator[list[dict[str, Any]]]:
         async with aclosing(self.pages) as pages:

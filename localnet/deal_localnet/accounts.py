@@ -48,6 +48,10 @@ class AccountIndex:
             if not members:
                 del table[part]
 
+    def addresses(self) -> list[Pubkey]:
+        """Return every address once, also those that are gone by now at some commitment."""
+        return list({key: None for members in self._maps[0].values() for key in members})
+
     def of_program(self, program: Pubkey) -> list[Pubkey]:
         """Return the addresses that a program owns or owned lately."""
         return list(self._maps[0].get(program, ()))

@@ -70,13 +70,14 @@ class Bank:
         self._executor = Executor(svm, self._live, self.accounts)
         self._slot_hashes = [(b.slot, b.blockhash) for b in self.chain.last_blocks(MAX_SLOT_HASHES + 1)[1:]]
         self._stale_sysvars = True
-        self._index_genesis()
+        self.index([*GENESIS_ADDRESSES, *(address for address, _ in config.programs)])
 
-    def _index_genesis(self) -> None:
-        for key in GENESIS_ADDRESSES:
+    def index(self, keys: Iterable[Pubkey]) -> None:
+        """Enter accounts that were there before the first transaction, so that they are listed."""
+        for key in keys:
             account = self.accounts.current(key)
             if account is not None:
-                self.accounts.index.add(key, (account.owner, b"", b"", b""))
+                self.accounts.index.add(key, AccountState(account).identity)
 
     def restore(self, blocks: Iterable[Block], accounts: Iterable[tuple[Pubkey, Account]]) -> None:
         """Take in what a ledger brought back: history, and the index of the accounts."""
@@ -215,6 +216,11 @@ class Bank:
             )
         )
         self.svm.set_slot_hashes(self._slot_hashes)
+
+    @property
+    def milliseconds(self) -> int:
+        """Return the time by the chain's clock, in milliseconds since 1970."""
+        return int(self._config.wall_clock() * 1000)
 
     def account_at(self, key: Pubkey, slot: int) -> Account | None:
         """Return an account at the end of a slot; sysvars are those of the open slot."""

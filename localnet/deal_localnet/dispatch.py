@@ -7,7 +7,14 @@ from typing import Any, Final
 
 import orjson
 
-from . import methods_accounts, methods_chain, methods_cluster, methods_tokens, methods_transactions
+from . import (
+    methods_accounts,
+    methods_chain,
+    methods_cluster,
+    methods_supply,
+    methods_tokens,
+    methods_transactions,
+)
 from .config import BATCH_SLICE_SECONDS
 from .errors import INVALID_REQUEST, RpcError, method_not_found
 from .params import arguments
@@ -22,6 +29,7 @@ BAD_VERSION: Final = "Unsupported JSON-RPC protocol version"
 METHODS: Final[dict[str, Method]] = {
     **methods_chain.table.methods,
     **methods_cluster.table.methods,
+    **methods_supply.table.methods,
     **methods_accounts.table.methods,
     **methods_tokens.table.methods,
     **methods_transactions.table.methods,

@@ -15,9 +15,8 @@ from .wire import resolve
 class Faucet:
     """Signs transfers from one well-funded account."""
 
-    def __init__(self, keypair: Keypair, initial_lamports: int) -> None:
+    def __init__(self, keypair: Keypair) -> None:
         self._keypair = keypair
-        self.initial_lamports = initial_lamports
 
     @property
     def address(self) -> Pubkey:

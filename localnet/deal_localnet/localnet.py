@@ -57,7 +57,8 @@ class Localnet:
         if self._node is not None:
             raise RuntimeError("the localnet is already started")
         seed, bank = self._load() if self.config.ledger_directory is not None else self._begin(new_seed())
-        faucet = Faucet(faucet_keypair(seed), self.config.faucet_lamports)
+        faucet = Faucet(faucet_keypair(seed))
+        bank.index([faucet.address])
         self._broker = Broker(bank)
         bank.observers.append(self._broker)
         self._node = Node(bank, faucet, str(identity_keypair(seed).pubkey()), BlockReplies())

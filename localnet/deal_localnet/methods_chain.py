@@ -3,32 +3,16 @@
 from typing import Any, Final
 
 from .bank import EPOCH_SLOTS
-from .block_replies import BlockForm
-from .errors import block_not_available, commitment_too_low, invalid_params, slot_skipped
-from .params import (
-    MAX_U8,
-    TRANSACTION_ENCODINGS,
-    Config,
-    blockhash,
-    commitment,
-    encoding,
-    flag,
-    optional_unsigned,
-    pubkey,
-    sequence,
-    struct,
-    unsigned,
-    variant,
-)
+from .errors import block_not_available, invalid_params, slot_skipped
+from .params import blockhash, history_level, pubkey, sequence, struct, unsigned
 from .registry import MethodTable, Node, chosen_block, with_context
-from .render_transactions import TransactionView
+from .render_blocks import BlockShape, render_block
 from .slots import Block, Commitment
 from .version import API_VERSION, FEATURE_SET
 
 MAX_BLOCK_RANGE_SLOTS: Final = 500_000
 MAX_FEE_ACCOUNTS: Final = 128
 RECENT_FEE_BLOCKS: Final = 150
-TRANSACTION_DETAILS: Final = ("full", "signatures", "none", "accounts")
 
 table: Final = MethodTable()
 
@@ -129,14 +113,6 @@ def is_blockhash_valid(node: Node, params: list[Any]) -> dict[str, Any]:
     return with_context(block.slot, node.bank.chain.is_blockhash_valid(wanted, level))
 
 
-def history_level(config: Config) -> Commitment:
-    """Return the commitment of a method that reads history, which `processed` has none of."""
-    level = commitment(config)
-    if level is Commitment.PROCESSED:
-        raise commitment_too_low()
-    return level
-
-
 def _closed_block(node: Node, slot: int, level: Commitment) -> Block:
     chain = node.bank.chain
     if slot > chain.slot_at(level):
@@ -158,40 +134,9 @@ def get_block(node: Node, params: list[Any]) -> dict[str, Any]:
     """Return a block with as much of its transactions as is asked for."""
     slot = unsigned(params[0])
     config = {"encoding": params[1]} if isinstance(params[1], str) else struct(params[1], "RpcBlockConfig")
-    chosen = encoding(config, TRANSACTION_ENCODINGS, "json")
-    details = config.get("transactionDetails")
-    details = "full" if details is None else variant(details, TRANSACTION_DETAILS)
+    shape = BlockShape.asked(config)
     block = _closed_block(node, slot, history_level(config))
-    parent = node.bank.chain.block_of_height(block.height - 1)
-    shown: dict[str, Any] = {
-        "blockHeight": block.height,
-        "blockTime": block.time,
-        "blockhash": str(block.blockhash),
-        "parentSlot": block.parent_slot,
-        "previousBlockhash": str(parent.blockhash if parent is not None else block.blockhash),
-    }
-    if flag(config, "rewards", True):
-        shown["rewards"] = []
-    max_version = optional_unsigned(config, "maxSupportedTransactionVersion", "u8", MAX_U8)
-    return {**shown, **_transactions(node, block, details, chosen, max_version)}
-
-
-def _transactions(
-    node: Node, block: Block, details: str, chosen: str, max_version: int | None
-) -> dict[str, Any]:
-    if details == "none":
-        return {}
-    if details == "signatures":
-        return {"signatures": [record.signature for record in block.records]}
-    form = BlockForm(block.slot, len(block.records), details, chosen, max_version)
-    return {"transactions": node.block_replies.transactions(form, lambda: _entries(block, form))}
-
-
-def _entries(block: Block, form: BlockForm) -> list[dict[str, Any]]:
-    views = [TransactionView(record) for record in block.records]
-    if form.details == "accounts":
-        return [view.accounts_entry(form.max_version) for view in views]
-    return [view.entry(form.encoding, form.max_version) for view in views]
+    return render_block(node.bank.chain, block, shape, node.block_replies)
 
 
 @table.method("getBlocks", 1, 3)

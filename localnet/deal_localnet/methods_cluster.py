@@ -3,11 +3,15 @@
 from typing import Any, Final
 
 from .bank import EPOCH_SLOTS
-from .params import struct
+from .errors import RpcError, invalid_params
+from .params import Config, optional_unsigned, pubkey, struct, unsigned
+from .performance import MAX_SAMPLES, samples
 from .registry import MethodTable, Node, chosen_block, with_context
+from .slots import Block, Commitment
 from .version import API_VERSION, FEATURE_SET
 
 STAKE_MINIMUM_LAMPORTS: Final = 1_000_000_000
+MAX_SLOT_LEADERS: Final = 5_000
 
 table: Final = MethodTable()
 
@@ -30,22 +34,102 @@ def get_cluster_nodes(node: Node, params: list[Any]) -> list[dict[str, Any]]:
 @table.method("getVoteAccounts", 0, 1)
 def get_vote_accounts(node: Node, params: list[Any]) -> dict[str, Any]:
     """Return no voters."""
+    config = struct(params[0], "RpcGetVoteAccountsConfig")
+    if config.get("votePubkey") is not None:
+        pubkey(config["votePubkey"])
     return {"current": [], "delinquent": []}
 
 
+@table.method("getBlockCommitment", 1, 1)
+def get_block_commitment(node: Node, params: list[Any]) -> dict[str, Any]:
+    """Return that no stake voted for a block, for there is none."""
+    unsigned(params[0])
+    return {"commitment": None, "totalStake": 0}
+
+
+@table.method("getSlotLeaders", 2, 2)
+def get_slot_leaders(node: Node, params: list[Any]) -> list[str]:
+    """Return the leaders of the slots from one on, as far as their epochs have a schedule."""
+    first, limit = unsigned(params[0]), unsigned(params[1])
+    if limit > MAX_SLOT_LEADERS:
+        raise invalid_params(f"Invalid limit; max {MAX_SLOT_LEADERS}")
+    _check_scheduled(node, first, limit)
+    return [node.identity] * limit
+
+
+def _last_scheduled_epoch(node: Node) -> int:
+    # Solana draws up the next epoch's schedule while an epoch runs.
+    return node.bank.chain.slot_at(Commitment.FINALIZED) // EPOCH_SLOTS + 1
+
+
+def _check_scheduled(node: Node, first: int, count: int) -> None:
+    unknown = max(_last_scheduled_epoch(node) + 1, first // EPOCH_SLOTS)
+    if count and first + count > unknown * EPOCH_SLOTS:
+        raise invalid_params(f"Invalid slot range: leader schedule for epoch {unknown} is unavailable")
+
+
 @table.method("getLeaderSchedule", 0, 2)
-def get_leader_schedule(node: Node, params: list[Any]) -> dict[str, list[int]]:
-    """Return the only node as the leader of every slot."""
-    return {node.identity: list(range(EPOCH_SLOTS))}
+def get_leader_schedule(node: Node, params: list[Any]) -> dict[str, list[int]] | None:
+    """Return the only node as the leader of every slot; None for an epoch without a schedule yet."""
+    slot, config = _schedule_question(params)
+    wanted = config.get("identity")
+    if wanted is not None:
+        pubkey(wanted)
+    asked = chosen_block(node, config)[0].slot if slot is None else slot
+    if asked // EPOCH_SLOTS > _last_scheduled_epoch(node):
+        return None
+    return {node.identity: list(range(EPOCH_SLOTS))} if wanted in (None, node.identity) else {}
+
+
+def _schedule_question(params: list[Any]) -> tuple[int | None, Config]:
+    """Read a slot and a configuration, where either may be left out."""
+    first = params[0]
+    if isinstance(first, dict):
+        return None, first
+    if first is None:
+        return None, struct(params[1], "RpcLeaderScheduleConfig")
+    try:
+        return unsigned(first), struct(params[1], "RpcLeaderScheduleConfig")
+    except RpcError:
+        raise invalid_params(
+            "Invalid params: data did not match any variant of untagged enum RpcLeaderScheduleConfigWrapper."
+        ) from None
 
 
 @table.method("getBlockProduction", 0, 1)
 def get_block_production(node: Node, params: list[Any]) -> dict[str, Any]:
-    """Return how many slots had a block."""
-    block, _ = chosen_block(node, struct(params[0], "RpcBlockProductionConfig"))
-    produced = {node.identity: [block.slot + 1, block.height + 1]}
-    slots = {"firstSlot": 0, "lastSlot": block.slot}
-    return with_context(block.slot, {"byIdentity": produced, "range": slots})
+    """Return how many slots of a range had a block; the others were rolled back."""
+    config = struct(params[0], "RpcBlockProductionConfig")
+    block, _ = chosen_block(node, config)
+    wanted = config.get("identity")
+    if wanted is not None:
+        pubkey(wanted)
+    first, last = _production_range(config, block)
+    slots = last - first + 1
+    produced = {node.identity: [slots, len(node.bank.chain.slots_between(first, last))]}
+    return with_context(
+        block.slot,
+        {
+            "byIdentity": produced if wanted in (None, node.identity) else {},
+            "range": {"firstSlot": first, "lastSlot": last},
+        },
+    )
+
+
+def _production_range(config: Config, block: Block) -> tuple[int, int]:
+    if config.get("range") is None:
+        return block.slot // EPOCH_SLOTS * EPOCH_SLOTS, block.slot
+    wanted = struct(config["range"], "RpcBlockProductionConfigRange")
+    if "firstSlot" not in wanted:
+        raise invalid_params("Invalid params: missing field `firstSlot`.")
+    first = unsigned(wanted["firstSlot"])
+    asked = optional_unsigned(wanted, "lastSlot")
+    last = block.slot if asked is None else asked
+    if last < first:
+        raise invalid_params(f"lastSlot, {last}, cannot be less than firstSlot, {first}")
+    if last > block.slot:
+        raise invalid_params(f"lastSlot, {last}, is too large; max {block.slot}")
+    return first, last
 
 
 @table.method("getStakeMinimumDelegation", 0, 1)
@@ -53,29 +137,6 @@ def get_stake_minimum_delegation(node: Node, params: list[Any]) -> dict[str, Any
     """Return Solana's minimum, although nobody stakes here."""
     block, _ = chosen_block(node, struct(params[0], "RpcContextConfig"))
     return with_context(block.slot, STAKE_MINIMUM_LAMPORTS)
-
-
-@table.method("getInflationGovernor", 0, 1)
-def get_inflation_governor(node: Node, params: list[Any]) -> dict[str, float]:
-    """Return the inflation that Solana began with."""
-    return {"foundation": 0.05, "foundationTerm": 7.0, "initial": 0.08, "taper": 0.15, "terminal": 0.015}
-
-
-@table.method("getInflationRate")
-def get_inflation_rate(node: Node, params: list[Any]) -> dict[str, float]:
-    """Return the first epoch's inflation."""
-    return {"epoch": 0, "foundation": 0.004, "total": 0.08, "validator": 0.076}
-
-
-@table.method("getSupply", 0, 1)
-def get_supply(node: Node, params: list[Any]) -> dict[str, Any]:
-    """Return the faucet's first lamports as the supply, for nothing else mints any."""
-    block, _ = chosen_block(node, struct(params[0], "RpcSupplyConfig"))
-    supply = node.faucet.initial_lamports
-    return with_context(
-        block.slot,
-        {"circulating": supply, "nonCirculating": 0, "nonCirculatingAccounts": [], "total": supply},
-    )
 
 
 @table.method("getHighestSnapshotSlot")
@@ -97,6 +158,9 @@ def get_max_shred_insert_slot(node: Node, params: list[Any]) -> int:
 
 
 @table.method("getRecentPerformanceSamples", 0, 1)
-def get_recent_performance_samples(node: Node, params: list[Any]) -> list[dict[str, Any]]:
-    """Return no samples: this chain keeps none."""
-    return []
+def get_recent_performance_samples(node: Node, params: list[Any]) -> list[dict[str, int]]:
+    """Return how many slots and transactions each of the last minutes had, newest first."""
+    limit = MAX_SAMPLES if params[0] is None else unsigned(params[0], "usize")
+    if limit > MAX_SAMPLES:
+        raise invalid_params(f"Invalid limit; max {MAX_SAMPLES}")
+    return [sample.as_object() for sample in samples(node.bank.chain, limit)]

@@ -9,13 +9,13 @@ from .errors import RpcError, invalid_params
 from .fees import message_fee
 from .history import STATUS_CACHE_SLOTS
 from .memos import memo_of
-from .methods_chain import history_level
 from .params import (
     MAX_U8,
     TRANSACTION_ENCODINGS,
     Config,
     encoding,
     flag,
+    history_level,
     optional_unsigned,
     pubkey,
     sequence,

@@ -9,7 +9,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from .base58 import bad_character
-from .errors import INVALID_PARAMS, RpcError, invalid_params
+from .errors import INVALID_PARAMS, RpcError, commitment_too_low, invalid_params
 from .slots import Commitment
 
 COMMITMENTS: Final = {
@@ -183,6 +183,14 @@ def commitment(config: Config, default: Commitment = Commitment.FINALIZED) -> Co
     return COMMITMENTS.get(value, default) if isinstance(value, str) else default
 
 
+def history_level(config: Config) -> Commitment:
+    """Return the commitment of a method that reads history, which `processed` has none of."""
+    level = commitment(config)
+    if level is Commitment.PROCESSED:
+        raise commitment_too_low()
+    return level
+
+
 def encoding(config: Config, allowed: Sequence[str], default: str) -> str:
     """Read an encoding out of the allowed ones."""
     value = config.get("encoding")
@@ -194,8 +202,9 @@ def variant(value: Any, allowed: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise wrong_type(value, "string or map")
     if value not in allowed:
-        names = ", ".join(f"`{name}`" for name in allowed)
-        raise invalid_params(f"Invalid params: unknown variant `{value}`, expected one of {names}.")
+        names = [f"`{name}`" for name in allowed]
+        expected = " or ".join(names) if len(names) == 2 else f"one of {', '.join(names)}"
+        raise invalid_params(f"Invalid params: unknown variant `{value}`, expected {expected}.")
     return value
 
 

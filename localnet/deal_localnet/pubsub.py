@@ -21,14 +21,18 @@ from .slots import Block, Commitment
 
 Deliver = Callable[[str], None]
 Topic = tuple[str, Any]
+BlockNews = Callable[[Block], dict[str, Any] | None]
 SLOT_TOPIC: Final[Topic] = ("slot", None)
 ROOT_TOPIC: Final[Topic] = ("root", None)
 ALL_LOGS_TOPIC: Final[Topic] = ("logs", None)
+BLOCK_TOPIC: Final[Topic] = ("block", None)
+SLOTS_UPDATES_TOPIC: Final[Topic] = ("slotsUpdates", None)
+VOTE_TOPIC: Final[Topic] = ("vote", None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subscription:
-    """Keeps what one subscriber asked for."""
+    """Keeps what one subscriber asked for; `block_news` is what one of blocks hears of each, if anything."""
 
     identifier: int
     method: str
@@ -38,6 +42,7 @@ class Subscription:
     config: dict[str, Any]
     accepts: Accepts | None = None
     wants_received: bool = False
+    block_news: BlockNews | None = None
 
     def notify(self, result: Any) -> None:
         """Send a notification to the subscriber."""
@@ -64,6 +69,7 @@ class Broker:
         # How many there are of each kind: most events concern kinds that nobody asked for.
         self._kinds: Counter[str] = Counter()
         self._by_identifier: dict[int, Subscription] = {}
+        self._frozen_slot = 0
 
     def next_identifier(self) -> int:
         """Return a number that no other subscription has."""
@@ -110,6 +116,21 @@ class Broker:
         news = {"parent": block.parent_slot, "root": root, "slot": block.slot}
         for subscription in self._listeners(SLOT_TOPIC, Commitment.PROCESSED):
             subscription.notify(news)
+        self._tell_frozen(block)
+        self._tell_update("createdBank", block.slot, parent=block.parent_slot)
+
+    def _tell_frozen(self, opened: Block) -> None:
+        closed = self._bank.chain.block_of_height(opened.height - 1)
+        # After a rollback the parent is a block that was closed, and told of, long before.
+        if closed is None or closed.slot <= self._frozen_slot:
+            return
+        self._frozen_slot = closed.slot
+        if self._kinds["slotsUpdates"]:
+            self._tell_update("frozen", closed.slot, stats=slot_stats(closed))
+
+    def _tell_update(self, kind: str, slot: int, **more: Any) -> None:
+        for subscription in self._listeners(SLOTS_UPDATES_TOPIC, Commitment.PROCESSED):
+            subscription.notify({"slot": slot, "timestamp": self._bank.milliseconds, "type": kind, **more})
 
     def block_reached(self, block: Block, commitment: Commitment) -> None:
         """Tell what a block brings that became confirmed or final."""
@@ -118,9 +139,18 @@ class Broker:
         for record in block.records:
             self._tell_record(record, commitment)
         self._tell_accounts(self._bank.accounts.touched(block.slot), block.slot, commitment)
-        if commitment is Commitment.FINALIZED:
+        self._tell_block(block, commitment)
+        final = commitment is Commitment.FINALIZED
+        self._tell_update("root" if final else "optimisticConfirmation", block.slot)
+        if final:
             for subscription in self._listeners(ROOT_TOPIC, Commitment.PROCESSED):
                 subscription.notify(block.slot)
+
+    def _tell_block(self, block: Block, commitment: Commitment) -> None:
+        for subscription in self._listeners(BLOCK_TOPIC, commitment):
+            news = subscription.block_news(block) if subscription.block_news is not None else None
+            if news is not None:
+                subscription.notify(at_slot(block.slot, news))
 
     def _tell_received(self, record: TransactionRecord) -> None:
         for subscription in list(self._by_topic.get(("signature", record.signature), {}).values()):
@@ -190,6 +220,17 @@ DELETED_ACCOUNT: Final = {
     "rentEpoch": 2**64 - 1,
     "space": 0,
 }
+
+
+def slot_stats(block: Block) -> dict[str, int]:
+    """Return what a closed slot held; each transaction runs alone, so it is an entry of its own."""
+    failed = sum(record.execution.error is not None for record in block.records)
+    return {
+        "maxTransactionsPerEntry": min(len(block.records), 1),
+        "numFailedTransactions": failed,
+        "numSuccessfulTransactions": len(block.records) - failed,
+        "numTransactionEntries": len(block.records),
+    }
 
 
 def logs_of(record: TransactionRecord) -> dict[str, Any]:

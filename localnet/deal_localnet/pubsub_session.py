@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
+from solders.pubkey import Pubkey
 
 from .account_filters import Accepts, parse_filters, single
 from .dispatch import PARSE_FAILURE, envelope_fault, parse
@@ -15,6 +16,7 @@ from .params import (
     data_slice,
     encoding,
     flag,
+    history_level,
     pubkey,
     sequence,
     signature,
@@ -23,12 +25,24 @@ from .params import (
     variant,
     wrong_type,
 )
-from .pubsub import ALL_LOGS_TOPIC, ROOT_TOPIC, SLOT_TOPIC, Broker, Subscription, Topic
+from .pubsub import (
+    ALL_LOGS_TOPIC,
+    BLOCK_TOPIC,
+    ROOT_TOPIC,
+    SLOT_TOPIC,
+    SLOTS_UPDATES_TOPIC,
+    VOTE_TOPIC,
+    Broker,
+    Subscription,
+    Topic,
+)
 from .registry import Node
-from .slots import Commitment
+from .render_blocks import BlockShape, block_update
+from .slots import Block, Commitment
 
 TIDY_SUBSCRIPTIONS: Final = 1_000
 LOG_FILTERS: Final = ("all", "allWithVotes", "mentions")
+BLOCK_FILTERS: Final = ("all", "mentionsAccountOrProgram")
 
 Send = Callable[[str], None]
 Subscribe = Callable[["SubscriptionSession", list[Any]], int]
@@ -76,12 +90,13 @@ class SubscriptionSession:
         fault = envelope_fault(request)
         if fault is not None:
             return fault
-        identifier = request.get("id")
+        reply: dict[str, Any]
         try:
-            result = self._call(request["method"], request.get("params"))
+            reply = {"result": self._call(request["method"], request.get("params"))}
         except RpcError as error:
-            return {"jsonrpc": "2.0", "error": error.as_object(), "id": identifier}
-        return {"jsonrpc": "2.0", "result": result, "id": identifier} if "id" in request else None
+            reply = {"error": error.as_object()}
+        # Clients keep their connection open with a notification, `ping`, that wants no reply.
+        return {"jsonrpc": "2.0", **reply, "id": request["id"]} if "id" in request else None
 
     def _call(self, method: str, params: Any) -> int | bool:
         if method in UNSUBSCRIBES:
@@ -156,6 +171,26 @@ class SubscriptionSession:
         """Subscribe to finalized slots."""
         return self._enter("rootNotification", ROOT_TOPIC, Commitment.PROCESSED)
 
+    def subscribe_slots_updates(self, params: list[Any]) -> int:
+        """Subscribe to the progress of every slot."""
+        return self._enter("slotsUpdatesNotification", SLOTS_UPDATES_TOPIC, Commitment.PROCESSED)
+
+    def subscribe_block(self, params: list[Any]) -> int:
+        """Subscribe to the blocks that become confirmed or final."""
+        mentioned = _mentioned(params[0])
+        config = struct(params[1], "RpcBlockSubscribeConfig")
+        shape, level = BlockShape.subscribed(config), history_level(config)
+        chain = self._node.bank.chain
+
+        def news(block: Block) -> dict[str, Any] | None:
+            return block_update(chain, block, shape, mentioned)
+
+        return self._enter("blockNotification", BLOCK_TOPIC, level, block_news=news)
+
+    def subscribe_vote(self, params: list[Any]) -> int:
+        """Subscribe to votes, of which a chain of one node has none."""
+        return self._enter("voteNotification", VOTE_TOPIC, Commitment.PROCESSED)
+
 
 def _checked(read: Callable[[Any], Any], value: Any, name: str) -> Any:
     if not isinstance(value, str):
@@ -192,6 +227,15 @@ def _logs_topic(value: Any) -> Topic:
     return ("logs", _checked(pubkey, mentions[0], "mentions"))
 
 
+def _mentioned(value: Any) -> Pubkey | None:
+    """Read the address that a block must mention; None when every block is wanted."""
+    name, argument = single(value)
+    if variant(name, BLOCK_FILTERS) == "all":
+        return None
+    key: Pubkey = _checked(pubkey, argument, "mentions_account_or_program")
+    return key
+
+
 SUBSCRIBES: Final[dict[str, tuple[Subscribe, int, int]]] = {
     "signatureSubscribe": (SubscriptionSession.subscribe_signature, 1, 2),
     "accountSubscribe": (SubscriptionSession.subscribe_account, 1, 2),
@@ -199,5 +243,8 @@ SUBSCRIBES: Final[dict[str, tuple[Subscribe, int, int]]] = {
     "logsSubscribe": (SubscriptionSession.subscribe_logs, 1, 2),
     "slotSubscribe": (SubscriptionSession.subscribe_slot, 0, 0),
     "rootSubscribe": (SubscriptionSession.subscribe_root, 0, 0),
+    "slotsUpdatesSubscribe": (SubscriptionSession.subscribe_slots_updates, 0, 0),
+    "blockSubscribe": (SubscriptionSession.subscribe_block, 1, 2),
+    "voteSubscribe": (SubscriptionSession.subscribe_vote, 0, 0),
 }
 UNSUBSCRIBES: Final = frozenset(name.replace("Subscribe", "Unsubscribe") for name in SUBSCRIBES)

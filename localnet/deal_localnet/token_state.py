@@ -8,6 +8,7 @@ from solders.pubkey import Pubkey
 
 from .addresses import TOKEN_2022_PROGRAM, TOKEN_PROGRAMS
 from .extensions import render_extensions
+from .native_state import parsed_state
 from .records import TOKEN_ACCOUNT_BYTES
 from .sysvar_state import parsed_sysvar
 
@@ -107,7 +108,7 @@ def ui_amount(amount: int, decimals: int) -> dict[str, Any]:
 
 def parsed_account(account: Account, read: AccountReader) -> dict[str, Any] | None:
     """Return an account's data as JSON that names its fields; None when its program is not known here."""
-    shown = _parsed_token(account, read) or parsed_sysvar(account)
+    shown = _parsed_token(account, read) or parsed_sysvar(account) or parsed_state(account)
     if shown is None:
         return None
     program, kind, info = shown

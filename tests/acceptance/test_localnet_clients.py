@@ -1,14 +1,7 @@
 """Unmodified clients drive the localnet over TCP, as they would drive any node."""
 
 import asyncio
-import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from anchorpy import Provider, Wallet
@@ -24,44 +17,18 @@ from solders.signature import Signature
 from solders.system_program import CreateAccountParams, TransferParams, create_account, transfer
 from solders.transaction import VersionedTransaction
 
-ROOT = Path(__file__).resolve().parents[2]
-KIT = Path(__file__).parent / "kit"
+from tests.acceptance.served_localnet import Addresses, served_localnet
+
 TOKEN_PROGRAM = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
 CONFIRMED = TxOpts(preflight_commitment=Confirmed, skip_confirmation=True)
 SOL = 1_000_000_000
 CLIENT_SECONDS = 60
-NPM_SECONDS = 240
-
-
-class Addresses(NamedTuple):
-    rpc: str
-    pubsub: str
 
 
 @pytest.fixture
 def server() -> Iterator[Addresses]:
-    options = ["--rpc-port", "0", "--slot-milliseconds", "100", "--json"]
-    command = [sys.executable, "-m", "deal_sdk.cli", "localnet", *options]
-    packages = os.pathsep.join(str(ROOT / folder) for folder in ("sdk", "localnet"))
-    environment = {**os.environ, "PYTHONPATH": packages}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            yield _addresses(process)
-        finally:
-            process.terminate()
-            assert process.wait(CLIENT_SECONDS) == 0
-
-
-def _addresses(process: subprocess.Popen[str]) -> Addresses:
-    """Read the one JSON document that tells where the localnet listens, while it goes on running."""
-    assert process.stdout is not None
-    document = ""
-    for line in process.stdout:
-        document += line
-        if line == "}\n":
-            break
-    found = json.loads(document)
-    return Addresses(found["rpc_url"], found["websocket_url"])
+    with served_localnet() as addresses:
+        yield addresses
 
 
 async def send(
@@ -176,34 +143,3 @@ async def test_anchorpy_provider_sends(server: Addresses) -> None:
         signature = await provider.send(VersionedTransaction(message, [payer]))
         await client.confirm_transaction(signature, Confirmed, sleep_seconds=0.05)
         assert (await client.get_balance(friend, Confirmed)).value == SOL
-
-
-@pytest.fixture(scope="module")
-def kit() -> Path:
-    npm = shutil.which("npm")
-    assert npm is not None, "npm is needed for @solana/kit"
-    if not (KIT / "node_modules" / "@solana" / "kit").is_dir():
-        install = [npm, "ci", "--no-audit", "--no-fund"]
-        subprocess.run(install, cwd=KIT, check=True, timeout=NPM_SECONDS, capture_output=True)
-    return KIT / "drive.mjs"
-
-
-async def test_solana_kit_pays_and_moves_tokens(server: Addresses, node_program: str, kit: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        node_program,
-        str(kit),
-        server.rpc,
-        server.pubsub,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await asyncio.wait_for(process.communicate(), CLIENT_SECONDS)
-    assert process.returncode == 0, errors.decode()
-    told = json.loads(output)
-    assert told["friendLamports"] == "1000000"
-    assert told["friendTokens"] == "150000000"
-
-
-def test_the_kits_lockfile_names_no_registry() -> None:
-    lock = json.loads((KIT / "package-lock.json").read_text())
-    assert not [name for name, package in lock["packages"].items() if "resolved" in package]

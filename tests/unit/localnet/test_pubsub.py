@@ -210,3 +210,100 @@ async def test_many_finished_subscriptions_leave_the_living_ones(
         assert len(listener.taken()) == 2
     assert (await listener.call("signatureUnsubscribe", finished[0]))["code"] == -32602
     assert await listener.call("accountUnsubscribe", living) is True
+
+
+async def test_blocks_are_told_with_their_transactions(driver: Driver, listener: Listener) -> None:
+    config = {**CONFIRMED, "encoding": "json", "maxSupportedTransactionVersion": 0, "showRewards": True}
+    await listener.call("blockSubscribe", "all", config)
+    slot = await driver.call("getSlot", PROCESSED)
+    await driver.run(driver.pay(FRIEND, SOL))
+    driver.advance()
+    (told,) = listener.taken()
+    shown = await driver.call(
+        "getBlock", slot, {**CONFIRMED, "encoding": "json", "maxSupportedTransactionVersion": 0}
+    )
+    assert told == {"context": {"slot": slot}, "value": {"block": shown, "err": None, "slot": slot}}
+
+
+async def test_blocks_without_the_mentioned_address_are_not_told(driver: Driver, listener: Listener) -> None:
+    config = {**CONFIRMED, "transactionDetails": "signatures"}
+    await listener.call("blockSubscribe", {"mentionsAccountOrProgram": str(FRIEND)}, config)
+    await driver.run(Instruction(MEMO, b"other", []))
+    driver.advance()
+    assert listener.taken() == []
+    paid = await driver.run(driver.pay(FRIEND, SOL))
+    await driver.run(Instruction(MEMO, b"third", []))
+    driver.advance()
+    (told,) = listener.taken()
+    assert told["value"]["block"]["signatures"] == [paid]
+    assert "rewards" not in told["value"]["block"]
+
+
+async def test_a_block_that_its_reader_cannot_read_is_an_error(driver: Driver, listener: Listener) -> None:
+    await listener.call("blockSubscribe", "all", CONFIRMED)
+    await driver.run(driver.pay(FRIEND, SOL))
+    driver.advance()
+    (told,) = listener.taken()
+    assert told["value"]["block"] is None
+    assert told["value"]["err"] == {"UnsupportedTransactionVersion": 0}
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        (["all", PROCESSED], "Method does not support commitment below `confirmed`"),
+        (["some"], "unknown variant `some`"),
+        ([{"mentionsAccountOrProgram": "abc"}], "Invalid mentions_account_or_program provided"),
+    ],
+)
+async def test_blocks_nobody_could_be_told_of_are_refused(
+    listener: Listener, params: list[object], reason: str
+) -> None:
+    refused = await listener.call("blockSubscribe", *params)
+    assert refused["code"] == -32602
+    assert reason in refused["message"]
+
+
+async def test_the_progress_of_slots_is_told(driver: Driver, listener: Listener) -> None:
+    driver.advance(40)
+    await listener.call("slotsUpdatesSubscribe")
+    slot = await driver.call("getSlot", PROCESSED)
+    await driver.run(driver.pay(FRIEND, SOL))
+    driver.advance()
+    told = listener.taken()
+    assert {entry.pop("timestamp") for entry in told} == {1_800_000_000_000}
+    stats = {
+        "maxTransactionsPerEntry": 1,
+        "numFailedTransactions": 0,
+        "numSuccessfulTransactions": 1,
+        "numTransactionEntries": 1,
+    }
+    assert told == [
+        {"slot": slot, "stats": stats, "type": "frozen"},
+        {"parent": slot, "slot": slot + 1, "type": "createdBank"},
+        {"slot": slot, "type": "optimisticConfirmation"},
+        {"slot": slot - 31, "type": "root"},
+    ]
+
+
+async def test_a_slot_is_told_frozen_once_although_its_successors_were_rolled_back(
+    driver: Driver, listener: Listener
+) -> None:
+    await listener.call("slotsUpdatesSubscribe")
+    slot = driver.advance(2)
+    driver.localnet.rollback(slot - 2)
+    driver.advance()
+    frozen = [entry["slot"] for entry in listener.taken() if entry["type"] == "frozen"]
+    assert frozen == [slot - 2, slot - 1, slot + 1]
+
+
+async def test_votes_can_be_waited_for_in_vain(driver: Driver, listener: Listener) -> None:
+    identifier = await listener.call("voteSubscribe")
+    driver.advance(3)
+    assert listener.taken() == []
+    assert await listener.call("voteUnsubscribe", identifier) is True
+
+
+async def test_a_notification_gets_no_reply(listener: Listener) -> None:
+    await listener.session.receive('{"jsonrpc": "2.0", "method": "ping"}')
+    assert listener.messages == []

@@ -55,7 +55,12 @@ class LocalnetServer:
         application.router.add_get("/health", self._health)
         application.router.add_route("*", "/", self._root)
         self._runner = web.AppRunner(
-            application, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
+            application,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            # solana-py says gzip of a batch that it sends as plain text, and Agave looks at the text alone.
+            auto_decompress=False,
         )
         await self._runner.setup()
         for bound in (rpc, pubsub):

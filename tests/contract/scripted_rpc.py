@@ -30,6 +30,7 @@ class ScriptedRpc:
         self.lost_blocks: set[int] = set()
         self.behind_slot: int | None = None
         self.asked: list[str] = []
+        self.untils: list[str | None] = []
 
     def land(
         self,
@@ -61,6 +62,7 @@ class ScriptedRpc:
         self, address: Pubkey, *, before: str | None = None, until: str | None = None, limit: int = 1_000
     ) -> list[AddressSignature]:
         self.asked.append("list")
+        self.untils.append(until)
         newest_first = [
             one for one in reversed(self.chain) if str(address) in one.account_keys and self._shown(one)
         ]

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -39,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 SIGNATURES_PER_PAGE: Final = 1_000
 SIGNATURES_PER_QUERY: Final = 500
+PEEK_MARGIN: Final = 2
+"""The cursor itself, and one transaction of others."""
+_NOTHING_EXPECTED: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +124,18 @@ class HistorySync:
         self.deposits = deposits
         self._turn = asyncio.Lock()
 
-    async def sync(self, token_accounts: Collection[str] | None = None) -> SyncReport:
+    async def sync(
+        self,
+        token_accounts: Collection[str] | None = None,
+        *,
+        expected: Mapping[str, int] = _NOTHING_EXPECTED,
+    ) -> SyncReport:
         """Bring the history of tracked accounts up to the finalized chain.
 
         Args:
             token_accounts: only these; all tracked ones by default.
+            expected: by token account, how many new transactions are known of, so that one short listing
+                is enough; whatever more there is is read all the same.
 
         Raises:
             ChainError: when the endpoint fails; what was appended stays, and the next sync goes on.
@@ -132,7 +143,9 @@ class HistorySync:
         """
         async with self._turn:
             tracked = await self._tracked(token_accounts)
-            listed = await asyncio.gather(*(self._new_signatures(account) for account in tracked))
+            listed = await asyncio.gather(
+                *(self._new_signatures(account, expected.get(account.address, 0)) for account in tracked)
+            )
             landed = await self._fetch(listed, {account.history_slot for account in tracked})
             return await self._append(tracked, listed, landed)
 
@@ -144,8 +157,34 @@ class HistorySync:
             found.extend(page)
         return found
 
-    async def _new_signatures(self, account: TrackedAccount) -> list[AddressSignature]:
+    async def _new_signatures(self, account: TrackedAccount, expected_count: int) -> list[AddressSignature]:
         """List an account's transactions after its cursor, oldest first."""
+        found = None
+        if account.history_signature is not None:
+            found = await self._peek(account, min(expected_count + PEEK_MARGIN, SIGNATURES_PER_PAGE))
+        if found is None:
+            found = await self._page_back(account)
+        found.reverse()
+        return found
+
+    async def _peek(self, account: TrackedAccount, limit: int) -> list[AddressSignature] | None:
+        """List the newest down to the cursor, or return None where there are more of them.
+
+        Nothing says `until` here: to find that signature's place, Agave reads the whole block that it is
+        in again for each call, milliseconds of its one RPC thread (get_confirmed_signatures_for_address2
+        in ledger/src/blockstore.rs).
+        """
+        page = await self._rpc.get_signatures_for_address(Pubkey.from_string(account.address), limit=limit)
+        found: list[AddressSignature] = []
+        for entry in page:
+            # An endpoint that is behind the cursor does not know it and lists everything before it too.
+            if entry.signature == account.history_signature or entry.slot < account.history_slot:
+                return found
+            found.append(entry)
+        return found if len(page) < limit else None
+
+    async def _page_back(self, account: TrackedAccount) -> list[AddressSignature]:
+        """List everything after the cursor, newest first."""
         found: list[AddressSignature] = []
         before: str | None = None
         while True:
@@ -155,14 +194,12 @@ class HistorySync:
                 until=account.history_signature,
                 limit=SIGNATURES_PER_PAGE,
             )
-            # An endpoint that is behind the cursor does not know it and lists everything before it too.
             found.extend(entry for entry in page if entry.slot >= account.history_slot)
             if len(page) < SIGNATURES_PER_PAGE or page[-1].slot < account.history_slot:
                 break
             if account.history_signature is None and len(found) >= self._max_backfill_signatures:
                 break
             before = page[-1].signature
-        found.reverse()
         return found
 
     async def _fetch(

@@ -117,7 +117,8 @@ class Reconciler:
         if not self._marked:
             return
         accounts = tuple(self._marked)
-        report = await self._history.sync(accounts)
+        expected = {account: len(mark.slots) for account, mark in self._marked.items()}
+        report = await self._history.sync(accounts, expected=expected)
         for account in accounts:
             # An endpoint may list a finalized transaction a little late; an account that nobody tracks
             # has no history to wait for.

@@ -176,8 +176,31 @@ class TestOrder:
             syncing.rpc.land(f"s{number}", 10 + number, {OURS: (number, number + 1)})
         syncing.rpc.asked.clear()
         assert (await syncing.sync.sync()).history_rows == 5
-        assert syncing.rpc.asked == ["list", "list", *(f"s{number}" for number in range(10, 15))]
+        # A look at the newest, which does not reach the cursor, and then the pages.
+        assert syncing.rpc.asked == ["list", "list", "list", *(f"s{number}" for number in range(10, 15))]
         assert [row[0] for row in await syncing.rows()] == [f"s{number}" for number in range(15)]
+
+    async def test_what_is_expected_takes_one_listing_that_reads_no_block_for_its_end(
+        self, syncing: Syncing
+    ) -> None:
+        syncing.rpc.land("a", 10, {OURS: (0, 1)})
+        await syncing.sync.sync()
+        for number in range(1, 6):
+            syncing.rpc.land(f"s{number}", 10 + number, {OURS: (number, number + 1)})
+        syncing.rpc.asked.clear()
+        syncing.rpc.untils.clear()
+        report = await syncing.sync.sync([OURS], expected={OURS: 4})
+        assert report.history_rows == 5
+        assert syncing.rpc.asked.count("list") == 1
+        assert syncing.rpc.untils == [None]
+
+    async def test_an_endpoint_that_lost_the_cursor_shows_nothing_twice(self, syncing: Syncing) -> None:
+        for number in range(3):
+            syncing.rpc.land(f"s{number}", 10 + number, {OURS: (number, number + 1)})
+        await syncing.sync.sync()
+        syncing.rpc.unlisted = {"s2"}
+        report = await syncing.sync.sync()
+        assert (report.transactions, report.history_rows) == (0, 0)
 
     async def test_nothing_new_changes_nothing(self, syncing: Syncing) -> None:
         syncing.rpc.land("a", 10, {OURS: (0, 5)})

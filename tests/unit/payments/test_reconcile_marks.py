@@ -20,9 +20,13 @@ class ScriptedHistory:
     def __init__(self) -> None:
         self.asked: list[set[str]] = []
         self.shows: dict[str, Progress] = {}
+        self.expected: dict[str, int] = {}
 
-    async def sync(self, token_accounts: Collection[str] | None = None) -> SyncReport:
+    async def sync(
+        self, token_accounts: Collection[str] | None = None, *, expected: Mapping[str, int]
+    ) -> SyncReport:
         self.asked.append(set(token_accounts or ()))
+        self.expected = dict(expected)
         shown: Mapping[str, Progress] = {
             account: self.shows[account] for account in token_accounts or () if account in self.shows
         }
@@ -44,6 +48,13 @@ async def asked_next(reconciler: Reconciler, history: ScriptedHistory) -> set[st
     before = len(history.asked)
     await reconciler.sync_marked()
     return history.asked[-1] if len(history.asked) > before else set()
+
+
+async def test_the_history_is_told_how_much_is_new(reconciler: Reconciler, history: ScriptedHistory) -> None:
+    reconciler.mark([SENDER, RECIPIENT], "payment", 10)
+    reconciler.mark([SENDER], "another", 11)
+    await asked_next(reconciler, history)
+    assert history.expected == {SENDER: 2, RECIPIENT: 1}
 
 
 async def test_an_account_is_looked_at_until_its_own_history_shows_the_payment(

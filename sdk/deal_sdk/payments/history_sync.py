@@ -17,13 +17,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import sqlalchemy as sa
-from solders.pubkey import Pubkey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.amounts import MAX_PAYMENT_BASE_UNITS
 from deal_sdk.chain import AddressSignature, LandedReads, LandedTransaction, MintFacts, Rpc
 from deal_sdk.errors import RpcMalformedReplyError
 from deal_sdk.payments.deposits import Deposit, DepositBook, names_in
+from deal_sdk.payments.history_listing import SignatureListing
 from deal_sdk.records import (
     BalanceChange,
     BalanceHistoryRecorder,
@@ -38,10 +38,7 @@ from deal_sdk.records.tables import payment_attempts, token_transactions
 
 logger = logging.getLogger(__name__)
 
-SIGNATURES_PER_PAGE: Final = 1_000
 SIGNATURES_PER_QUERY: Final = 500
-PEEK_MARGIN: Final = 2
-"""The cursor itself, and one transaction of others."""
 _NOTHING_EXPECTED: Final[Mapping[str, int]] = MappingProxyType({})
 
 
@@ -120,7 +117,7 @@ class HistorySync:
         self._database = database
         self._history = history
         self._transactions = transactions
-        self._max_backfill_signatures = max_backfill_signatures
+        self._listing = SignatureListing(rpc, max_backfill_signatures=max_backfill_signatures)
         self.deposits = deposits
         self._turn = asyncio.Lock()
 
@@ -144,7 +141,7 @@ class HistorySync:
         async with self._turn:
             tracked = await self._tracked(token_accounts)
             listed = await asyncio.gather(
-                *(self._new_signatures(account, expected.get(account.address, 0)) for account in tracked)
+                *(self._listing.list_new(account, expected.get(account.address, 0)) for account in tracked)
             )
             landed = await self._fetch(listed, {account.history_slot for account in tracked})
             return await self._append(tracked, listed, landed)
@@ -155,51 +152,6 @@ class HistorySync:
         found: list[TrackedAccount] = []
         while page := await self._history.tracked(after=found[-1].address if found else None):
             found.extend(page)
-        return found
-
-    async def _new_signatures(self, account: TrackedAccount, expected_count: int) -> list[AddressSignature]:
-        """List an account's transactions after its cursor, oldest first."""
-        found = None
-        if account.history_signature is not None:
-            found = await self._peek(account, min(expected_count + PEEK_MARGIN, SIGNATURES_PER_PAGE))
-        if found is None:
-            found = await self._page_back(account)
-        found.reverse()
-        return found
-
-    async def _peek(self, account: TrackedAccount, limit: int) -> list[AddressSignature] | None:
-        """List the newest down to the cursor, or return None where there are more of them.
-
-        Nothing says `until` here: to find that signature's place, Agave reads the whole block that it is
-        in again for each call, milliseconds of its one RPC thread (get_confirmed_signatures_for_address2
-        in ledger/src/blockstore.rs).
-        """
-        page = await self._rpc.get_signatures_for_address(Pubkey.from_string(account.address), limit=limit)
-        found: list[AddressSignature] = []
-        for entry in page:
-            # An endpoint that is behind the cursor does not know it and lists everything before it too.
-            if entry.signature == account.history_signature or entry.slot < account.history_slot:
-                return found
-            found.append(entry)
-        return found if len(page) < limit else None
-
-    async def _page_back(self, account: TrackedAccount) -> list[AddressSignature]:
-        """List everything after the cursor, newest first."""
-        found: list[AddressSignature] = []
-        before: str | None = None
-        while True:
-            page = await self._rpc.get_signatures_for_address(
-                Pubkey.from_string(account.address),
-                before=before,
-                until=account.history_signature,
-                limit=SIGNATURES_PER_PAGE,
-            )
-            found.extend(entry for entry in page if entry.slot >= account.history_slot)
-            if len(page) < SIGNATURES_PER_PAGE or page[-1].slot < account.history_slot:
-                break
-            if account.history_signature is None and len(found) >= self._max_backfill_signatures:
-                break
-            before = page[-1].signature
         return found
 
     async def _fetch(

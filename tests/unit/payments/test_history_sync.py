@@ -10,7 +10,7 @@ import pytest
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import HistoryGapError, RpcMalformedReplyError, RpcUnavailableError
 from deal_sdk.events import EventBus
-from deal_sdk.payments import DepositBook, HistorySync, history_sync
+from deal_sdk.payments import DepositBook, HistorySync, history_listing
 from deal_sdk.payments.attempts import AttemptStore
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.orders import Party
@@ -168,7 +168,7 @@ class TestOrder:
     async def test_pages_are_read_to_the_cursor_and_not_beyond(
         self, syncing: Syncing, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(history_sync, "SIGNATURES_PER_PAGE", 3)
+        monkeypatch.setattr(history_listing, "SIGNATURES_PER_PAGE", 3)
         for number in range(10):
             syncing.rpc.land(f"s{number}", 10 + number, {OURS: (number, number + 1)})
         assert (await syncing.sync.sync()).history_rows == 10
@@ -265,7 +265,7 @@ class TestEndpointsThatShowLess:
     async def test_an_endpoint_behind_the_cursor_shows_nothing_new(
         self, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(history_sync, "SIGNATURES_PER_PAGE", 3)
+        monkeypatch.setattr(history_listing, "SIGNATURES_PER_PAGE", 3)
         syncing = Syncing(database, clock, backfill=3)
         await syncing.history.track(OURS, "owner")
         for number in range(9):

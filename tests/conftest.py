@@ -31,6 +31,9 @@ from tests.servers import (
     ValidatorServer,
 )
 
+# Installed, the package registers it by itself; a tree that is not installed names it here.
+pytest_plugins = ["pytest_deal_localnet"]
+
 MAX_WORKERS: Final = 8
 """Each starts the servers that its tests need: PostgreSQL, Redis, a Redis Cluster."""
 

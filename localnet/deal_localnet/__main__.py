@@ -1,58 +1,60 @@
 """`python -m deal_localnet`: one localnet until it is told to stop."""
 
-import argparse
 import asyncio
 import signal
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from .config import DEFAULT_FINALITY_SLOTS, DEFAULT_SLOT_SECONDS, LocalnetConfig
+from .command_line import Invocation, parser, read_invocation, unheeded
 from .localnet import Localnet
 from .memory import collect_rarely, keep_memory
-from .server import DEFAULT_RPC_PORT, LocalnetServer
+from .server import LocalnetServer
+from .setup_errors import SetupError
 
 
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="deal_localnet", description="An embedded Solana validator.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--rpc-port", type=int, default=DEFAULT_RPC_PORT, help="0 picks a free one")
-    parser.add_argument("--ledger", type=Path, help="folder that keeps the chain between runs")
-    parser.add_argument("--reset", action="store_true", help="begin the ledger anew")
-    parser.add_argument("--slot-milliseconds", type=float, default=DEFAULT_SLOT_SECONDS * 1000)
-    parser.add_argument("--finality-slots", type=int, default=DEFAULT_FINALITY_SLOTS)
-    parser.add_argument("--quiet", action="store_true", help="print nothing but the addresses")
-    return parser.parse_args(arguments)
-
-
-async def serve(options: argparse.Namespace) -> None:
+async def serve(invocation: Invocation) -> None:
     """Serve until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    config = LocalnetConfig(
-        slot_seconds=options.slot_milliseconds / 1000,
-        finality_slots=options.finality_slots,
-        ledger_directory=options.ledger,
-        reset_ledger=options.reset,
-    )
     async with (
-        Localnet(config) as localnet,
-        LocalnetServer(localnet, options.host, options.rpc_port) as server,
+        Localnet(invocation.config) as localnet,
+        LocalnetServer(localnet, invocation.host, invocation.rpc_port) as server,
     ):
+        if invocation.warp_slot is not None:
+            localnet.warp_to_slot(invocation.warp_slot)
+        note = unheeded(invocation, is_resumed=localnet.is_resumed)
+        if note is not None:
+            print(f"note: {note}", file=sys.stderr)
         print(f"JSON RPC URL: {server.rpc_url}\nWebSocket PubSub URL: {server.ws_url}", flush=True)
-        if not options.quiet:
+        if not invocation.is_quiet:
             print(f"Genesis Hash: {localnet.bank.genesis_hash}", flush=True)
         await stop.wait()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command, in a process that is the chain's alone."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, in a process that is the chain's alone.
+
+    Returns:
+        0 once it was told to stop, 1 when it cannot run; wrong usage exits with 2.
+    """
     keep_memory()
     collect_rarely()
-    asyncio.run(serve(parse_arguments(arguments)))
+    options = parser().parse_args(arguments)
+    try:
+        invocation = read_invocation(options)
+        for note in invocation.notes:
+            print(f"note: {note}", file=sys.stderr)
+        asyncio.run(serve(invocation))
+    except SetupError as error:
+        print(f"error: {error.code}: {error}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"error: localnet_serving: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

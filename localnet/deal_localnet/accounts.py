@@ -6,6 +6,7 @@ first, the first being the state at finality; once all changes are final the ver
 
 from collections.abc import Iterable, Iterator
 from typing import Final
+from weakref import WeakSet
 
 from solders.account import Account
 from solders.pubkey import Pubkey
@@ -69,6 +70,15 @@ class AccountIndex:
         return list(self._maps[3].get(bytes(delegate), ()))
 
 
+class AccountsCopy:
+    """Keeps what the accounts were at one moment: those that changed since, and the versions of then."""
+
+    def __init__(self, versions: dict[Pubkey, list[Version]], touched: dict[int, Keys]) -> None:
+        self.versions = versions
+        self.touched = touched
+        self.changed: dict[Pubkey, AccountState | None] = {}
+
+
 class AccountStore:
     """Records every change by slot, on top of the newest state that LiteSVM holds."""
 
@@ -78,6 +88,8 @@ class AccountStore:
         self._touched: dict[int, Keys] = {}
         # Addresses whose identity changed: only these can leave stale entries in the index.
         self._restless: set[Pubkey] = set()
+        # Each hears of the first change of every account, for as long as somebody holds it.
+        self._copies: WeakSet[AccountsCopy] = WeakSet()
         self.index = AccountIndex()
 
     def current(self, key: Pubkey) -> Account | None:
@@ -102,6 +114,7 @@ class AccountStore:
 
     def record(self, slot: int, key: Pubkey, before: AccountState | None, after: AccountState | None) -> None:
         """Enter a change that LiteSVM already holds."""
+        self._tell_copies(key, before)
         versions = self._versions.setdefault(key, [(BASE_SLOT, before)])
         replaced = [versions.pop()] if versions[-1][0] == slot else []
         versions.append((slot, after))
@@ -113,6 +126,41 @@ class AccountStore:
             if new is not None:
                 self.index.add(key, new)
             self._reindex(key, replaced, versions)
+
+    def _tell_copies(self, key: Pubkey, before: AccountState | None) -> None:
+        if self._copies:
+            for copy in self._copies:
+                copy.changed.setdefault(key, before)
+
+    def copied(self) -> AccountsCopy:
+        """Return what the accounts are now, for `put_back`; it costs no more than what is not final yet."""
+        copy = AccountsCopy(_copied_lists(self._versions), _copied_keys(self._touched))
+        self._copies.add(copy)
+        return copy
+
+    def put_back(self, copy: AccountsCopy) -> list[Pubkey]:
+        """Become again what a copy was taken of, and return the accounts that changed by it."""
+        changed = dict(copy.changed)
+        for key, state in changed.items():
+            newest = AccountState.of(self.current(key))
+            self._tell_copies(key, newest)
+            self._source.set_account(key, _account(state) or empty_account())
+            self._exchange(key, newest, [state, *(version for _, version in copy.versions.get(key, ()))])
+        self._versions = _copied_lists(copy.versions)
+        self._touched = _copied_keys(copy.touched)
+        # Which identities changed is not kept: every account with versions is looked at once more.
+        self._restless = set(self._versions)
+        copy.changed.clear()
+        return list(changed)
+
+    def _exchange(
+        self, key: Pubkey, newest: AccountState | None, states: Iterable[AccountState | None]
+    ) -> None:
+        living = [state.identity for state in states if state is not None]
+        if newest is not None:
+            self.index.discard(key, newest.identity, living)
+        for identity in living:
+            self.index.add(key, identity)
 
     def touched(self, slot: int) -> Iterator[Pubkey]:
         """Iterate over the addresses that changed in a slot that is not compacted yet."""
@@ -153,12 +201,21 @@ class AccountStore:
 
     def _restore(self, key: Pubkey, slot: int) -> None:
         versions = self._versions[key]
+        self._tell_copies(key, versions[-1][1])
         kept = [version for version in versions if version[0] <= slot]
         dropped = versions[len(kept) :]
         self._source.set_account(key, _account(kept[-1][1]) or empty_account())
         self._settle(key, kept)
         if key in self._restless:
             self._reindex(key, dropped, kept)
+
+
+def _copied_lists(versions: dict[Pubkey, list[Version]]) -> dict[Pubkey, list[Version]]:
+    return {key: list(kept) for key, kept in versions.items()}
+
+
+def _copied_keys(touched: dict[int, Keys]) -> dict[int, Keys]:
+    return {slot: dict(keys) for slot, keys in touched.items()}
 
 
 def _account(state: AccountState | None) -> Account | None:

@@ -22,7 +22,6 @@ from .live_accounts import AccountState, LiveAccounts, empty_account
 from .records import Execution, TransactionRecord, WireTransaction
 from .slots import MAX_SLOT_HASHES, Block, Chain, Commitment
 
-EPOCH_SLOTS: Final = 432_000
 SLOT_SYSVARS: Final = frozenset({SYSVAR_CLOCK, SYSVAR_SLOT_HASHES})
 
 
@@ -60,6 +59,8 @@ class Bank:
         self.history = History()
         self.observers: list[Observer] = []
         self.journal: Journal | None = None
+        self.slots_per_epoch = config.slots_per_epoch
+        self.drops_transactions = False
         self.chain = Chain(
             blocks,
             confirm_slots=config.confirm_slots,
@@ -68,9 +69,9 @@ class Bank:
         )
         self._config = config
         self._executor = Executor(svm, self._live, self.accounts)
-        self._slot_hashes = [(b.slot, b.blockhash) for b in self.chain.last_blocks(MAX_SLOT_HASHES + 1)[1:]]
+        self.slot_hashes = [(b.slot, b.blockhash) for b in self.chain.last_blocks(MAX_SLOT_HASHES + 1)[1:]]
         self._stale_sysvars = True
-        self.index([*GENESIS_ADDRESSES, *(address for address, _ in config.programs)])
+        self.index([*GENESIS_ADDRESSES, *(address for address, _ in (*config.programs, *config.accounts))])
 
     def index(self, keys: Iterable[Pubkey]) -> None:
         """Enter accounts that were there before the first transaction, so that they are listed."""
@@ -84,9 +85,7 @@ class Bank:
         for block in blocks:
             for record in block.records:
                 self.history.add(record)
-        for key, account in accounts:
-            if account.lamports:
-                self.accounts.index.add(key, AccountState(account).identity)
+        self.index(key for key, _ in accounts)
 
     def lookup_table(self, table: Pubkey) -> bytes | None:
         """Return the addresses of a lookup table as one run of bytes; None when there is no such table."""
@@ -113,7 +112,7 @@ class Bank:
 
     def process(self, transaction: WireTransaction) -> TransactionRecord | None:
         """Land a transaction in the open slot; None when the chain drops it without a trace."""
-        if self.refusal(transaction, Commitment.PROCESSED) is not None:
+        if self.drops_transactions or self.refusal(transaction, Commitment.PROCESSED) is not None:
             return None
         if self.history.find(transaction.signature) is not None:
             return None
@@ -166,14 +165,14 @@ class Bank:
         self._put([(key, account)])
         self.accounts.record(self.chain.open.slot, key, before, self._live.state(key))
 
-    def advance(self) -> Block:
-        """Close the open slot and open the next one."""
+    def advance(self, to_slot: int | None = None) -> Block:
+        """Close the open slot and open the next one, or a later one: the slots between stay skipped."""
         closed = self.chain.open
         if self.journal is not None:
             self.journal.block_closed(closed, self._states(self.accounts.touched(closed.slot), closed.slot))
-        self._slot_hashes = [(closed.slot, closed.blockhash), *self._slot_hashes[: MAX_SLOT_HASHES - 1]]
+        self.slot_hashes = [(closed.slot, closed.blockhash), *self.slot_hashes[: MAX_SLOT_HASHES - 1]]
         heights = {level: self.chain.height_at(level) for level in Commitment}
-        self._open_after(closed, closed.slot + 1)
+        self._open_after(closed, closed.slot + 1 if to_slot is None else to_slot)
         self._tell_progress(heights)
         return self.chain.open
 
@@ -196,7 +195,12 @@ class Bank:
                 for observer in self.observers:
                     observer.block_reached(block, level)
                 if level is Commitment.FINALIZED:
-                    self.accounts.finalize(block.slot)
+                    self._forget_versions(height)
+
+    def _forget_versions(self, final_height: int) -> None:
+        block = self.chain.block_of_height(final_height - self._config.max_lag_slots)
+        if block is not None:
+            self.accounts.finalize(block.slot)
 
     def _show_sysvars(self) -> None:
         # LiteSVM looks through all accounts at each of these calls: an idle slot does without.
@@ -204,18 +208,17 @@ class Bank:
             return
         self._stale_sysvars = False
         block = self.chain.open
-        start = self.chain.block_of_height(0)
-        epoch = block.slot // EPOCH_SLOTS
+        epoch = block.slot // self.slots_per_epoch
         self.svm.set_clock(
             Clock(
                 slot=block.slot,
-                epoch_start_timestamp=start.time if start is not None else block.time,
+                epoch_start_timestamp=self.chain.first_block_from(epoch * self.slots_per_epoch).time,
                 epoch=epoch,
                 leader_schedule_epoch=epoch + 1,
                 unix_timestamp=block.time,
             )
         )
-        self.svm.set_slot_hashes(self._slot_hashes)
+        self.svm.set_slot_hashes(self.slot_hashes)
 
     @property
     def milliseconds(self) -> int:
@@ -227,6 +230,11 @@ class Bank:
         if key in SLOT_SYSVARS:
             self._show_sysvars()
         return self.accounts.at(key, slot)
+
+    def put_slot_hashes_back(self, slot_hashes: list[tuple[int, Hash]]) -> None:
+        """Show programs the slot hashes of another moment from the next transaction on."""
+        self.slot_hashes = list(slot_hashes)
+        self._stale_sysvars = True
 
     def lowest_price(self, block: Block, keys: set[Pubkey]) -> int:
         """Return the lowest price per compute unit that landed in a block and wrote to all of the keys."""
@@ -247,7 +255,7 @@ class Bank:
         parent = self.chain.open
         if self.journal is not None:
             self.journal.rolled_back(slot, self._states(keys, slot))
-        self._slot_hashes = [entry for entry in self._slot_hashes if entry[0] < parent.slot]
-        self._slot_hashes.insert(0, (parent.slot, parent.blockhash))
+        self.slot_hashes = [entry for entry in self.slot_hashes if entry[0] < parent.slot]
+        self.slot_hashes.insert(0, (parent.slot, parent.blockhash))
         self._open_after(parent, dropped[-1].slot + 1)
         return records

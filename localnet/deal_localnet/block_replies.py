@@ -37,6 +37,11 @@ class BlockReplies:
             self._kept.move_to_end(form)
         return orjson.Fragment(written)
 
+    def clear(self) -> None:
+        """Forget everything: a chain that was put back fills the same slots with other blocks."""
+        self._kept.clear()
+        self._kept_bytes = 0
+
     def _keep(self, form: BlockForm, written: bytes) -> None:
         self._kept[form] = written
         self._kept_bytes += len(written)

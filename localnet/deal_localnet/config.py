@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from solders.account import Account
 from solders.pubkey import Pubkey
 
 DEFAULT_SLOT_SECONDS: Final = 0.4
 DEFAULT_CONFIRM_SLOTS: Final = 1
 DEFAULT_FINALITY_SLOTS: Final = 32
 DEFAULT_FAUCET_LAMPORTS: Final = 500_000_000 * 1_000_000_000
+DEFAULT_SLOTS_PER_EPOCH: Final = 432_000
+MIN_SLOTS_PER_EPOCH: Final = 32
 MAX_PROCESSING_AGE_BLOCKS: Final = 150
 MIN_BLOCKHASH_LIFETIME_SECONDS: Final = 10.0
 MAX_REQUEST_BODY_BYTES: Final = 50 * 1024
@@ -36,13 +39,30 @@ class LocalnetConfig:
     wall_clock: Callable[[], float] = time.time
     programs: tuple[tuple[Pubkey, bytes], ...] = ()
     """Programs that are there from the first block on, each address with its ELF file."""
+    accounts: tuple[tuple[Pubkey, Account], ...] = ()
+    """Accounts that are there from the first block on, those of a real cluster for instance."""
+    slots_per_epoch: int = DEFAULT_SLOTS_PER_EPOCH
+    snapshot_file: Path | None = None
+    """A file that `Localnet.save_snapshot` wrote: the chain goes on from there."""
+    max_lag_slots: int = 0
+    """How far behind an endpoint may be told to lag: for so long older states of accounts are kept."""
+    test_methods: bool = False
+    """Whether the `localnet_*` methods, which move time and overwrite accounts, answer over the wire."""
 
     def __post_init__(self) -> None:
         """Refuse values that no chain could run with."""
-        if self.slot_seconds <= 0:
+        if not 0 < self.slot_seconds < math.inf:
             raise ValueError("slot_seconds must be positive")
         if not 0 <= self.confirm_slots <= self.finality_slots:
             raise ValueError("confirm_slots must lie between 0 and finality_slots")
+        if self.slots_per_epoch < MIN_SLOTS_PER_EPOCH:
+            raise ValueError(f"slots_per_epoch must be at least {MIN_SLOTS_PER_EPOCH}")
+        if self.max_lag_slots < 0:
+            raise ValueError("max_lag_slots must not be negative")
+        if self.faucet_lamports < 0:
+            raise ValueError("faucet_lamports must not be negative")
+        if self.snapshot_file is not None and self.ledger_directory is not None:
+            raise ValueError("a chain goes on from a snapshot or from a ledger, not from both")
 
     @property
     def blockhash_lifetime_blocks(self) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -12,6 +13,7 @@ from . import (
     methods_chain,
     methods_cluster,
     methods_supply,
+    methods_testing,
     methods_tokens,
     methods_transactions,
 )
@@ -19,6 +21,8 @@ from .config import BATCH_SLICE_SECONDS
 from .errors import INVALID_REQUEST, RpcError, method_not_found
 from .params import arguments
 from .registry import Method, Node
+
+AnswerCall = Callable[[Node, dict[str, Any]], dict[str, Any] | None]
 
 logger = logging.getLogger(__name__)
 
@@ -33,24 +37,31 @@ METHODS: Final[dict[str, Method]] = {
     **methods_accounts.table.methods,
     **methods_tokens.table.methods,
     **methods_transactions.table.methods,
+    **methods_testing.table.methods,
 }
 
 
-async def answer(node: Node, body: bytes) -> bytes | None:
+async def answer(node: Node, body: bytes, answer_call: AnswerCall | None = None) -> bytes | None:
     """Answer one request or one batch; None when it held notifications alone.
 
     A long batch gives the event loop a turn now and then, so that its host is not starved.
+
+    Args:
+        node: what answers.
+        body: the request or the batch, as JSON.
+        answer_call: what answers a single request, `answer_one` by default.
     """
+    answer_call = answer_call or answer_one
     request = parse(body)
     if request is None:
         return PARSE_FAILURE
     if isinstance(request, dict):
-        reply = answer_one(node, request)
+        reply = answer_call(node, request)
         return None if reply is None else orjson.dumps(reply)
     replies = []
     deadline = time.monotonic() + BATCH_SLICE_SECONDS
     for item in request:
-        reply = answer_one(node, item)
+        reply = answer_call(node, item)
         if reply is not None:
             replies.append(reply)
         if time.monotonic() >= deadline:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from solders.account import Account
+from solders.epoch_schedule import EpochSchedule
 from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.litesvm import LiteSVM
@@ -12,7 +13,7 @@ from solders.pubkey import Pubkey
 from solders.rent import Rent
 
 from .addresses import NATIVE_MINT, SYSTEM_PROGRAM, TOKEN_PROGRAM
-from .config import LocalnetConfig
+from .config import DEFAULT_SLOTS_PER_EPOCH, LocalnetConfig
 from .execution import RENT_LAMPORTS_PER_BYTE
 from .live_accounts import MAX_U64
 from .slots import Block
@@ -28,11 +29,14 @@ def new_seed() -> bytes:
     return os.urandom(SEED_BYTES)
 
 
-def new_svm(programs: Sequence[tuple[Pubkey, bytes]]) -> LiteSVM:
+def new_svm(
+    programs: Sequence[tuple[Pubkey, bytes]], slots_per_epoch: int = DEFAULT_SLOTS_PER_EPOCH
+) -> LiteSVM:
     """Start LiteSVM with programs of the caller's, without the checks that the bank makes itself."""
     svm = LiteSVM().with_blockhash_check(False).with_sigverify(False).with_transaction_history(0)
     rent = Rent(lamports_per_byte_year=RENT_LAMPORTS_PER_BYTE, exemption_threshold=1.0, burn_percent=50)
     svm.set_rent(rent)
+    svm.set_epoch_schedule(EpochSchedule.custom(slots_per_epoch, slots_per_epoch, False))
     svm.set_account(NATIVE_MINT, Account(NATIVE_MINT_LAMPORTS, NATIVE_MINT_DATA, TOKEN_PROGRAM, False, 1))
     for address, elf in programs:
         svm.add_program(address, elf)

@@ -4,66 +4,89 @@ Writes happen in order on a thread of their own; nothing is read back before the
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-from solders.account import Account
-from solders.hash import Hash
-from solders.pubkey import Pubkey
-
-from .ledger_rows import States, account_rows, block_row, record_of, transaction_row
-from .records import TransactionRecord
+from .ledger_rows import States, account_rows, block_row, transaction_row
+from .setup_errors import LedgerError
 from .slots import Block
+from .stored_chain import SCHEMA, StoredChain, begin_chain, stored_chain, write_rows
 
 LEDGER_FILE: Final = "ledger.sqlite3"
 MAX_PENDING_WRITES: Final = 1_000
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS blocks (
-    slot INTEGER PRIMARY KEY, parent_slot INTEGER, height INTEGER, blockhash BLOB, time INTEGER
-);
-CREATE TABLE IF NOT EXISTS transactions (
-    slot INTEGER, place INTEGER, signature TEXT, wire BLOB, facts BLOB, PRIMARY KEY (slot, place)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS accounts (
-    address BLOB PRIMARY KEY, lamports BLOB, data BLOB, owner BLOB, executable INTEGER, rent_epoch BLOB
-) WITHOUT ROWID;
-"""
+LOCK_SECONDS: Final = 0.5
+"""How long a ledger that another process closes just now is waited for."""
 
 
 class Ledger:
-    """Keeps one chain in one folder."""
+    """Keeps one chain in one file, which belongs to one process at a time."""
 
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / LEDGER_FILE
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="localnet-ledger")
         self._connection: sqlite3.Connection | None = None
         self._pending: list[Future[None]] = []
 
     def open(self, *, reset: bool) -> None:
-        """Open the folder's chain, or begin one; `reset` forgets what was there."""
+        """Open the file's chain, or begin one; `reset` forgets what was there.
+
+        Raises:
+            LedgerError: when another process has it, or it is no ledger.
+        """
+        try:
+            self._open(reset=reset)
+        except OSError as error:
+            raise LedgerError(f"{self._path}: {error.strerror or error}") from None
+        except sqlite3.OperationalError as error:
+            raise LedgerError(
+                f"{self._path}: cannot be opened ({error}); is another chain using it?"
+            ) from None
+        except sqlite3.DatabaseError as error:
+            raise LedgerError(f"{self._path}: not a ledger of a localnet ({error})") from None
+
+    def _open(self, *, reset: bool) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if reset:
-            for suffix in ("", "-wal", "-shm"):
-                self._path.with_name(LEDGER_FILE + suffix).unlink(missing_ok=True)
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode=WAL")
+        if not reset:
+            self._connect()
+            return
+        # A chain that still runs on it must not lose its file: only who holds the lock may begin anew.
+        if self._path.exists():
+            self._lock_once()
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._connect()
+
+    def _lock_once(self) -> None:
+        try:
+            self._connect()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            pass  # what is damaged is nobody's, and may go
+        finally:
+            self._disconnect()
+
+    def _connect(self) -> None:
+        self._connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=LOCK_SECONDS
+        )
+        self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        self._connection.execute("PRAGMA journal_mode=WAL")
         # A killed process loses nothing that the kernel has; only a power cut may cost the last slots.
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.executescript(SCHEMA)
-        self._connection = connection
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection.executescript(SCHEMA)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def close(self) -> None:
         """Wait for the last write and close the file."""
         self._writer.shutdown(wait=True)
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._disconnect()
         for write in self._pending:
             write.result()
 
@@ -73,49 +96,25 @@ class Ledger:
             raise RuntimeError("the ledger is not open")
         return self._connection
 
-    def seed(self) -> bytes | None:
-        """Return the randomness that the chain began with; None for a new ledger."""
-        row = self._database.execute("SELECT value FROM meta WHERE name = 'seed'").fetchone()
-        return row[0] if row is not None else None
+    def stored_chain(self) -> StoredChain | None:
+        """Return the chain that the file holds; None for a new ledger.
 
-    def begin(self, seed: bytes, blocks: Iterable[Block]) -> None:
-        """Write a new chain's seed and first blocks."""
+        Raises:
+            LedgerError: when the file is damaged.
+        """
+        try:
+            stored = stored_chain(self._database)
+        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+            raise LedgerError(f"{self._path}: is damaged ({error})") from None
+        if stored is not None and not stored.blocks:
+            raise LedgerError(f"{self._path}: is damaged (it holds no block)")
+        return stored
+
+    def begin(self, seed: bytes, slots_per_epoch: int, blocks: Iterable[Block], accounts: States) -> None:
+        """Write a new chain's beginning, with the accounts and programs that were given to it."""
         with _transaction(self._database):
-            self._database.execute("INSERT INTO meta VALUES ('seed', ?)", (seed,))
-            self._database.executemany(INSERT_BLOCK, [block_row(block) for block in blocks])
-
-    def blocks(self) -> list[Block]:
-        """Return all blocks with their transactions, oldest first."""
-        query = "SELECT slot, parent_slot, height, blockhash, time FROM blocks ORDER BY slot"
-        blocks: list[Block] = []
-        by_slot: dict[int, Block] = {}
-        for slot, parent, height, blockhash, time in self._database.execute(query):
-            block = Block(slot, parent, height, Hash.from_bytes(blockhash), time, 0)
-            blocks.append(block)
-            by_slot[slot] = block
-        for record in self._records():
-            by_slot[record.slot].records.append(record)
-        for parent_block, block in pairwise(blocks):
-            block.transactions_before = parent_block.transaction_count
-        return blocks
-
-    def _records(self) -> Iterator[TransactionRecord]:
-        query = "SELECT slot, place, signature, wire, facts FROM transactions ORDER BY slot, place"
-        for slot, place, signature, wire, facts in self._database.execute(query):
-            yield record_of(slot, place, signature, wire, orjson.loads(facts))
-
-    def accounts(self) -> Iterator[tuple[Pubkey, Account]]:
-        """Iterate over all accounts that the chain ever changed."""
-        query = "SELECT address, lamports, data, owner, executable, rent_epoch FROM accounts"
-        for address, lamports, data, owner, executable, epoch in self._database.execute(query):
-            account = Account(
-                int.from_bytes(lamports, "little"),
-                data,
-                Pubkey.from_bytes(owner),
-                bool(executable),
-                int.from_bytes(epoch, "little"),
-            )
-            yield Pubkey.from_bytes(address), account
+            begin_chain(self._database, seed, slots_per_epoch, blocks)
+            write_rows(self._database, (), account_rows(accounts))
 
     def block_closed(self, block: Block, accounts: States) -> None:
         """Queue a closed block and what it changed as one transaction."""
@@ -153,22 +152,15 @@ class _transaction:
         self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
-INSERT_BLOCK: Final = "INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?)"
-INSERT_TRANSACTION: Final = "INSERT OR REPLACE INTO transactions VALUES (?, ?, ?, ?, ?)"
-INSERT_ACCOUNT: Final = "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?)"
-
-
 def _write_block(
     connection: sqlite3.Connection, block: tuple[Any, ...], records: list[Any], accounts: list[Any]
 ) -> None:
     with _transaction(connection):
-        connection.execute(INSERT_BLOCK, block)
-        connection.executemany(INSERT_TRANSACTION, records)
-        connection.executemany(INSERT_ACCOUNT, accounts)
+        write_rows(connection, records, accounts, [block])
 
 
 def _write_rollback(connection: sqlite3.Connection, slot: int, accounts: list[Any]) -> None:
     with _transaction(connection):
         connection.execute("DELETE FROM blocks WHERE slot > ?", (slot,))
         connection.execute("DELETE FROM transactions WHERE slot > ?", (slot,))
-        connection.executemany(INSERT_ACCOUNT, accounts)
+        write_rows(connection, (), accounts)

@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-from .bank import EPOCH_SLOTS
 from .errors import block_not_available, invalid_params, slot_skipped
 from .params import blockhash, history_level, pubkey, sequence, struct, unsigned
 from .registry import MethodTable, Node, chosen_block, with_context
@@ -73,9 +72,9 @@ def get_epoch_info(node: Node, params: list[Any]) -> dict[str, int]:
     return {
         "absoluteSlot": block.slot,
         "blockHeight": block.height,
-        "epoch": block.slot // EPOCH_SLOTS,
-        "slotIndex": block.slot % EPOCH_SLOTS,
-        "slotsInEpoch": EPOCH_SLOTS,
+        "epoch": block.slot // node.bank.slots_per_epoch,
+        "slotIndex": block.slot % node.bank.slots_per_epoch,
+        "slotsInEpoch": node.bank.slots_per_epoch,
         "transactionCount": block.transaction_count,
     }
 
@@ -86,8 +85,8 @@ def get_epoch_schedule(node: Node, params: list[Any]) -> dict[str, Any]:
     return {
         "firstNormalEpoch": 0,
         "firstNormalSlot": 0,
-        "leaderScheduleSlotOffset": EPOCH_SLOTS,
-        "slotsPerEpoch": EPOCH_SLOTS,
+        "leaderScheduleSlotOffset": node.bank.slots_per_epoch,
+        "slotsPerEpoch": node.bank.slots_per_epoch,
         "warmup": False,
     }
 

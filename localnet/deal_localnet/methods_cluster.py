@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-from .bank import EPOCH_SLOTS
 from .errors import RpcError, invalid_params
 from .params import Config, optional_unsigned, pubkey, struct, unsigned
 from .performance import MAX_SAMPLES, samples
@@ -59,12 +58,12 @@ def get_slot_leaders(node: Node, params: list[Any]) -> list[str]:
 
 def _last_scheduled_epoch(node: Node) -> int:
     # Solana draws up the next epoch's schedule while an epoch runs.
-    return node.bank.chain.slot_at(Commitment.FINALIZED) // EPOCH_SLOTS + 1
+    return node.bank.chain.slot_at(Commitment.FINALIZED) // node.bank.slots_per_epoch + 1
 
 
 def _check_scheduled(node: Node, first: int, count: int) -> None:
-    unknown = max(_last_scheduled_epoch(node) + 1, first // EPOCH_SLOTS)
-    if count and first + count > unknown * EPOCH_SLOTS:
+    unknown = max(_last_scheduled_epoch(node) + 1, first // node.bank.slots_per_epoch)
+    if count and first + count > unknown * node.bank.slots_per_epoch:
         raise invalid_params(f"Invalid slot range: leader schedule for epoch {unknown} is unavailable")
 
 
@@ -76,9 +75,9 @@ def get_leader_schedule(node: Node, params: list[Any]) -> dict[str, list[int]] |
     if wanted is not None:
         pubkey(wanted)
     asked = chosen_block(node, config)[0].slot if slot is None else slot
-    if asked // EPOCH_SLOTS > _last_scheduled_epoch(node):
+    if asked // node.bank.slots_per_epoch > _last_scheduled_epoch(node):
         return None
-    return {node.identity: list(range(EPOCH_SLOTS))} if wanted in (None, node.identity) else {}
+    return {node.identity: list(range(node.bank.slots_per_epoch))} if wanted in (None, node.identity) else {}
 
 
 def _schedule_question(params: list[Any]) -> tuple[int | None, Config]:
@@ -104,7 +103,7 @@ def get_block_production(node: Node, params: list[Any]) -> dict[str, Any]:
     wanted = config.get("identity")
     if wanted is not None:
         pubkey(wanted)
-    first, last = _production_range(config, block)
+    first, last = _production_range(config, block, node.bank.slots_per_epoch)
     slots = last - first + 1
     produced = {node.identity: [slots, len(node.bank.chain.slots_between(first, last))]}
     return with_context(
@@ -116,9 +115,9 @@ def get_block_production(node: Node, params: list[Any]) -> dict[str, Any]:
     )
 
 
-def _production_range(config: Config, block: Block) -> tuple[int, int]:
+def _production_range(config: Config, block: Block, slots_per_epoch: int) -> tuple[int, int]:
     if config.get("range") is None:
-        return block.slot // EPOCH_SLOTS * EPOCH_SLOTS, block.slot
+        return block.slot // slots_per_epoch * slots_per_epoch, block.slot
     wanted = struct(config["range"], "RpcBlockProductionConfigRange")
     if "firstSlot" not in wanted:
         raise invalid_params("Invalid params: missing field `firstSlot`.")

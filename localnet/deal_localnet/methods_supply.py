@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from solders.pubkey import Pubkey
 
-from .bank import EPOCH_SLOTS
 from .errors import block_not_available
 from .params import flag, optional_unsigned, pubkey, sequence, struct, variant
 from .registry import MethodTable, Node, chosen_block, with_context
@@ -76,8 +75,8 @@ def get_inflation_governor(node: Node, params: list[Any]) -> dict[str, float]:
 def get_inflation_rate(node: Node, params: list[Any]) -> dict[str, float]:
     """Return what the schedule says of this epoch; without stake nobody is paid by it."""
     block, _ = chosen_block(node, {})
-    epoch = block.slot // EPOCH_SLOTS
-    years = epoch * EPOCH_SLOTS / SLOTS_PER_YEAR
+    epoch = block.slot // node.bank.slots_per_epoch
+    years = epoch * node.bank.slots_per_epoch / SLOTS_PER_YEAR
     total = max(INITIAL_INFLATION * (1 - INFLATION_TAPER) ** years, TERMINAL_INFLATION)
     foundation = total * FOUNDATION_SHARE if years < FOUNDATION_YEARS else 0.0
     return {"epoch": epoch, "foundation": foundation, "total": total, "validator": total - foundation}
@@ -92,8 +91,8 @@ def get_inflation_reward(node: Node, params: list[Any]) -> list[None]:
     config = struct(params[1], "RpcEpochConfig")
     block, level = chosen_block(node, config)
     asked = optional_unsigned(config, "epoch")
-    epoch = max(block.slot // EPOCH_SLOTS - 1, 0) if asked is None else asked
-    payday = (epoch + 1) * EPOCH_SLOTS
+    epoch = max(block.slot // node.bank.slots_per_epoch - 1, 0) if asked is None else asked
+    payday = (epoch + 1) * node.bank.slots_per_epoch
     if not node.bank.chain.slots_between(payday, node.bank.chain.slot_at(level)):
         raise block_not_available(payday)
     return [None] * len(addresses)

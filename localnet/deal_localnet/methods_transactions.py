@@ -82,6 +82,8 @@ def _status(node: Node, value: Any, search: bool, tops: Mapping[Commitment, int]
     if record is None:
         signature(value)
         return None
+    if record.slot > tops[Commitment.PROCESSED]:
+        return None
     final = record.slot <= tops[Commitment.FINALIZED]
     if final and not search and record.slot < tops[Commitment.FINALIZED] - STATUS_CACHE_SLOTS:
         return None

@@ -1,7 +1,7 @@
 """The table of RPC methods: every area enters its own, and the dispatcher looks them up by name."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .bank import Bank
 from .block_replies import BlockReplies
@@ -11,6 +11,9 @@ from .params import Config, commitment, optional_unsigned
 from .slots import Block, Commitment
 from .version import API_VERSION
 
+if TYPE_CHECKING:
+    from .localnet import Localnet
+
 
 class Node(NamedTuple):
     """Holds what a method may use."""
@@ -19,6 +22,8 @@ class Node(NamedTuple):
     faucet: Faucet
     identity: str
     block_replies: BlockReplies
+    localnet: "Localnet | None" = None
+    """What the test methods steer; None when they are off."""
 
 
 Handler = Callable[[Node, list[Any]], Any]

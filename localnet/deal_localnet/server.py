@@ -9,7 +9,8 @@ from typing import Final, Self
 from aiohttp import WSMsgType, web
 
 from .config import MAX_REQUEST_BODY_BYTES
-from .localnet import TEXT_HEADERS, Localnet
+from .endpoint import TEXT_HEADERS, ConnectionDropped, Endpoint
+from .localnet import Localnet
 
 DEFAULT_RPC_PORT: Final = 8899
 PORT_ATTEMPTS: Final = 64
@@ -30,8 +31,17 @@ class LocalnetServer:
     Port 0 picks a free pair of neighbours, because clients derive the WebSocket's port from the other.
     """
 
-    def __init__(self, localnet: Localnet, host: str = "127.0.0.1", rpc_port: int = DEFAULT_RPC_PORT) -> None:
+    def __init__(
+        self,
+        localnet: Localnet,
+        host: str = "127.0.0.1",
+        rpc_port: int = DEFAULT_RPC_PORT,
+        *,
+        endpoint: Endpoint | None = None,
+    ) -> None:
         self._localnet = localnet
+        self.endpoint = endpoint or localnet.endpoint
+        """The door to the chain that it serves; a lag or faults set there are this server's."""
         self._host = host
         self._rpc_port = rpc_port
         self._runner: web.AppRunner | None = None
@@ -105,7 +115,12 @@ class LocalnetServer:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             body = bytes(MAX_REQUEST_BODY_BYTES + 1)
-        status, headers, reply = await self._localnet.handle_http(body)
+        try:
+            status, headers, reply = await self.endpoint.handle_http(body)
+        except ConnectionDropped:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
         return web.Response(
             status=status, body=reply, headers={**headers, "access-control-allow-origin": "*"}
         )

@@ -5,9 +5,11 @@ stay skipped for ever: a slot number is never used twice, so no reader sees a sl
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from solders.hash import Hash
 
@@ -50,6 +52,18 @@ class Block:
         return self.transactions_before + len(self.records)
 
 
+class ChainCopy(NamedTuple):
+    """Keeps what a chain was at one moment."""
+
+    blocks: tuple[Block, ...]
+    heights: dict[Hash, int]
+    final_floor: int
+
+
+def _copied(block: Block) -> Block:
+    return replace(block, records=list(block.records))
+
+
 class Chain:
     """Keeps the blocks in order and answers by slot, by height and by blockhash."""
 
@@ -64,6 +78,7 @@ class Chain:
         self._lifetime = lifetime
         # What a ledger brought back is final: its older states were compacted when they were written.
         self._final_floor = max(len(blocks) - 2, 0)
+        self._behind: dict[Commitment, int] = {}
 
     @property
     def open(self) -> Block:
@@ -81,6 +96,10 @@ class Chain:
 
     def height_at(self, commitment: Commitment) -> int:
         """Return the newest height of a commitment."""
+        height = self._own_height_at(commitment)
+        return max(height - self._behind[commitment], 0) if self._behind else height
+
+    def _own_height_at(self, commitment: Commitment) -> int:
         top = len(self._blocks) - 1
         if commitment is Commitment.PROCESSED:
             return top
@@ -88,6 +107,21 @@ class Chain:
         if commitment is Commitment.FINALIZED:
             return min(final, top)
         return max(top - self._confirm_slots, final)
+
+    @contextmanager
+    def behind(self, slots: int, *, but_processed: bool = False) -> Iterator[None]:
+        """Answer by commitment as a node that is some slots behind.
+
+        Nothing may land and no slot may end meanwhile, unless `but_processed` leaves that level as it is: a
+        node that lags passes on what it is sent all the same.
+        """
+        self._behind = dict.fromkeys(Commitment, slots)
+        if but_processed:
+            self._behind[Commitment.PROCESSED] = 0
+        try:
+            yield
+        finally:
+            self._behind = {}
 
     def slot_at(self, commitment: Commitment) -> int:
         """Return the newest slot of a commitment."""
@@ -103,7 +137,7 @@ class Chain:
 
     def confirmations(self, slot: int) -> int:
         """Return how many blocks stand on top of a slot's block."""
-        return len(self._slots) - 1 - bisect_left(self._slots, slot)
+        return self.height_at(Commitment.PROCESSED) - bisect_left(self._slots, slot)
 
     def block_of_slot(self, slot: int) -> Block | None:
         """Return a slot's block; None when the slot was skipped or is still to come."""
@@ -115,6 +149,10 @@ class Chain:
     def block_of_height(self, height: int) -> Block | None:
         """Return the block of a height; None when there is none yet."""
         return self._blocks[height] if 0 <= height < len(self._blocks) else None
+
+    def first_block_from(self, slot: int) -> Block:
+        """Return the first block of a slot or of one after it; the open block when there is none."""
+        return self._blocks[min(bisect_left(self._slots, slot), len(self._blocks) - 1)]
 
     def slots_between(self, first: int, last: int) -> list[int]:
         """Return the slots with a block from `first` to `last`, both included."""
@@ -150,6 +188,25 @@ class Chain:
         for block in dropped:
             self._heights.pop(block.blockhash, None)
         return dropped
+
+    def copied(self) -> "ChainCopy":
+        """Return what the chain is now, for `put_back`; blocks that are closed are shared."""
+        return ChainCopy(
+            (*self._blocks[:-1], _copied(self._blocks[-1])), dict(self._heights), self._final_floor
+        )
+
+    def put_back(self, copy: "ChainCopy") -> tuple[list[Block], list[Block]]:
+        """Become again what a copy was taken of, and return the blocks that went and those that came."""
+        fresh = [*copy.blocks[:-1], _copied(copy.blocks[-1])]
+        shared = 0
+        while shared < min(len(fresh), len(self._blocks)) and fresh[shared] is self._blocks[shared]:
+            shared += 1
+        gone = self._blocks[shared:]
+        self._blocks = fresh
+        self._slots = [block.slot for block in fresh]
+        self._heights = dict(copy.heights)
+        self._final_floor = copy.final_floor
+        return gone, fresh[shared:]
 
     def last_blocks(self, count: int) -> list[Block]:
         """Return the newest blocks, newest first."""

@@ -47,6 +47,12 @@ def decode_transaction(encoded: str, encoding: str, read_table: TableReader) -> 
     return resolve(raw, transaction, message, read_table)
 
 
+def transaction_of_wire(raw: bytes, read_table: TableReader) -> WireTransaction:
+    """Parse the bytes of a transaction that was taken in before."""
+    transaction = VersionedTransaction.from_bytes(raw)
+    return resolve(raw, transaction, transaction.message, read_table)
+
+
 def resolve(
     raw: bytes, transaction: VersionedTransaction, message: Message | MessageV0, read_table: TableReader
 ) -> WireTransaction:

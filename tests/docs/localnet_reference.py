@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from deal_localnet.dispatch import METHODS
+from deal_localnet.methods_testing import PREFIX
 from deal_localnet.pubsub_session import SUBSCRIBES
 
 _OPENING: Final = """# The embedded validator's methods
@@ -23,7 +24,11 @@ vote accounts, no stake behind a block and no rewards, and `voteSubscribe` is si
 
 def localnet_methods_page() -> str:
     """Return the page."""
-    methods = ((name, method.handler, method.required, method.maximum) for name, method in METHODS.items())
+    methods = (
+        (name, method.handler, method.required, method.maximum)
+        for name, method in METHODS.items()
+        if not name.startswith(PREFIX)
+    )
     topics = ((name, *known) for name, known in SUBSCRIBES.items())
     lines = [
         _OPENING,

@@ -8,8 +8,7 @@ endpoints do; inventing a finalized height is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -20,6 +19,7 @@ from solders.pubkey import Pubkey
 
 from deal_localnet import Localnet
 from deal_localnet.dispatch import answer_one
+from deal_localnet.faults import garbage
 from deal_localnet.slots import Commitment
 from deal_localnet.wire import decode_transaction
 from deal_sdk.chain._errors import translate_http_status
@@ -159,7 +159,7 @@ class Network:
             elif call["method"] == STATUSES:
                 answers.append(self._statuses(call, kind, lag))
             else:
-                with self._lagging(lag):
+                with self.localnet.bank.chain.behind(lag):
                     answers.append(self._answer(call))
         return answers
 
@@ -181,7 +181,7 @@ class Network:
                 return taken
         if kind == faults.FAIL:
             return self._fail(call, wire.keys)
-        with self._lagging(lag, below=Commitment.PROCESSED):
+        with self.localnet.bank.chain.behind(lag, but_processed=True):
             return self._answer(call)
 
     def _fail(self, call: Call, keys: Sequence[Pubkey]) -> Call:
@@ -205,7 +205,7 @@ class Network:
         if self.clock.monotonic() < self._status_lag_until:
             lag = max(lag, self._status_lag)
         searches = call["params"][1].get("searchTransactionHistory", False)
-        with self._lagging(lag):
+        with self.localnet.bank.chain.behind(lag):
             answer = self._answer(call)
         context_slot = answer["result"]["context"]["slot"]
         for index, status in enumerate(answer["result"]["value"]):
@@ -214,23 +214,6 @@ class Network:
             if status is not None and (status["slot"] > context_slot or is_hidden):
                 answer["result"]["value"][index] = None
         return answer
-
-    @contextmanager
-    def _lagging(self, slots: int, below: Commitment | None = None) -> Iterator[None]:
-        """Answer as a node that is some slots behind; one that takes a send passes it on all the same."""
-        chain = self.localnet.bank.chain
-        height_at: Callable[[Commitment], int] = chain.height_at
-
-        def behind(commitment: Commitment) -> int:
-            return height_at(commitment) if commitment is below else max(height_at(commitment) - slots, 0)
-
-        if slots:
-            chain.height_at = behind  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            if slots:
-                del chain.height_at
 
     def _free(self, signature: str) -> None:
         censored = self._censored.pop(signature)
@@ -248,23 +231,8 @@ class Network:
         if kind == faults.SHUFFLE:
             self.random.shuffle(answers)
         if kind == faults.GARBAGE:
-            return self._garbage(answers)
+            return garbage(answers, self.random)
         return orjson.dumps(answers if is_batch else answers[0])
-
-    def _garbage(self, answers: list[Call]) -> bytes:
-        whole = orjson.dumps(answers)
-        changed = [{**answer, "result": {"value": "?", "context": {}}} for answer in answers]
-        return self.random.choice(
-            (
-                b"",
-                b"<html>bad gateway</html>",
-                whole[: len(whole) // 2],
-                orjson.dumps([{**answer, "id": 10**9} for answer in answers]),
-                orjson.dumps(changed if len(changed) > 1 else changed[0]),
-                orjson.dumps([answers[0], answers[0]]),
-                b"null",
-            )
-        )
 
 
 def _holds_tokens(data: bytes) -> bool:

@@ -32,6 +32,12 @@ TRANSLATED: Final = {
 }
 """Packages whose exceptions a caller never sees."""
 _LOCALNET_TRANSPORT: Final = "deal_sdk.chain.transport"
+_ABOVE: Final = {
+    "deal_localnet": {"deal_sdk", "pytest_deal_localnet"},
+    "pytest_deal_localnet": {"deal_sdk"},
+    "deal_sdk": {"pytest_deal_localnet"},
+}
+"""What a package never imports."""
 _EXCEPTION_MODULES: Final = {"exc", "exceptions", "client_exceptions", "http_exceptions"}
 _WALL_CLOCK: Final = {
     *("time.time", "time.monotonic", "time.perf_counter", "time.sleep"),
@@ -68,8 +74,8 @@ def broken_independence(module: Module) -> list[str]:
     """Find imports across the border between the package and the embedded validator."""
     found = []
     for item in module.imports:
-        if module.package == "deal_localnet" and item.root == "deal_sdk":
-            found.append(f"{module.name}:{item.line}: deal_localnet must not import deal_sdk")
+        if item.root in _ABOVE.get(module.package, ()):
+            found.append(f"{module.name}:{item.line}: {module.package} must not import {item.root}")
         if module.package == "deal_sdk" and item.root == "deal_localnet" and not _may_use_localnet(module):
             found.append(
                 f"{module.name}:{item.line}: only chain's localnet transport and the command line"

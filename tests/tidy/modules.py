@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Final
 
 REPOSITORY: Final = Path(__file__).parents[2]
-PACKAGES: Final = {"deal_sdk": REPOSITORY / "sdk", "deal_localnet": REPOSITORY / "localnet"}
+PACKAGES: Final = {
+    "deal_sdk": REPOSITORY / "sdk",
+    "deal_localnet": REPOSITORY / "localnet",
+    "pytest_deal_localnet": REPOSITORY / "localnet",
+}
 _IGNORED_WITHOUT_GIT: Final = {".git", ".venv", "node_modules", "target", "__pycache__", ".test-output"}
 
 
@@ -76,7 +80,7 @@ class Import:
 
 @cache
 def read_modules() -> tuple[Module, ...]:
-    """Return every module of the two packages, read and parsed once."""
+    """Return every module of the packages, read and parsed once."""
     return tuple(
         module for package, source in PACKAGES.items() for module in _read_package(source / package, source)
     )

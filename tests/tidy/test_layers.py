@@ -24,7 +24,7 @@ RULES: list[Rule] = [
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_every_module_keeps_the_rule(rule: Rule) -> None:
     modules = read_modules()
-    assert {module.package for module in modules} == {"deal_sdk", "deal_localnet"}
+    assert {module.package for module in modules} == {"deal_sdk", "deal_localnet", "pytest_deal_localnet"}
     assert [problem for module in modules for problem in rule(module)] == []
 
 
@@ -42,6 +42,8 @@ def test_every_module_keeps_the_rule(rule: Rule) -> None:
         (rules.broken_layers, "deal_sdk.chain.rpc", "from deal_sdk.gadgets import x"),
         (rules.broken_layers, "deal_sdk.gadgets", ""),
         (rules.broken_independence, "deal_localnet.bank", "import deal_sdk.amounts"),
+        (rules.broken_independence, "pytest_deal_localnet", "from deal_sdk import Deal"),
+        (rules.broken_independence, "deal_localnet.threaded", "import pytest_deal_localnet"),
         (rules.broken_independence, "deal_sdk.payments.service", "from deal_localnet import Localnet"),
         (rules.broken_independence, "deal_sdk.chain.rpc", "from deal_localnet import Localnet"),
         (rules.broken_chain_boundary, "deal_sdk.payments.service", "from solana.rpc import async_api"),

@@ -164,9 +164,10 @@ class LocalnetTransport:
 
     async def post(self, body: bytes) -> bytes:
         """Let the embedded validator answer a body; see `Transport.post`."""
-        status, _, reply = await self.localnet.handle_http(body)
+        with translated_transport_errors(self.endpoint):
+            status, headers, reply = await self.localnet.handle_http(body)
         if status != HTTP_OK:
-            raise translate_http_status(status, None, self.endpoint, self._clock.now())
+            raise translate_http_status(status, headers.get("retry-after"), self.endpoint, self._clock.now())
         return reply
 
     async def close(self) -> None:

@@ -55,7 +55,11 @@ NO_SERVER: Final = (_JSON,)
 
 
 def command(
-    group: typer.Typer, name: str, common: Sequence[inspect.Parameter] = EVERY_SERVER
+    group: typer.Typer,
+    name: str,
+    common: Sequence[inspect.Parameter] = EVERY_SERVER,
+    *,
+    takes_foreign_flags: bool = False,
 ) -> Callable[[Body[P]], Body[P]]:
     """Add an async function to a group of commands.
 
@@ -66,10 +70,12 @@ def command(
         group: where the command belongs.
         name: what the caller types.
         common: the shared options that mean something to the command.
+        takes_foreign_flags: whether options that it does not know are arguments, for it to judge.
     """
+    settings = {"ignore_unknown_options": takes_foreign_flags}
 
     def register(body: Body[P]) -> Body[P]:
-        group.command(name, help=_help_of(body))(_callback(body, common))
+        group.command(name, help=_help_of(body), context_settings=settings)(_callback(body, common))
         return body
 
     return register

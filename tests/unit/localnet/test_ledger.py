@@ -2,6 +2,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.request
@@ -17,7 +18,7 @@ from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
 import deal_localnet
-from deal_localnet import Localnet, LocalnetConfig
+from deal_localnet import LedgerError, Localnet, LocalnetConfig
 from tests.unit.localnet.support import CONFIRMED, FINALIZED, PROCESSED, SOL, Driver, Refused
 
 FRIEND = Keypair().pubkey()
@@ -182,3 +183,34 @@ async def test_a_killed_server_comes_back_with_its_chain(tmp_path: Path) -> None
     again = pay(revived, payer, SOL)
     await wait_confirmed(revived, [again])
     assert revived.end(signal.SIGTERM) == 0
+
+
+async def test_a_ledger_that_another_chain_uses_is_left_alone(tmp_path: Path) -> None:
+    async with Localnet(config(tmp_path)) as localnet:
+        localnet.advance_slots(3)
+        for reset in (False, True):
+            with pytest.raises(LedgerError, match="is another chain using it"):
+                await Localnet(config(tmp_path, reset_ledger=reset)).start()
+        localnet.advance_slots(3)
+    async with Localnet(config(tmp_path)) as localnet:
+        assert localnet.bank.chain.open.slot == 7
+
+
+async def test_a_damaged_ledger_is_refused_and_can_be_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite3").write_bytes(b"this is no database " * 500)
+    with pytest.raises(LedgerError, match="not a ledger"):
+        await Localnet(config(tmp_path)).start()
+    async with Localnet(config(tmp_path, reset_ledger=True)) as localnet:
+        assert not localnet.is_resumed
+        localnet.advance_slots()
+    with sqlite3.connect(tmp_path / "ledger.sqlite3") as connection:
+        connection.execute("UPDATE blocks SET blockhash = x'00'")
+    connection.close()
+    with pytest.raises(LedgerError, match="is damaged"):
+        await Localnet(config(tmp_path)).start()
+
+
+async def test_a_place_where_no_ledger_can_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match="file"):
+        await Localnet(config(tmp_path / "file")).start()

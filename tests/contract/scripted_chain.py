@@ -34,6 +34,8 @@ class ScriptedChain:
         """A node that is behind knows nothing later, not even by its signature."""
         self.hidden: set[str] = set()
         """Listed, but not shown by getTransaction."""
+        self.failing: set[str] = set()
+        """Addresses that cannot be listed."""
         self.listings = 0
         self.reads = 0
 
@@ -73,6 +75,8 @@ class ScriptedChain:
     ) -> list[AddressSignature]:
         self.listings += 1
         self._answer()
+        if str(address) in self.failing:
+            raise RpcUnavailableError("the address cannot be listed")
         found = [item.transaction for item in self._known() if str(address) in item.names]
         found.reverse()
         signatures = [item.signature for item in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -13,8 +14,9 @@ from solders.pubkey import Pubkey
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import DatabaseUnavailableError, TokenError
 from deal_sdk.monitor import WATCH_INVARIANTS
+from deal_sdk.monitor.watch_cleanup import delete_transactions
 from deal_sdk.records import Database
-from deal_sdk.records.watch_tables import watched_transactions
+from deal_sdk.records.watch_tables import watch_events, watched_transactions
 from tests.contract.scripted_chain import ScriptedChain
 from tests.contract.watch_world import ALICE, BOB, WatchWorld, token_account_of
 
@@ -42,6 +44,8 @@ class History:
             WatchWorld(database, clock, limit=LIMIT, chain=self.chain, pages=pages) for _ in range(2)
         ]
         self.landed: dict[str, set[str]] = {ALICE: set(), BOB: set()}
+        self.landed_before_cleanup = 0
+        self.deleted = 0
 
     async def open(self) -> None:
         for _ in range(4):
@@ -52,7 +56,8 @@ class History:
             await self.worlds[0].monitor.add(wallet)
 
     async def step(self) -> None:
-        act = self.random.choice((self._land, self._land, self._land, self._fault, self._command, self._poll))
+        common = (self._land, self._land, self._land, self._fault, self._command, self._poll)
+        act = self.random.choice((*common, *common, self._clean_up))
         await act()
         await self._poll()
 
@@ -82,10 +87,22 @@ class History:
 
     async def _fault(self) -> None:
         self.chain.is_gone = self.random.random() < 0.3
-        slots = [item.transaction.slot for item in self.chain.history[-6:]]
+        # No endpoint that answers is a week behind.
+        recent = self.chain.history[self.landed_before_cleanup :][-6:]
+        slots = [item.transaction.slot for item in recent]
         self.chain.shows_up_to_slot = self.random.choice((None, None, *slots))
         newest = [item.transaction.signature for item in self.chain.history[-8:]]
         self.chain.hidden = set(self.random.sample(newest, self.random.randint(0, 3)))
+
+    async def _clean_up(self) -> None:
+        """Let ten days pass, with a poll or without, and clean up what is a week old."""
+        world = self.random.choice(self.worlds)
+        self.chain.shows_up_to_slot = None
+        await world.clock.advance(10 * 86_400)
+        self.landed_before_cleanup = len(self.chain.history)
+        await self._poll()
+        before = self.database.clock.now() - timedelta(days=7)
+        self.deleted += await delete_transactions(world.log, before)
 
     async def _command(self) -> None:
         monitor, wallet = self.random.choice(self.worlds).monitor, self.random.choice((ALICE, BOB))
@@ -131,12 +148,16 @@ async def test_each_transaction_counts_once(
         await history.step()
     await history.end()
 
-    column = watched_transactions.c
-    rows = await database.fetch(sa.select(column.wallet, column.signature, column.state))
+    states = await database.fetch(sa.select(watched_transactions.c.state))
+    assert {row.state for row in states} == {"counted"}
+    assert len(states) + history.deleted == sum(map(len, history.landed.values()))
+    event = watch_events.c
+    told = await database.fetch(
+        sa.select(event.address, event.data).where(event.type == "wallet:transaction")
+    )
     counted: dict[str, list[str]] = {ALICE: [], BOB: []}
-    for wallet, signature, state in rows:
-        assert state == "counted"
-        counted[wallet].append(signature)
+    for row in told:
+        counted[row.address].append(row.data["signature"])
     for wallet, expected in history.landed.items():
         assert sorted(counted[wallet]) == sorted(expected)
     for name, query in WATCH_INVARIANTS.items():

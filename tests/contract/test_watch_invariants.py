@@ -33,6 +33,10 @@ ALTERATIONS: list[tuple[str, sa.UpdateBase]] = [
         "watch_counts_are_transactions",
         sa.update(watched_transactions).where(watched_transactions.c.number == 3).values(number=7),
     ),
+    (
+        "watch_counts_are_transactions",
+        sa.update(watched_wallets).where(watched_wallets.c.address == ALICE).values(deleted_number=1),
+    ),
     ("watched_wallets_are_followed", sa.delete(watch_cursors).where(watch_cursors.c.followed == BOB)),
     ("watch_events_have_no_gaps", sa.delete(watch_events).where(watch_events.c.id == 2)),
     ("watch_events_have_no_gaps", sa.update(watch_state).values(last_event_id=99)),

@@ -18,6 +18,7 @@ from deal_sdk.monitor import (
     AddressListing,
     Counter,
     ListingStore,
+    PollResult,
     QuotaBook,
     WalletMonitor,
     WatchBounds,
@@ -30,6 +31,7 @@ from deal_sdk.monitor import (
     WatchRounds,
     WatchStore,
 )
+from deal_sdk.monitor.watch_listing import Listing
 from deal_sdk.payments import Leases
 from deal_sdk.records import Database
 from tests.contract.scripted_chain import ScriptedChain
@@ -77,14 +79,16 @@ class WatchWorld:
         self.reads = LandedReads(self.chain)
         self.lease = Leases(database, lease_seconds=15)
         self.metrics = Metrics()
-        listing = AddressListing(cast(Rpc, self.chain), token_account_of=token_account_of, **(pages or {}))
-        listings = ListingStore(database, self.quota)
+        self.listing = AddressListing(
+            cast(Rpc, self.chain), token_account_of=token_account_of, **(pages or {})
+        )
+        self.listings = ListingStore(database, self.quota)
         parts = WatchParts(
             database=database,
             store=self.store,
             log=self.log,
-            listing=listing,
-            listings=listings,
+            listing=self.listing,
+            listings=self.listings,
             counter=Counter(self.store, self.log, self.quota, owner=self.lease.owner),
             lease=self.lease,
             history=self,
@@ -99,7 +103,7 @@ class WatchWorld:
             self.feed,
             self.quota,
             clock=clock,
-            find_start=listing.start,
+            find_start=self.listing.start,
             track=self._track,
             poll=self.rounds.run_once,
         )
@@ -114,6 +118,10 @@ class WatchWorld:
             await self.clock.advance(60)
             await self.lease.renew()
             await self.rounds.run_once()
+
+    async def store_listed(self, wallet: str, listings: Sequence[Listing]) -> None:
+        """Keep what a poll found, as a round does."""
+        await self.listings.store([PollResult(wallet, tuple(listings), len(listings))], self.lease.owner)
 
     async def count(self, address: str) -> int:
         return (await self.monitor.get(address)).transaction_count

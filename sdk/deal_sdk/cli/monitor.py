@@ -138,10 +138,14 @@ async def export(
 async def cleanup(
     session: Session,
     kept_days: Annotated[int, typer.Option(help="How long they are kept, 7 or more")] = 90,
+    transactions_kept_days: Annotated[
+        int | None, typer.Option(help="How long counted transactions are, 7 or more", show_default="for good")
+    ] = None,
 ) -> Reply:
-    """Delete old events and counts of RPC calls; overrides and counted transactions stay."""
+    """Delete old events and counts of RPC calls, and old counted transactions if told to; counts stay."""
     async with session.monitor() as monitor:
-        document = (await monitor.cleanup(kept_days)).to_dict()
+        done = await monitor.cleanup(kept_days, transactions_kept_days=transactions_kept_days)
+    document = done.to_dict()
     return Reply(document, [fields("Deleted", document)])
 
 

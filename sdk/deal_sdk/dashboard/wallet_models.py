@@ -8,6 +8,8 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from deal_sdk.dashboard.models import Address, Answer, Limit, Request
+from deal_sdk.records.export import ExportFormat
+from deal_sdk.records.watch_tables import WALLET_TYPE_LENGTH
 
 MAX_LABEL: Final = 80
 
@@ -37,6 +39,7 @@ class Wallet(Answer):
     last_error: str | None
     rpc_calls_today: int
     pending_transactions: int
+    deleted_number: int
 
 
 class Wallets(Answer):
@@ -67,6 +70,7 @@ class AddWallet(Request):
 
     address: Address
     label: Annotated[str, Field(max_length=MAX_LABEL)] | None = None
+    wallet_type: Annotated[str, Field(max_length=WALLET_TYPE_LENGTH)] | None = None
     max_transactions: int | None = None
 
 
@@ -115,6 +119,20 @@ class TransactionsQuery(Request):
 
     before: Annotated[int, Field(ge=1)] | None = None
     limit: Limit = 50
+
+
+class ExportQuery(Request):
+    """In which form transactions are handed out."""
+
+    format: ExportFormat = "json"
+
+
+class WalletExport(Answer):
+    """All that was counted for a wallet since its last reset, as one text."""
+
+    address: str
+    format: ExportFormat
+    export: str
 
 
 class Quota(Answer):

@@ -9,6 +9,7 @@ from deal_sdk.dashboard.endpoints import API_PREFIX, Call, Endpoint
 from deal_sdk.dashboard.service import Service
 from deal_sdk.dashboard.wallet_models import (
     AddWallet,
+    ExportQuery,
     GrantMore,
     Quota,
     ScheduleStop,
@@ -16,6 +17,7 @@ from deal_sdk.dashboard.wallet_models import (
     TransactionsQuery,
     Wallet,
     WalletAnswer,
+    WalletExport,
     WalletReset,
     Wallets,
     WatchedTransaction,
@@ -48,6 +50,7 @@ async def add(service: Service, call: Call) -> WalletAnswer:
     added = await service.deal.monitor.add(
         form.address,
         label=form.label or None,
+        wallet_type=form.wallet_type or None,
         max_transactions=form.max_transactions,
         actor=call.caller.name,
     )
@@ -114,6 +117,14 @@ async def show_transactions(service: Service, call: Call) -> WatchedTransactions
     return WatchedTransactions(
         items=items, next_before=items[-1].number if len(items) == query.limit else None
     )
+
+
+async def export(service: Service, call: Call) -> WalletExport:
+    """Hand out what was counted for a wallet; the count goes on."""
+    query: ExportQuery = call.query
+    address = call.path("address")
+    text = await service.deal.monitor.export(address, format=query.format)
+    return WalletExport(address=address, format=query.format, export=text)
 
 
 async def show_quota(service: Service, call: Call) -> Quota:
@@ -198,6 +209,15 @@ ENDPOINTS: Final = (
         answer=WatchedTransactions,
     ),
     _for_viewers(
+        method="GET",
+        path=f"{_ONE}/export",
+        summary="Export a wallet's counted transactions",
+        tag=_TAG,
+        handler=export,
+        query=ExportQuery,
+        answer=WalletExport,
+    ),
+    Endpoint(
         method="GET",
         path=f"{API_PREFIX}/quota",
         summary="Show the RPC calls used of the quota",

@@ -28,10 +28,17 @@ def _text(value: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 
 
 def _counts_are_transactions() -> BrokenRows:
-    """A wallet's count is the number of its numbered transactions, which run from 1 without a gap."""
-    counted, last = sa.func.count(_seen.id), sa.func.coalesce(sa.func.max(_seen.number), 0)
+    """A wallet's count is what was cleaned up and its numbered transactions, which follow without a gap."""
+    deleted = _wallet.deleted_number
+    counted, last = sa.func.count(_seen.id), sa.func.coalesce(sa.func.max(_seen.number), deleted)
+    first = sa.func.coalesce(sa.func.min(_seen.number), deleted + 1)
     problem = (
         sa.literal("counts ") + _text(_wallet.transaction_count) + ", has " + _text(counted) + " transactions"
+    )
+    is_whole = sa.and_(
+        counted + deleted == _wallet.transaction_count,
+        last == _wallet.transaction_count,
+        first == deleted + 1,
     )
     return (
         broken("watched_wallets", _wallet.address, problem)
@@ -41,8 +48,8 @@ def _counts_are_transactions() -> BrokenRows:
             sa.and_(_seen.wallet == _wallet.address, _seen.generation == _wallet.generation),
             isouter=True,
         )
-        .group_by(_wallet.address, _wallet.transaction_count)
-        .having(sa.or_(counted != _wallet.transaction_count, last != _wallet.transaction_count))
+        .group_by(_wallet.address, _wallet.transaction_count, deleted)
+        .having(~is_whole)
     )
 
 

@@ -14,6 +14,7 @@ from deal_sdk.chain import parse_address
 from deal_sdk.clock import Clock
 from deal_sdk.errors import InvalidInputError, WalletAlreadyWatchedError
 from deal_sdk.monitor import watch_log as log_of
+from deal_sdk.monitor.watch_cleanup import delete_transactions
 from deal_sdk.monitor.watch_export import exported
 from deal_sdk.monitor.watch_feed import WatchFeed, WatchStream
 from deal_sdk.monitor.watch_listing import WatchCursor
@@ -193,8 +194,8 @@ class WalletMonitor:
             # In the same transaction: what is counted between an export and a reset would be in neither.
             counted[:] = await self._store.counted(change.connection, wallet) if export_format else []
             generation = wallet.generation + 1
-            fresh = {"transaction_count": 0, "window_start": 0, "granted": 0, "generation": generation}
-            begun = await self._store.update(change, wallet, **fresh)
+            fresh = dict.fromkeys(("transaction_count", "window_start", "granted", "deleted_number"), 0)
+            begun = await self._store.update(change, wallet, generation=generation, **fresh)
             message = f"Transaction count reset from {wallet.transaction_count} to 0"
             tell(change, log_of.RESET, begun, message=message, actor=who, before=wallet.transaction_count)
             return begun
@@ -356,21 +357,32 @@ class WalletMonitor:
         """Open an iterator over events of every process on this database; see `WatchFeed.subscribe`."""
         return self._feed.subscribe(after_event_id=after_event_id)
 
-    async def cleanup(self, kept_days: int = DEFAULT_KEPT_DAYS) -> WatchCleanup:
+    async def cleanup(
+        self, kept_days: int = DEFAULT_KEPT_DAYS, *, transactions_kept_days: int | None = None
+    ) -> WatchCleanup:
         """Delete the events and the counts of RPC calls that are older than some days.
 
-        Overrides are kept for good, and so is each transaction, because its row is why it counts once. A
-        reader that was away for longer is refused, and does not miss anything in silence.
+        Overrides are kept for good. A reader that was away for longer is refused, and does not miss anything
+        in silence. Counted transactions go as well when their days are given: counts stay as they are, and
+        a row that still keeps its transaction from being counted twice stays too.
 
         Args:
             kept_days: 7 to 36,500.
+            transactions_kept_days: how long after it was counted a transaction is kept, 7 to 36,500; None
+                keeps them all.
 
         Raises:
             InvalidInputError: for any other number.
             DatabaseError: what was deleted stays deleted, and the next call goes on from there.
         """
-        before = self._clock.now() - timedelta(days=check_kept_days(kept_days))
-        return WatchCleanup(await delete_events(self._log, before), await self._quota.delete(before))
+        now = self._clock.now()
+        before = now - timedelta(days=check_kept_days(kept_days))
+        transactions = 0
+        if transactions_kept_days is not None:
+            days = timedelta(days=check_kept_days(transactions_kept_days, "transactions_kept_days"))
+            transactions = await delete_transactions(self._log, now - days)
+        events = await delete_events(self._log, before)
+        return WatchCleanup(events, await self._quota.delete(before), transactions)
 
     async def _command(
         self, address: str, work: Callable[[Change, WatchedWallet], Awaitable[WatchedWallet]]

@@ -48,6 +48,8 @@ class Listing:
     cursor: WatchCursor
     entries: tuple[AddressSignature, ...]
     calls: int
+    is_complete: bool
+    """Whether it reached the cursor, at an endpoint that is not behind it."""
 
 
 class AddressListing:
@@ -100,7 +102,7 @@ class AddressListing:
         """
         address = Pubkey.from_string(cursor.followed)
         before, found, calls = cursor.walk_before, list[AddressSignature](), 0
-        has_arrived = False
+        has_arrived = is_behind = False
         while not has_arrived and calls < self._pages_per_poll:
             page = await self._page(address, before=before, until=cursor.signature, limit=self._page_size)
             calls += 1
@@ -111,7 +113,7 @@ class AddressListing:
             has_arrived = is_behind or len(page) < self._page_size
             before = page[-1].signature if page else before
         moved = self._moved(cursor, found, None if has_arrived else before)
-        return Listing(moved, tuple(reversed(found)), calls)
+        return Listing(moved, tuple(reversed(found)), calls, has_arrived and not is_behind)
 
     @staticmethod
     def _moved(

@@ -133,7 +133,7 @@ class ListingStore:
                 insert.values(chunk).on_conflict_do_nothing(index_elements=["wallet", "signature"])
             )
         for listing in result.listings:
-            await connection.execute(_moved(listing.cursor))
+            await connection.execute(_moved(listing, now))
 
 
 def _rows(result: PollResult, now: datetime) -> list[dict[str, Any]]:
@@ -159,13 +159,17 @@ def block_time(seconds: int | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def _moved(cursor: WatchCursor) -> sa.Update:
+def _moved(listing: Listing, now: datetime) -> sa.Update:
+    cursor = listing.cursor
+    # A cleanup may have moved it on meanwhile, and what it deleted must never be listed again.
+    slot = sa.case((_cursor.until_slot > cursor.slot, _cursor.until_slot), else_=cursor.slot)
     return (
         sa.update(watch_cursors)
         .where(_cursor.wallet == cursor.wallet, _cursor.followed == cursor.followed)
         .values(
             until_signature=cursor.signature,
-            until_slot=cursor.slot,
+            until_slot=slot,
+            listed_at=now if listing.is_complete else _cursor.listed_at,
             walk_before=cursor.walk_before,
             walk_signature=cursor.walk_signature,
             walk_slot=cursor.walk_slot,

@@ -1,8 +1,8 @@
 """What the log of watched wallets lets go of, and what it never does.
 
 Deletes the oldest events in small pieces, each in the order of the log. The newest event stays, so that the
-log says where it stands, and so do overrides, because who granted what is kept for good. Transactions are
-never deleted: their rows are what keeps one from being counted twice.
+log says where it stands, and so do overrides, because who granted what is kept for good. Which transactions
+may go is `watch_cleanup`'s to say.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _event = watch_events.c
 _state = watch_state.c
 
 
-def check_kept_days(kept_days: int) -> int:
-    """Accept for how many days the log is kept, 7 to 36,500.
+def check_kept_days(kept_days: int, field: str = "kept_days") -> int:
+    """Accept for how many days something is kept, 7 to 36,500.
 
     Raises:
         InvalidInputError: for any other value.
     """
     is_number = isinstance(kept_days, int) and not isinstance(kept_days, bool)
     if not is_number or not MIN_KEPT_DAYS <= kept_days <= MAX_KEPT_DAYS:
-        raise InvalidInputError(f"kept_days must be {MIN_KEPT_DAYS} to {MAX_KEPT_DAYS}", field="kept_days")
+        raise InvalidInputError(f"{field} must be {MIN_KEPT_DAYS} to {MAX_KEPT_DAYS}", field=field)
     return kept_days
 
 

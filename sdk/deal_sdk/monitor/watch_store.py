@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -91,10 +92,14 @@ class WatchStore:
         self, change: Change, wallet: str, points: Sequence[WatchCursor], given: Mapping[str, Any]
     ) -> None:
         """Write a new wallet that is active, with where its counting begins, its token account's last."""
-        counts = dict.fromkeys(("transaction_count", "window_start", "granted", "generation"), 0)
+        counts = dict.fromkeys(
+            ("transaction_count", "window_start", "granted", "generation", "deleted_number"), 0
+        )
         row = {"address": wallet, "token_account": points[-1].followed, "state": "active", **counts, **given}
         await change.connection.execute(sa.insert(watched_wallets).values(added_at=change.now, **row))
-        await change.connection.execute(sa.insert(watch_cursors).values([*map(_cursor_row, points)]))
+        await change.connection.execute(
+            sa.insert(watch_cursors).values([_cursor_row(point, change.now) for point in points])
+        )
 
     async def require_slot(self, change: Change) -> None:
         """Insist on a free place among the active wallets.
@@ -184,6 +189,7 @@ class WatchStore:
                 for name in (
                     *("address", "token_account", "label", "wallet_type", "stop_reason"),
                     *("transaction_count", "window_start", "granted", "generation", "stop_at", "added_at"),
+                    "deleted_number",
                     *("stopped_at", "last_polled_at", "last_transaction_at", "last_error"),
                 )
             },
@@ -239,12 +245,13 @@ def at_count(wallet: WatchedWallet, count: int) -> WatchedWallet:
     return replace(wallet, transaction_count=count)
 
 
-def _cursor_row(cursor: WatchCursor) -> dict[str, Any]:
+def _cursor_row(cursor: WatchCursor, now: datetime) -> dict[str, Any]:
     return {
         "wallet": cursor.wallet,
         "followed": cursor.followed,
         "until_signature": cursor.signature,
         "until_slot": cursor.slot,
+        "listed_at": now,
     }
 
 

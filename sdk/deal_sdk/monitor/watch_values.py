@@ -44,6 +44,8 @@ class WatchedWallet:
     rpc_calls_today: int = 0
     pending_transactions: int = 0
     """Seen, and not counted yet."""
+    deleted_number: int = 0
+    """Up to this number its transactions were cleaned up; its count includes them."""
 
     @property
     def window(self) -> Window:
@@ -178,6 +180,8 @@ class WatchCleanup:
     """Events of the log."""
     rpc_usage: int
     """Counts of RPC calls, one per wallet and day."""
+    transactions: int = 0
+    """Counted transactions, where they are cleaned up."""
 
     def to_dict(self) -> dict[str, int]:
         """Return the cleanup as JSON-serialisable data."""

@@ -33,6 +33,13 @@ watched_wallets = sa.Table(
     sa.Column("window_start", sa.BigInteger, nullable=False, comment="The count at which its window began."),
     sa.Column("granted", sa.BigInteger, nullable=False, comment="Transactions beyond the window's limit."),
     sa.Column("generation", sa.Integer, nullable=False, comment="How often it was reset."),
+    sa.Column(
+        "deleted_number",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="Up to this number the rows of its generation were cleaned up.",
+    ),
     sa.Column("lease_owner", sa.Uuid, comment="The worker that polls it; no key, for workers come and go."),
     sa.Column("last_error", sa.Text),
     _time("stop_at", nullable=True),
@@ -46,6 +53,7 @@ watched_wallets = sa.Table(
     sa.CheckConstraint("max_transactions > 0", name="max_transactions"),
     sa.CheckConstraint("transaction_count >= window_start AND window_start >= 0", name="window"),
     sa.CheckConstraint("granted >= 0", name="granted"),
+    sa.CheckConstraint("deleted_number BETWEEN 0 AND transaction_count", name="deleted_number"),
     comment="A wallet that stopped stays, with its count.",
 )
 
@@ -59,6 +67,7 @@ watch_cursors = sa.Table(
     sa.Column("walk_before", sa.String(SIGNATURE_LENGTH), comment="Where an unfinished listing goes on."),
     sa.Column("walk_signature", sa.String(SIGNATURE_LENGTH), comment="What it will have listed up to."),
     sa.Column("walk_slot", sa.BigInteger),
+    _time("listed_at", nullable=True),
     sa.ForeignKeyConstraint(["wallet"], ["watched_wallets.address"]),
     comment="How far a wallet's address and its token account were listed.",
 )

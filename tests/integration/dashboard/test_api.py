@@ -76,6 +76,19 @@ async def test_an_operator_watches_stops_and_rewatches_wallets(site: Site) -> No
         }
 
 
+async def test_what_was_counted_is_exported(site: Site) -> None:
+    watched = address()
+    async with site.visit() as visitor:
+        form = {"address": watched, "wallet_type": "exchange"}
+        assert (await visitor.post("/wallets", form)).body["wallet"]["wallet_type"] == "exchange"
+        as_text = (await visitor.get(f"/wallets/{watched}/export?format=csv")).body
+        assert (as_text["format"], as_text["export"].split(",")[:2]) == ("csv", ["number", "signature"])
+        assert (await visitor.get(f"/wallets/{watched}/export")).body["format"] == "json"
+        refused = await visitor.get(f"/wallets/{watched}/export?format=xml")
+        assert (refused.status, refused.code) == (400, "invalid_input")
+        assert (await visitor.get(f"/wallets/{address()}/export")).status == 404
+
+
 async def test_an_operator_grants_more_and_schedules_a_stop(site: Site) -> None:
     watched = address()
     async with site.visit() as visitor:

@@ -256,6 +256,7 @@ class Settings(BaseSettings):
     smtp_url: SecretStr | None = None
     smtp_sender: str | None = None
     smtp_start_tls: bool = True
+    smtp_tls_ca_file: str | None = None
 
     metrics_balances_by_user: bool = False
 

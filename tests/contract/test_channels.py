@@ -2,84 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
-from email import message_from_bytes
-from random import Random
-from typing import Any
 
 import pytest
-from aiosmtpd.smtp import SMTP, Envelope
 from pydantic import SecretStr
 
 from deal_sdk import Deal
-from deal_sdk.chain import Keystore
-from deal_sdk.clock import ManualClock, SystemClock
+from deal_sdk.clock import ManualClock
 from deal_sdk.errors import ConfigurationError, InvalidInputError
-from deal_sdk.events import EventBus
-from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
-from deal_sdk.webhooks import (
-    ALERT_EVENTS,
-    BusEvents,
-    ChannelSender,
-    HttpSender,
-    MailServer,
-    NoReplyError,
-    Outbox,
-    SigningSecrets,
-    WebhookDeliverer,
-    WebhookService,
-)
-from tests.contract.webhook_world import BOUNDS, PASSPHRASE, TEST_KDF_COST
+from deal_sdk.webhooks import ALERT_EVENTS, MailServer, NoReplyError
+from tests.contract.mail_world import OPS, MailBox, MailWorld, channels
+from tests.contract.webhook_world import BOUNDS
 
-OPS = "mailto:ops@example.com"
 BODY = b'{"id": "5c4a", "type": "low_fee_payer", "data": {"lamports": 5}}'
-
-
-class MailBox:
-    """A mail server on this machine, which may refuse what it is given."""
-
-    def __init__(self) -> None:
-        self.taken: list[Any] = []
-        self.reply = "250 taken"
-        self.port = 0
-
-    async def handle_DATA(self, server: object, session: object, envelope: Envelope) -> str:
-        assert isinstance(envelope.content, bytes)
-        if self.reply.startswith("250"):
-            self.taken.append((envelope.rcpt_tos, message_from_bytes(envelope.content)))
-        return self.reply
-
-    @property
-    def server(self) -> MailServer:
-        url = SecretStr(f"smtp://127.0.0.1:{self.port}")
-        return MailServer.of(url, "deal@example.com", starts_tls=False)
 
 
 @pytest.fixture
 async def mail_box() -> AsyncIterator[MailBox]:
     box = MailBox()
-    loop = asyncio.get_running_loop()
-    listening = await loop.create_server(
-        lambda: SMTP(box, hostname="mail.example", enable_SMTPUTF8=True), "127.0.0.1", 0
-    )
-    box.port = listening.sockets[0].getsockname()[1]
-    yield box
-    listening.close()
-    await listening.wait_closed()
+    async with box.listen():
+        yield box
 
 
 @pytest.fixture
 def database_url() -> str:
     """One database; deliveries are proven on both by the suite of webhooks."""
     return "sqlite+aiosqlite://"
-
-
-def channels(server: MailServer | None) -> ChannelSender:
-    http = HttpSender(clock=SystemClock(), timeout_seconds=5, allow_private_networks=False)
-    return ChannelSender(http, server, timeout_seconds=5)
 
 
 async def test_a_mail_is_taken_by_a_real_server_as_plain_text(mail_box: MailBox) -> None:
@@ -120,43 +70,24 @@ async def test_the_log_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> 
 async def test_mail_that_fails_is_retried_then_dead_then_replayed(
     database: Database, manual_clock: ManualClock, mail_box: MailBox
 ) -> None:
-    outbox, bus = Outbox(database, manual_clock), EventBus(manual_clock)
-    keystore = Keystore(database, PASSPHRASE, clock=manual_clock, kdf_cost=TEST_KDF_COST)
-    secrets = SigningSecrets(database, keystore, clock=manual_clock, fallback=SecretStr("s" * 32))
-    service = WebhookService(
-        database, secrets, outbox, clock=manual_clock, allow_private_networks=False, takes_mail=True
-    )
-    deliverer = WebhookDeliverer(
-        database=database,
-        outbox=outbox,
-        bus_events=BusEvents(bus, outbox, database, clock=manual_clock, recorded_elsewhere=frozenset()),
-        secrets=secrets,
-        sender=channels(mail_box.server),
-        disable=service.disable,
-        clock=manual_clock,
-        metrics=Metrics(),
-        bounds=BOUNDS,
-        random=Random(1),
-    )
-    await service.add(OPS, ALERT_EVENTS)
-    await deliverer.start(delivers=False)
+    world = MailWorld(database, manual_clock, channels(mail_box.server))
+    await world.service.add(OPS, ALERT_EVENTS)
+    await world.deliverer.start(delivers=False)
     mail_box.reply = "451 try again"
-    bus.publish("low_fee_payer", lamports=5)
-    bus.publish("payment.finalized", payment={})
-    await bus.drain()
+    world.bus.publish("low_fee_payer", lamports=5)
+    world.bus.publish("payment.finalized", payment={})
+    await world.bus.drain()
 
     for _ in range(BOUNDS.max_attempts):
-        await deliverer.deliver_due()
-        await manual_clock.advance(3_000)
-    (dead,) = (await service.deliveries()).items
+        await world.deliver()
+    (dead,) = (await world.service.deliveries()).items
     assert (dead.state, dead.attempts, dead.event_type) == ("dead", BOUNDS.max_attempts, "low_fee_payer")
     assert dead.last_error == "the mail server refused it (451)"
     mail_box.reply = "250 taken"
-    await service.replay(dead.id)
-    await deliverer.deliver_due()
+    await world.service.replay(dead.id)
+    await world.deliver()
     assert [mail["Subject"] for _, mail in mail_box.taken] == ["[deal] low_fee_payer"]
-    await deliverer.close()
-    await bus.close()
+    await world.close()
 
 
 async def test_an_endpoint_that_cannot_be_used_is_refused() -> None:

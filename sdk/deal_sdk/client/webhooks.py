@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -16,6 +18,7 @@ from deal_sdk.monitor import WATCH_EVENTS
 from deal_sdk.payments import PAYMENT_EVENTS, PaymentOutbox
 from deal_sdk.records import Database
 from deal_sdk.settings import Settings
+from deal_sdk.tls import ClientTlsFiles, client_context
 from deal_sdk.webhooks import (
     BusEvents,
     ChannelSender,
@@ -76,11 +79,12 @@ async def open_webhooks(
         The service, and the outbox that payments write to.
 
     Raises:
-        ConfigurationError: for a webhook secret that cannot be used.
+        ConfigurationError: for a webhook secret or a mail server's TLS files that cannot be used.
         DatabaseError: when the endpoints cannot be read.
     """
     settings, clock, database = surroundings.settings, surroundings.clock, backends.database
     service, outbox, secrets = webhook_service(database, backends.keystore, settings, clock=clock)
+    sender = backends.webhook_sender or await _sender(settings, clock)
     deliverer = WebhookDeliverer(
         database=database,
         outbox=outbox,
@@ -92,7 +96,7 @@ async def open_webhooks(
             recorded_elsewhere=PAYMENT_EVENTS | WATCH_EVENTS | CREDIT_EVENTS,
         ),
         secrets=secrets,
-        sender=backends.webhook_sender or _sender(settings, clock),
+        sender=sender,
         disable=service.disable,
         clock=clock,
         metrics=surroundings.metrics,
@@ -117,13 +121,23 @@ def mail_server(settings: Settings) -> MailServer | None:
     return MailServer.of(settings.smtp_url, settings.smtp_sender, starts_tls=settings.smtp_start_tls)
 
 
-def _sender(settings: Settings, clock: Clock) -> ChannelSender:
+async def _sender(settings: Settings, clock: Clock) -> ChannelSender:
+    # Files first: what is opened after them is closed by the stack alone.
+    mail_tls = await _mail_tls(settings)
     http = HttpSender(
         clock=clock,
         timeout_seconds=settings.webhook_timeout_seconds,
         allow_private_networks=settings.webhook_allow_private_networks,
     )
-    return ChannelSender(http, mail_server(settings), timeout_seconds=settings.webhook_timeout_seconds)
+    mail = mail_server(settings)
+    return ChannelSender(http, mail, timeout_seconds=settings.webhook_timeout_seconds, mail_tls=mail_tls)
+
+
+async def _mail_tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.smtp_tls_ca_file is None:
+        return None
+    files = ClientTlsFiles(settings.smtp_tls_ca_file)
+    return await asyncio.to_thread(client_context, files, "the mail server")
 
 
 def _bounds(settings: Settings) -> DeliveryBounds:

@@ -5,6 +5,7 @@ No text repeats a URL or what a peer said: either may hold a secret.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,7 +48,7 @@ def translated_mail_errors() -> Iterator[None]:
     except ImportError:
         raise NoReplyError("mail needs aiosmtplib: install deal-sdk[mail]") from None
     except (TimeoutError, OSError, ValueError) as error:
-        raise NoReplyError(f"the mail server cannot be reached ({type(error).__name__})") from None
+        raise _no_mail_connection(error) from None
     except Exception as error:
         # All that the client raises of its own has one base, which cannot be named where it is missing.
         if type(error).__module__.partition(".")[0] != "aiosmtplib":
@@ -55,6 +56,16 @@ def translated_mail_errors() -> Iterator[None]:
         code = getattr(error, "code", None)
         told = type(error).__name__ if code is None else f"{code}"
         raise NoReplyError(f"the mail server refused it ({told})") from None
+
+
+def _no_mail_connection(error: Exception) -> NoReplyError:
+    # What broke the handshake of a first connection is the cause of the client's own error.
+    cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return NoReplyError("the mail server's certificate is not accepted")
+    if isinstance(cause, ssl.SSLError):
+        return NoReplyError("the mail server does not speak TLS there")
+    return NoReplyError(f"the mail server cannot be reached ({type(error).__name__})")
 
 
 def _translated(error: Exception) -> NoReplyError:

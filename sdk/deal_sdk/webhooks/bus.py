@@ -34,7 +34,7 @@ class BusEvents:
         clock: Clock,
         recorded_elsewhere: AbstractSet[str],
     ) -> None:
-        """Keep the parts; nothing is subscribed yet.
+        """Keep the parts; nothing is subscribed before the outbox knows who listens.
 
         Args:
             bus: where events are published.
@@ -49,6 +49,7 @@ class BusEvents:
         self._clock = clock
         self._recorded_elsewhere = recorded_elsewhere
         self._unsubscribe: Callable[[], None] | None = None
+        outbox.on_change = self.adjust
 
     def adjust(self) -> None:
         """Subscribe when an endpoint may want such an event, and not otherwise."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -119,16 +120,25 @@ class MailServer:
 class ChannelSender:
     """Sends by the channel that an endpoint's URL names."""
 
-    def __init__(self, http: WebhookSender, mail: MailServer | None, *, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        http: WebhookSender,
+        mail: MailServer | None,
+        *,
+        timeout_seconds: float,
+        mail_tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Keep the channels; nothing is connected yet.
 
         Args:
             http: carries what goes to URLs.
             mail: carries mail, where one is set.
             timeout_seconds: for one mail.
+            mail_tls: whose certificates the mail server's is checked against; the system's by default.
         """
         self._http = http
         self._mail = mail
+        self._mail_tls = mail_tls
         self._timeout_seconds = timeout_seconds
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> WebhookReply:
@@ -159,6 +169,7 @@ class ChannelSender:
                 password=None if server.password is None else server.password.get_secret_value(),
                 use_tls=server.uses_tls,
                 start_tls=server.starts_tls,
+                tls_context=self._mail_tls,
                 timeout=self._timeout_seconds,
             )
         return _TAKEN

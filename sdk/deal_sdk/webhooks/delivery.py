@@ -174,7 +174,6 @@ class WebhookDeliverer:
 
     async def _refresh(self) -> None:
         await self._outbox.refresh()
-        self._bus_events.adjust()
         self._refresh_at_seconds = self._clock.monotonic() + self._bounds.poll_interval_seconds
 
     async def _clean(self) -> None:

@@ -7,7 +7,7 @@ list is read again when its version in the database has changed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -77,6 +77,8 @@ class Outbox:
         self._listeners: tuple[_Listener, ...] = ()
         self._matching: dict[str, tuple[UUID, ...]] = {}
         self.has_endpoints = False
+        self.on_change: Callable[[], None] | None = None
+        """Called when other endpoints are known than before."""
         self.written = asyncio.Event()
         """Set when deliveries were committed here."""
 
@@ -156,6 +158,8 @@ class Outbox:
         self._listeners = tuple(_Listener(row.id, tuple(row.patterns)) for row in rows)
         self._matching = {}
         self.has_endpoints = True
+        if self.on_change is not None:
+            self.on_change()
         return True
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
+from rich.text import Text
 
+from deal_sdk.chain import KeypairSigner
 from deal_sdk.chain.signers import read_key_file
 from deal_sdk.cli.commands import command
 from deal_sdk.cli.output import Reply, fields, shown, table
@@ -17,6 +19,14 @@ from deal_sdk.errors import InvalidInputError
 from deal_sdk.wallets import Wallet
 
 AddressArgument = Annotated[str, typer.Argument(help="A Solana address", show_default=False)]
+KeyFileArgument = Annotated[
+    Path, typer.Argument(help="A key file as the Solana CLI writes it", show_default=False)
+]
+StatementOption = Annotated[
+    str | None, typer.Option(help="What the user agrees to, in one line", show_default=False)
+]
+LOCAL_DOMAIN: Final = "localhost"
+"""Whoever signs with a file at a shell is shown no page."""
 
 
 def register(application: typer.Typer) -> None:
@@ -28,6 +38,10 @@ def register(application: typer.Typer) -> None:
     command(group, "create")(create)
     command(group, "list")(list_wallets)
     command(group, "import")(import_key)
+    command(group, "primary")(primary)
+    command(group, "challenge")(challenge)
+    command(group, "prove")(prove)
+    command(group, "prove-key")(prove_key)
 
 
 async def connect(session: Session, who: WhoArgument, address: AddressArgument) -> Reply:
@@ -74,7 +88,7 @@ async def list_wallets(
 
 async def import_key(
     session: Session,
-    file: Annotated[Path, typer.Argument(help="A key file as the Solana CLI writes it", show_default=False)],
+    file: KeyFileArgument,
     name: Annotated[
         str | None,
         typer.Option(
@@ -96,6 +110,64 @@ async def import_key(
     async with session.deal() as deal:
         owner = await find_user(deal, str(user))
         return _reply(await deal.wallets.import_custodial(owner.id, key))
+
+
+async def primary(session: Session, who: WhoArgument, address: AddressArgument) -> Reply:
+    """Make a connected wallet the one that a user's payments come from and go to."""
+    async with session.deal() as deal:
+        user = await find_user(deal, who)
+        return _reply(await deal.wallets.set_primary(user.id, address))
+
+
+async def challenge(
+    session: Session,
+    who: WhoArgument,
+    address: AddressArgument,
+    domain: Annotated[
+        str, typer.Option("--domain", help="Of the page that asks, as users see it", show_default=False)
+    ],
+    statement: StatementOption = None,
+    uri: Annotated[str | None, typer.Option(help="What the proof is for", show_default=False)] = None,
+    chain_id: Annotated[
+        str | None, typer.Option(help="mainnet, testnet, devnet or localnet", show_default=False)
+    ] = None,
+) -> Reply:
+    """Make a Sign-In-With-Solana message that proves a wallet once, when the wallet has signed it."""
+    async with session.deal() as deal:
+        user = await find_user(deal, who)
+        made = await deal.wallets.challenge(
+            user.id, address, domain=domain, statement=statement, uri=uri, chain_id=chain_id
+        )
+    shown_apart = {name: value for name, value in made.to_dict().items() if name != "message"}
+    return Reply(made.to_dict(), [fields("Challenge", shown_apart), Text(made.message)])
+
+
+async def prove(
+    session: Session,
+    nonce: Annotated[str, typer.Argument(metavar="NONCE", help="The challenge's", show_default=False)],
+    signature: Annotated[
+        str, typer.Argument(metavar="SIGNATURE", help="The wallet's, in base58", show_default=False)
+    ],
+) -> Reply:
+    """Prove a wallet by its signature over a challenge's message, and connect it."""
+    async with session.deal() as deal:
+        return _reply(await deal.wallets.prove_ownership(nonce, signature))
+
+
+async def prove_key(
+    session: Session,
+    who: WhoArgument,
+    file: KeyFileArgument,
+    domain: Annotated[str, typer.Option("--domain", help="Of whoever asks")] = LOCAL_DOMAIN,
+    statement: StatementOption = None,
+) -> Reply:
+    """Prove a wallet with its key file: ask, sign and prove in one go; the key is not kept."""
+    signer = await asyncio.to_thread(KeypairSigner.from_file, file)
+    async with session.deal() as deal:
+        user = await find_user(deal, who)
+        made = await deal.wallets.challenge(user.id, str(signer.address), domain=domain, statement=statement)
+        signature = await signer.sign(made.message.encode())
+        return _reply(await deal.wallets.prove_ownership(made.nonce, bytes(signature)))
 
 
 def _reply(wallet: Wallet) -> Reply:

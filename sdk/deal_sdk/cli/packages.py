@@ -6,11 +6,12 @@ from typing import Annotated, Final
 
 import typer
 
+from deal_sdk.accounting.subscriptions import MAX_PERIODS
 from deal_sdk.cli.commands import command
 from deal_sdk.cli.output import Reply, fields, shown, table
 from deal_sdk.cli.payments import AmountArgument
 from deal_sdk.cli.session import Session, find_user
-from deal_sdk.payments.invoice_values import DEFAULT_INVOICE_SECONDS, MAX_INVOICE_SECONDS
+from deal_sdk.payments.invoice_values import DEFAULT_INVOICE_SECONDS, MAX_INVOICE_SECONDS, Invoice
 from deal_sdk.payments.packages import MAX_LIFETIME_DAYS, MAX_PACKAGE_CREDITS
 from deal_sdk.records.lot_tables import DEFAULT_LOT_PRIORITY, MAX_LOT_PRIORITY
 
@@ -24,6 +25,14 @@ WhoArgument = Annotated[
         metavar="WHO", help="A user's UUID, ext:EXTERNAL_ID or the address of a wallet", show_default=False
     ),
 ]
+ExpiryOption = Annotated[
+    int,
+    typer.Option("--expires-in-seconds", help="What arrives later is late", min=1, max=MAX_INVOICE_SECONDS),
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--key", help="Idempotency key: the same one again is the same invoice", show_default=False),
+]
 
 
 def register(application: typer.Typer) -> None:
@@ -31,8 +40,11 @@ def register(application: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Credits sold for DEAL, and the invoices for them.")
     application.add_typer(group, name="packages")
     command(group, "offer")(offer)
+    command(group, "withdraw")(withdraw)
     command(group, "list")(list_offered)
     command(group, "invoice")(invoice)
+    command(group, "invoice-subscription")(invoice_subscription)
+    command(group, "accept")(accept)
     command(group, "invoices")(invoices)
 
 
@@ -68,6 +80,14 @@ async def offer(
     return Reply(document, [fields("Package", document)])
 
 
+async def withdraw(session: Session, name: NameArgument) -> Reply:
+    """Offer a package no longer; invoices for it and payments under way still have their credits."""
+    async with session.deal() as deal:
+        await deal.packages.withdraw(name)
+    document = {"name": name, "withdrawn": True}
+    return Reply(document, [fields("Package", document)])
+
+
 async def list_offered(session: Session) -> Reply:
     """List what is offered, the cheapest first."""
     async with session.deal() as deal:
@@ -82,25 +102,41 @@ async def invoice(
     session: Session,
     who: WhoArgument,
     name: NameArgument,
-    expires_in: Annotated[
-        int,
-        typer.Option(
-            "--expires-in-seconds", help="What arrives later is late", min=1, max=MAX_INVOICE_SECONDS
-        ),
-    ] = DEFAULT_INVOICE_SECONDS,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            "--key", help="Idempotency key: the same one again is the same invoice", show_default=False
-        ),
-    ] = None,
+    expires_in: ExpiryOption = DEFAULT_INVOICE_SECONDS,
+    key: KeyOption = None,
 ) -> Reply:
     """Ask a user to pay for a package from any wallet, by a Solana Pay link."""
     async with session.deal() as deal:
         user = await find_user(deal, who)
         made = await deal.packages.invoice(user.id, name, expires_in_seconds=expires_in, idempotency_key=key)
-    document = made.to_dict()
-    return Reply(document, [fields("Invoice", document)])
+    return _invoice_reply(made)
+
+
+async def invoice_subscription(
+    session: Session,
+    who: WhoArgument,
+    tier: Annotated[str, typer.Argument(metavar="TIER", help="One with a price", show_default=False)],
+    price: AmountArgument,
+    periods: Annotated[int, typer.Option(help="How many the price is for", min=1, max=MAX_PERIODS)] = 1,
+    expires_in: ExpiryOption = DEFAULT_INVOICE_SECONDS,
+    key: KeyOption = None,
+) -> Reply:
+    """Ask a user to pay for a tier from any wallet; the subscription begins once the payment is final."""
+    async with session.deal() as deal:
+        user = await find_user(deal, who)
+        made = await deal.packages.invoice_subscription(
+            user.id, tier, price, periods=periods, expires_in_seconds=expires_in, idempotency_key=key
+        )
+    return _invoice_reply(made)
+
+
+async def accept(
+    session: Session,
+    invoice_id: Annotated[str, typer.Argument(metavar="INVOICE", help="Its id", show_default=False)],
+) -> Reply:
+    """Take an invoice as paid whatever has arrived for it, late or too little, and grant it once."""
+    async with session.deal() as deal:
+        return _invoice_reply(await deal.packages.invoices.accept(invoice_id))
 
 
 async def invoices(session: Session, who: WhoArgument) -> Reply:
@@ -116,3 +152,8 @@ async def invoices(session: Session, who: WhoArgument) -> Reply:
     columns = ("id", "status", "amount>", "received>", "expires", "granted")
     document = {"user_id": str(user.id), "invoices": documents}
     return Reply(document, [table("Invoices", columns, rows)])
+
+
+def _invoice_reply(made: Invoice) -> Reply:
+    document = made.to_dict()
+    return Reply(document, [fields("Invoice", document)])

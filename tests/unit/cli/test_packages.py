@@ -2,59 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from deal_localnet import Localnet, LocalnetConfig, LocalnetServer
-from deal_sdk import Deal
 from deal_sdk.cli.application import run
-
-PASSPHRASE = "correct horse battery staple"
-START_SECONDS = 60
-
-
-@pytest.fixture
-def chain() -> Iterator[str]:
-    """Run a chain in a thread of its own, for commands have an event loop each; its RPC URL."""
-    started, urls = threading.Event(), list[str]()
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-
-    async def serve() -> None:
-        async with (
-            Localnet(LocalnetConfig(slot_seconds=0.02, finality_slots=4)) as localnet,
-            LocalnetServer(localnet, rpc_port=0) as server,
-        ):
-            urls.append(server.rpc_url)
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert started.wait(START_SECONDS)
-    yield urls[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-    loop.close()
-
-
-@pytest.fixture
-def servers(chain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    monkeypatch.setenv("DEAL_KEYSTORE_PASSPHRASE", PASSPHRASE)
-    database_url = f"sqlite:///{tmp_path / 'deal.db'}"
-
-    async def fill() -> None:
-        named = {"rpc_url": chain, "database_url": database_url, "keystore_passphrase": PASSPHRASE}
-        async with Deal.open(create_mint=True, **named) as deal:
-            await deal.users.create(external_id="chat-7")
-
-    asyncio.run(fill())
-    return ("--rpc-url", chain, "--database-url", database_url)
 
 
 def test_what_is_offered_is_asked_for_once(
@@ -77,9 +30,25 @@ def test_what_is_offered_is_asked_for_once(
     assert said("offer", "free", "5", "0", code=1)["error"]["code"] == "invalid_amount"
     assert said("invoice", "ext:chat-7", "unheard-of", code=1)["error"]["code"] == "package_not_found"
     assert said("invoices", "ext:nobody", code=1)["error"]["code"] == "user_not_found"
-    for arguments in (("list",), ("invoices", "ext:chat-7")):
-        assert run(["packages", *arguments, *servers]) == 0
-        assert "2.5" in capsys.readouterr().out
+    accepted = said("accept", invoice["id"])
+    assert (accepted["status"], accepted["received"]) == ("accepted", "0")
+    assert accepted["granted_at"] is not None
+    assert said("accept", invoice["id"]) == accepted, "once"
+    assert said("accept", "5c4a", code=1)["error"]["code"] == "invalid_input"
+
+    tier = ("invoice-subscription", "ext:chat-7", "Professional", "19.9", "--periods", "2", "--key", "sub-1")
+    subscription = said(*tier)
+    assert said(*tier) == subscription
+    named = ("tier", "periods", "amount", "package_id")
+    assert [subscription[name] for name in named] == ["Professional", 2, "19.9", None]
+    assert said("accept", subscription["id"])["granted_at"] is not None
+    assert said("invoice-subscription", "ext:chat-7", "Gift", "1", code=1)["error"]["code"] == "invalid_input"
+
+    assert said("withdraw", "starter") == {"name": "starter", "withdrawn": True}
+    assert said("list") == {"packages": []}
+    assert said("withdraw", "starter", code=1)["error"]["code"] == "package_not_found"
+    assert run(["packages", "invoices", "ext:chat-7", *servers]) == 0
+    assert "2.5" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -91,6 +60,10 @@ def test_what_is_offered_is_asked_for_once(
         ("offer", "starter", "5", "1", "--priority", "101"),
         ("invoice", "ext:chat-7", "starter", "--expires-in-seconds", "0"),
         ("invoices",),
+        ("invoice-subscription", "ext:chat-7", "Professional", "1", "--periods", "0"),
+        ("invoice-subscription", "ext:chat-7", "Professional"),
+        ("accept",),
+        ("withdraw",),
     ],
 )
 def test_what_makes_no_sense_is_wrong_usage(arguments: tuple[str, ...]) -> None:

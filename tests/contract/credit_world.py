@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from deal_sdk.accounting import (
 from deal_sdk.records import Database, UserDirectory
 
 HOLD_SECONDS: Final = 60
+DAY = timedelta(days=1)
 
 
 class Books:
@@ -72,6 +74,35 @@ def unlimited_billing(
         balances=None,  # type: ignore[arg-type]
         hold_seconds=hold_seconds,
     )
+
+
+class LotBooks(Books):
+    """A ledger in which credits are granted in lots."""
+
+    async def grant(self, user_id: UUID, amount: int, days: int | None = None, priority: int = 50) -> None:
+        expires_in = None if days is None else days * DAY
+        result = await self.credits.credit(
+            user_id, "purchase", amount, expires_in=expires_in, priority=priority
+        )
+        assert result.success, result
+
+    async def spend(self, user_id: UUID, amount: int) -> UUID:
+        result = await self.credits.debit(user_id, "video", amount)
+        assert result.ledger_entry_id is not None, result
+        return result.ledger_entry_id
+
+    async def hold(self, user_id: UUID, amount: int) -> UUID:
+        result = await self.billing.hold(user_id, "video", amount)
+        assert result.hold_id is not None, result
+        return result.hold_id
+
+    async def left(self, user_id: UUID) -> list[int]:
+        """Return what is left of each lot, in the order in which they are spent."""
+        return [lot.remaining for lot in await self.credits.get_lots(user_id)]
+
+    async def types(self, user_id: UUID) -> list[tuple[str, int]]:
+        entries = await self.ledger.get_user_entries(user_id)
+        return [(entry.operation_type, entry.amount) for entry in reversed(entries)]
 
 
 def refused(result: OperationResult | Exception) -> tuple[str | None, str | None, int | None]:

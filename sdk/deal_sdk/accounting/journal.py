@@ -211,7 +211,8 @@ class Journal:
     async def _unit(
         self, connection: AsyncConnection, commands: Sequence[Command]
     ) -> tuple[list[Answer], Decided, Entries]:
-        book = await open_book(connection, commands, now=self._database.clock.now(), ids=self._ids)
+        now = self._database.clock.now()
+        book = await open_book(connection, commands, now=now, ids=self._ids, all_lots=False)
         # After the locks: whoever held them may have used one of the keys.
         done = await find_done(connection, commands)
         answers = [_answer(book, done, command) for command in commands]

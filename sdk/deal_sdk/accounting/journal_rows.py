@@ -9,11 +9,13 @@ from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting.book import Account, Book, Debit, Hold, Transfer
 from deal_sdk.accounting.commands import RESERVED_TYPES, Command, LedgerEntry, OperationResult
-from deal_sdk.accounting.lot_rows import read_lots, write_lots
+from deal_sdk.accounting.journal_arrays import write_arrays
+from deal_sdk.accounting.lot_rows import read_lots, spent_at_most, write_lots
 from deal_sdk.accounting.row_ids import RowIds
 from deal_sdk.records import Database
 from deal_sdk.records.credit_tables import (
@@ -125,12 +127,17 @@ _UPDATE_HOLDS: Final = (
 )
 _UPDATE_USERS: Final = (
     sa.update(users)
-    .where(users.c.id == sa.bindparam("user_id"))
+    .where(users.c.id == sa.bindparam("given_id"))
     .values(
-        tokens_balance=sa.bindparam("balance"),
-        tokens_spent=sa.bindparam("spent"),
-        updated_at=sa.bindparam("at"),
+        tokens_balance=sa.bindparam("given_tokens_balance"),
+        tokens_spent=sa.bindparam("given_tokens_spent"),
+        updated_at=sa.bindparam("given_updated_at"),
     )
+)
+_insert_heads = sqlite.insert(credit_accounts)
+_MOVE_HEADS: Final = _insert_heads.on_conflict_do_update(
+    index_elements=["id"],
+    set_={column.name: _insert_heads.excluded[column.name] for column in (*_HEAD, _account.in_lots)},
 )
 
 
@@ -143,12 +150,24 @@ class Done:
 
 
 async def open_book(
-    connection: AsyncConnection, commands: Sequence[Command], *, now: datetime, ids: RowIds
+    connection: AsyncConnection,
+    commands: Sequence[Command],
+    *,
+    now: datetime,
+    ids: RowIds,
+    all_lots: bool = True,
 ) -> Book:
     """Lock and read every account that the operations move.
 
     Users are locked before operators' accounts and each in the order of its id, so that two commits at
     the same time never wait for each other.
+
+    Args:
+        connection: of a write transaction.
+        commands: name the accounts.
+        now: the present.
+        ids: of rows that are made.
+        all_lots: read every lot that is not empty; else those alone that exactly these operations can spend.
     """
     wanted = sorted({command.user_id for command in commands})
     await lock_users(connection, wanted)
@@ -157,10 +176,17 @@ async def open_book(
     book = Book(now, ids, found, {}, debits)
     book.folded = await _read_folded(connection, commands, debits)
     await _read_holds(connection, book, [command.hold_id for command in commands if command.kind != "hold"])
-    with_lots = sorted(account.id for account in found.values() if account.in_lots)
+    with_lots = [account for account in found.values() if account.in_lots]
     if with_lots or debits:
-        refunded = sorted(debit.transfer_id for debit in debits.values())
-        book.lots = await read_lots(connection, with_lots, transfers=refunded, holds=sorted(book.holds))
+        balances = {account.id: account.balance for account in with_lots}
+        book.lots = await read_lots(
+            connection,
+            dict.fromkeys(balances) if all_lots else spent_at_most(balances, commands),
+            now=now,
+            holders=[account.id for account in with_lots if account.held and not all_lots],
+            transfers=sorted(debit.transfer_id for debit in debits.values()),
+            holds=sorted(book.holds),
+        )
     names = {operator_account_id(command.operator) for command in commands}
     if any(lot.has_lapsed(now) for lot in book.lots.known.values()):
         names.add(operator_account_id("expiry"))
@@ -204,22 +230,20 @@ async def write_book(connection: AsyncConnection, database: Database, book: Book
     changed = [one for one in (*book.users.values(), *book.operators.values()) if one.changed]
     if not changed:
         return
-    # Most have no lots, and then the column need not be written.
-    has_lots = bool(book.lots.known)
-    head = (*_HEAD, _account.in_lots) if has_lots else _HEAD
-    insert = database.insert(credit_accounts)
-    heads = insert.on_conflict_do_update(
-        index_elements=["id"], set_={column.name: insert.excluded[column.name] for column in head}
-    )
-    # What PostgreSQL returns is of no use, but lets all rows go in one statement.
-    moved = heads.returning(_account.id) if database.dialect == "postgresql" else heads
-    await connection.execute(moved, [_head_row(account, has_lots=has_lots) for account in changed])
-    await insert_rows(connection, credit_transfers, [_transfer_row(one) for one in book.transfers])
-    await insert_rows(connection, token_operations, [_entry_row(entry) for entry in book.entries])
+    heads = [_head_row(account) for account in changed]
+    transfers = [_transfer_row(one) for one in book.transfers]
+    entries = [_entry_row(entry) for entry in book.entries]
+    owners = [_user_row(one) for one in changed if one.user_id is not None]
+    if database.dialect == "postgresql":
+        await write_arrays(connection, heads=heads, transfers=transfers, entries=entries, owners=owners)
+    else:
+        await connection.execute(_MOVE_HEADS, heads)
+        await insert_rows(connection, credit_transfers, transfers)
+        await insert_rows(connection, token_operations, entries)
+        await connection.execute(_UPDATE_USERS, [_given(row) for row in owners])
     await _write_holds(connection, book)
-    if has_lots:
+    if book.lots.known:
         await write_lots(connection, book.lots)
-    await connection.execute(_UPDATE_USERS, [_user_row(one) for one in changed if one.user_id is not None])
 
 
 async def _read_holds(connection: AsyncConnection, book: Book, wanted: Sequence[UUID | None]) -> None:
@@ -286,8 +310,8 @@ def _operator_account(row: Row) -> Account:
     return Account(row.id, None, row.balance, row.held, row.entries, row.head_hash, row.updated_at)
 
 
-def _head_row(account: Account, *, has_lots: bool) -> dict[str, Any]:
-    row = {
+def _head_row(account: Account) -> dict[str, Any]:
+    return {
         "id": account.id,
         "kind": "operator" if account.user_id is None else "user",
         "balance": account.balance,
@@ -295,17 +319,22 @@ def _head_row(account: Account, *, has_lots: bool) -> dict[str, Any]:
         "entries": account.entries,
         "head_hash": account.head_hash,
         "updated_at": account.updated_at,
+        "in_lots": account.in_lots,
     }
-    return {**row, "in_lots": account.in_lots} if has_lots else row
 
 
 def _user_row(account: Account) -> dict[str, Any]:
     return {
-        "user_id": account.id,
-        "balance": account.balance,
-        "spent": account.spent,
-        "at": account.updated_at,
+        "id": account.id,
+        "tokens_balance": account.balance,
+        "tokens_spent": account.spent,
+        "updated_at": account.updated_at,
     }
+
+
+def _given(row: dict[str, Any]) -> dict[str, Any]:
+    # The columns' own names are taken by SQLAlchemy in an UPDATE.
+    return {f"given_{name}": value for name, value in row.items()}
 
 
 def _hold_row(hold: Hold) -> dict[str, Any]:

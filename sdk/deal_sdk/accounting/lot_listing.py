@@ -105,7 +105,8 @@ async def lots_of(
         now: the present.
         include_spent: also those that are empty, or past their expiry and in no hold.
     """
-    rows = (await connection.execute(sa.select(credit_lots).where(_lot.account_id == user_id))).all()
+    query = sa.select(credit_lots).where(_lot.account_id == user_id)
+    rows = (await connection.execute(query if include_spent else query.where(_lot.remaining > 0))).all()
     lots = sorted((Lot(**row._mapping) for row in rows), key=lambda lot: lot.turn)
     head = sa.select(_account.balance, _account.held, _account.in_lots).where(_account.id == user_id)
     account = (await connection.execute(head)).one_or_none()

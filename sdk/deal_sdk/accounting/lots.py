@@ -7,7 +7,8 @@ its kind; a debt is in it alone, until the next free lot pays it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import insort
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -75,7 +76,10 @@ class Burn:
 
 @dataclass(slots=True)
 class Lots:
-    """The lots that one transaction may touch."""
+    """The lots that one transaction may touch.
+
+    Of an account with many lots only the first ones are known, as many as its operations can spend.
+    """
 
     known: dict[UUID, Lot] = field(default_factory=dict)
     by_account: dict[UUID, list[Lot]] = field(default_factory=dict)
@@ -84,11 +88,15 @@ class Lots:
     reserved: dict[UUID, dict[UUID, int]] = field(default_factory=dict)
     """By hold, what it put aside of each lot."""
     new_holds: set[UUID] = field(default_factory=set)
+    fronts: dict[UUID, int] = field(default_factory=dict)
+    """What the known lots can still give, of the accounts of which not all are known."""
+    held_unknown: dict[UUID, int] = field(default_factory=dict)
+    """By account, what holds put aside of lots that are not known."""
 
     def add(self, lot: Lot) -> None:
         """Know of a lot."""
         self.known[lot.id] = lot
-        self.by_account.setdefault(lot.account_id, []).append(lot)
+        insort(self.by_account.setdefault(lot.account_id, []), lot, key=_turn)
 
     def grant(self, account: Holder, lot: Lot) -> None:
         """Make a lot; the account's balance holds it already."""
@@ -98,13 +106,12 @@ class Lots:
 
     def burn(self, account: Holder, transfer_id: UUID, amount: int) -> None:
         """Take what a debit took of the balance out of the lots whose turn it is."""
-        sources = [(lot, lot.free) for lot in self._of(account)]
-        self._take(account, transfer_id, _draw(sources, self._pool(account) + amount, amount))
+        parts = _draw(self._sources(account, amount), self._pool(account) + amount, amount)
+        self._take(account, transfer_id, parts)
 
     def reserve(self, account: Holder, hold_id: UUID, amount: int) -> None:
         """Put aside from lots, in the order in which a debit would burn them; not yet counted as held."""
-        sources = [(lot, lot.free) for lot in self._of(account)]
-        parts = list(_draw(sources, self._pool(account), amount))
+        parts = list(_draw(self._sources(account, amount), self._pool(account), amount))
         for lot, part in parts:
             lot.held += part
             lot.changed = True
@@ -122,7 +129,7 @@ class Lots:
     def post(self, account: Holder, hold_id: UUID, held: int, transfer_id: UUID, amount: int) -> None:
         """Burn what a hold put aside, or the part of it that was taken; it is released already."""
         parts = self.reserved.get(hold_id, {})
-        lots = sorted((self.known[lot_id] for lot_id in parts), key=lambda lot: lot.turn)
+        lots = sorted((self.known[lot_id] for lot_id in parts), key=_turn)
         sources = [(lot, parts[lot.id]) for lot in lots]
         self._take(account, transfer_id, _draw(sources, held - sum(parts.values()), amount))
 
@@ -136,7 +143,7 @@ class Lots:
             refundable: what of the debit was not given back before.
         """
         burns = {burn.lot_id: burn for burn in self.burns.get(transfer_id, ())}
-        lots = sorted((self.known[lot_id] for lot_id in burns), key=lambda lot: lot.turn)
+        lots = sorted((self.known[lot_id] for lot_id in burns), key=_turn)
         sources = [(lot, burns[lot.id].amount - burns[lot.id].returned) for lot in lots]
         pooled = refundable - sum(left for _, left in sources)
         for lot, part in _draw(sources, pooled, amount, is_reversed=True):
@@ -160,18 +167,30 @@ class Lots:
             for lot, part in _draw([(lot, lot.free) for lot in self._of(account)], 0, debt):
                 _move(account, lot, -part)
 
-    def _of(self, account: Holder) -> list[Lot]:
-        return sorted(self.by_account.get(account.id, ()), key=lambda lot: lot.turn)
+    def _of(self, account: Holder) -> Sequence[Lot]:
+        return self.by_account.get(account.id, ())
+
+    def _sources(self, account: Holder, amount: int) -> list[tuple[Lot, int]]:
+        """Return the lots to draw an amount from, in their turn, and how much each can give."""
+        if account.id in self.fronts:
+            self.fronts[account.id] -= amount
+            if self.fronts[account.id] < 0:
+                raise RuntimeError("an operation spends lots that were not read")
+        return [(lot, lot.free) for lot in self._of(account)]
 
     def _pool(self, account: Holder) -> int:
         """Return what may be spent of the pool; less than nothing where debts are in it."""
-        held_of_lots = sum(lot.held for lot in self._of(account))
+        held_of_lots = sum(lot.held for lot in self._of(account)) + self.held_unknown.get(account.id, 0)
         return account.balance - account.in_lots - (account.held - held_of_lots)
 
     def _take(self, account: Holder, transfer_id: UUID, parts: Iterable[tuple[Lot, int]]) -> None:
         for lot, part in parts:
             _move(account, lot, -part)
             self.burns.setdefault(transfer_id, []).append(Burn(transfer_id, lot.id, part, is_new=True))
+
+
+def _turn(lot: Lot) -> tuple[int, datetime, UUID]:
+    return lot.turn
 
 
 def pool_turn() -> tuple[int, datetime, UUID]:

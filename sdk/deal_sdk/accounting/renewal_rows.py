@@ -9,13 +9,16 @@ from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.accounting.periods import Period
 from deal_sdk.accounting.series import FREE_TIER, Customer, LastPeriod, Series
 from deal_sdk.records import Database
+from deal_sdk.records.array_rows import insert_arrays, set_excluded
 from deal_sdk.records.database import Row
 from deal_sdk.records.renewal_tables import credit_renewals, credit_schedules
+from deal_sdk.records.row_inserts import insert_rows
 from deal_sdk.records.tables import users
 
 _schedule = credit_schedules.c
@@ -57,6 +60,11 @@ _DUE: Final = sa.select(
     users.c.channel_subscribed_at,
     _schedule.next_renewal_at,
 ).join_from(users, credit_schedules, _schedule.user_id == users.c.id, isouter=True)
+
+_insert_series = sqlite.insert(credit_schedules)
+_MOVE_SERIES: Final = _insert_series.on_conflict_do_update(
+    index_elements=["user_id"], set_={name: _insert_series.excluded[name] for name in _SERIES}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +126,13 @@ async def read_customers(
 
 async def write_changes(connection: AsyncConnection, database: Database, changes: Changes) -> None:
     """Add the granted periods, and move series and users on."""
-    if changes.renewals:
-        await connection.execute(credit_renewals.insert(), changes.renewals)
-    if changes.series:
-        statement = database.insert(credit_schedules)
-        statement = statement.on_conflict_do_update(
-            index_elements=["user_id"], set_={name: statement.excluded[name] for name in _SERIES}
-        )
-        rows = [_series_row(user_id, one, changes.now) for user_id, one in sorted(changes.series.items())]
-        await connection.execute(statement, rows)
+    await insert_rows(connection, credit_renewals, changes.renewals)
+    rows = [_series_row(user_id, one, changes.now) for user_id, one in sorted(changes.series.items())]
+    if rows and database.dialect == "postgresql":
+        tail = f"ON CONFLICT (user_id) DO UPDATE SET {set_excluded(_SERIES)}"
+        await insert_arrays(connection, credit_schedules, rows, tail)
+    elif rows:
+        await connection.execute(_MOVE_SERIES, rows)
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for user_id, values in sorted(changes.users.items()):
         given = {_given(name): value for name, value in values.items()}

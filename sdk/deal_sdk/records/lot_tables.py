@@ -43,8 +43,20 @@ credit_lots = sa.Table(
 sa.Index(
     "ix_credit_lots_remaining",
     credit_lots.c.account_id,
+    credit_lots.c.expires_at,
     sqlite_where=credit_lots.c.remaining > 0,
     postgresql_where=credit_lots.c.remaining > 0,
+)
+sa.Index(
+    "ix_credit_lots_turn",
+    credit_lots.c.account_id,
+    credit_lots.c.priority,
+    # SQLite puts what is null first, PostgreSQL last.
+    credit_lots.c.expires_at.is_(None),
+    credit_lots.c.expires_at,
+    credit_lots.c.id,
+    sqlite_where=credit_lots.c.remaining > credit_lots.c.held,
+    postgresql_where=credit_lots.c.remaining > credit_lots.c.held,
 )
 sa.Index(
     "ix_credit_lots_expiring",

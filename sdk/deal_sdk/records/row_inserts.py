@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.records._errors import translate
+from deal_sdk.records.array_rows import insert_arrays
 from deal_sdk.records.sqlite_runner import InlineConnection
 from deal_sdk.records.tables import UtcDateTime
 
@@ -49,9 +50,10 @@ async def insert_rows(
     if isinstance(connection, InlineConnection):
         await _write(connection, table, rows, "", common)
         return
-    # What is returned is of no use, but lets all rows go in one statement.
-    whole = [{**row, **common} for row in rows]
-    await connection.execute(table.insert().returning(*table.primary_key), whole)
+    if connection.dialect.name == "postgresql":
+        await insert_arrays(connection, table, [{**row, **common} for row in rows] if common else rows)
+        return
+    await connection.execute(table.insert(), [{**row, **common} for row in rows])
 
 
 async def insert_new_rows(

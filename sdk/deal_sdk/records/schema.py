@@ -25,7 +25,7 @@ from deal_sdk.records.location import DatabaseLocation
 if TYPE_CHECKING:
     from deal_sdk.records.database import Database
 
-HEAD_REVISION: Final = "0026"
+HEAD_REVISION: Final = "0027"
 """The newest migration; repeated here so that opening a current database needs no Alembic."""
 
 _ADVISORY_LOCK_KEY: Final = 0x6465616C  # "deal"

@@ -36,7 +36,7 @@ from deal_sdk.accounting.renewal_results import (
     SubscriptionResult,
 )
 from deal_sdk.accounting.renewal_rows import DueUser
-from deal_sdk.accounting.renewal_watching import RenewalWatch
+from deal_sdk.accounting.renewal_watching import RENEWAL_EVENTS, RenewalObserver, RenewalWatch
 from deal_sdk.accounting.renewals import MonthlyRenewalService
 from deal_sdk.accounting.report_periods import ReportInterval, ReportPeriod
 from deal_sdk.accounting.series import Terms
@@ -58,6 +58,7 @@ __all__ = [
     "DEFAULT_COSTS",
     "DEFAULT_PLANS",
     "DEFAULT_PRICES",
+    "RENEWAL_EVENTS",
     "Affordability",
     "AnswerCache",
     "AuditCallback",
@@ -92,6 +93,7 @@ __all__ = [
     "Price",
     "PricingService",
     "RenewalError",
+    "RenewalObserver",
     "RenewalReport",
     "RenewalResult",
     "RenewalStatus",

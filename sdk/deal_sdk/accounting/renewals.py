@@ -35,7 +35,7 @@ from deal_sdk.accounting.renewal_rows import (
     to_due_user,
     write_changes,
 )
-from deal_sdk.accounting.renewal_watching import RenewalWatch
+from deal_sdk.accounting.renewal_watching import RenewalObserver, Unobserved
 from deal_sdk.accounting.series import (
     CHANNEL_REQUIRED,
     FREE_TIER,
@@ -79,7 +79,7 @@ class MonthlyRenewalService:
         plans: TierPlans | None = None,
         terms: Terms | None = None,
         memberships: Memberships | None = None,
-        watch: RenewalWatch | None = None,
+        watch: RenewalObserver | None = None,
     ) -> None:
         """Keep the parts.
 
@@ -89,15 +89,15 @@ class MonthlyRenewalService:
             plans: what tiers grant.
             terms: how periods are counted, and what a renewal does to a balance.
             memberships: who is in the channel; without them no plan that needs it renews.
-            watch: told of what was done, after the commit.
+            watch: told of what is done in its commit, and after it.
         """
         self.plans = plans or TierPlans()
         self.terms = terms or Terms()
         self.memberships = memberships or Memberships(None, clock=database.clock)
         self._database = database
         self._journal = journal
-        self._watch = watch
-        self._subscriptions = Subscriptions(database, journal, self.plans, self.terms)
+        self._watch = watch or Unobserved()
+        self._subscriptions = Subscriptions(database, journal, self.plans, self.terms, self._watch)
 
     async def check_eligibility(self, user_id: UserId) -> Eligibility:
         """Say whether a user is to be renewed now, and when the next period begins; changes nothing.
@@ -208,7 +208,7 @@ class MonthlyRenewalService:
             DatabaseError: when the database failed; calling again is safe.
         """
         result = await self._subscriptions.subscribe(user_id, tier, payment_reference, periods=periods)
-        if self._watch is not None and result.success and not result.replayed:
+        if result.success and not result.replayed:
             await self._watch.subscribed(parse_user_id(user_id), result)
         return result
 
@@ -241,7 +241,7 @@ class MonthlyRenewalService:
                 taken.append(user.user_id)
             else:
                 results.append(RenewalResult(user.user_id, False, 0, None, REASONS[code], code))
-        if self._watch is not None and not dry_run:
+        if not dry_run:
             await self._watch.renewed(results)
         return results + await self._isolated(taken, members, dry_run=dry_run, stops=stops)
 
@@ -258,8 +258,7 @@ class MonthlyRenewalService:
         except TokenError as error:
             if len(user_ids) == 1:
                 failed = RenewalResult(user_ids[0], False, 0, None, error.message, error.code)
-                if self._watch is not None:
-                    await self._watch.renewed([failed])
+                await self._watch.renewed([failed])
                 return [failed]
         results: list[RenewalResult] = []
         for user_id in user_ids:
@@ -283,8 +282,7 @@ class MonthlyRenewalService:
         # Only names the accounts; what each is granted is decided under the locks.
         accounts = [Command("credit", user_id, RESET_TYPE, 0, "issuance") for user_id in user_ids]
         results = await self._journal.run_unit(accounts, unit)
-        if self._watch is not None:
-            await self._watch.renewed(results)
+        await self._watch.renewed(results)
         return results
 
     async def _unit(
@@ -305,6 +303,7 @@ class MonthlyRenewalService:
                 break
         await write_book(connection, self._database, book)
         await write_changes(connection, self._database, granting.changes)
+        await self._watch.record(connection, results, book.now)
         return results, granting.decided
 
     def _settle(

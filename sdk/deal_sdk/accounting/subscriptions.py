@@ -18,6 +18,7 @@ from deal_sdk.accounting.journal_rows import write_book
 from deal_sdk.accounting.plans import TierPlan, TierPlans
 from deal_sdk.accounting.renewal_results import SubscriptionResult
 from deal_sdk.accounting.renewal_rows import Changes, read_customers, write_changes
+from deal_sdk.accounting.renewal_watching import RenewalObserver
 from deal_sdk.accounting.series import (
     FREE_TIER,
     Customer,
@@ -47,12 +48,20 @@ Outcome = tuple[SubscriptionResult, list[tuple[Command, OperationResult]]]
 class Subscriptions:
     """Sells tiers for periods; the first one's credits arrive with the payment, the others as they begin."""
 
-    def __init__(self, database: Database, journal: Journal, plans: TierPlans, terms: Terms) -> None:
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        plans: TierPlans,
+        terms: Terms,
+        watch: RenewalObserver,
+    ) -> None:
         """Keep the parts."""
         self._database = database
         self._journal = journal
         self._plans = plans
         self._terms = terms
+        self._watch = watch
 
     async def subscribe(
         self, user_id: UserId, tier: str, payment_reference: str, *, periods: int = 1
@@ -117,7 +126,9 @@ class Subscriptions:
             "created_at": book.now,
         }
         await connection.execute(subscription_history.insert(), [row])
-        return _result(row), granting.decided
+        result = _result(row)
+        await self._watch.record_subscription(connection, user_id, result, book.now)
+        return result, granting.decided
 
     def _settled(self, granting: Granting, customer: Customer, tier: str) -> Customer:
         """Grant what a series that ends here still owes, because it was paid for and missed."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from deal_sdk.accounting import CreditWatch, Journal, TokenAccountingService, TokenLedger
+from deal_sdk.accounting import CreditOutbox, CreditWatch, Journal, TokenAccountingService, TokenLedger
 from deal_sdk.cli.commands import DATABASE_ALONE, command
 from deal_sdk.cli.output import Reply, fields, shown, table
 from deal_sdk.cli.session import Session, find_user_in
@@ -17,6 +18,7 @@ from deal_sdk.cli.users import RecordedUser
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
+from deal_sdk.webhooks import Outbox
 
 
 def register(application: typer.Typer) -> None:
@@ -30,9 +32,9 @@ def register(application: typer.Typer) -> None:
 
 async def lots(session: Session, who: RecordedUser) -> Reply:
     """Show a user's credits by lot, in the order in which they are spent."""
-    async with session.database() as database, _journal(database) as journal:
+    async with session.database() as database, open_ledger(database) as ledger:
         user = await find_user_in(database, who)
-        found = await TokenAccountingService(database, journal).get_lots(user.id)
+        found = await TokenAccountingService(database, ledger.journal).get_lots(user.id)
     documents = [lot.to_dict() for lot in found]
     columns = ["id", "priority", "granted", "remaining", "held", "expires_at"]
     rows = [[shown(document[name]) for name in columns] for document in documents]
@@ -41,8 +43,8 @@ async def lots(session: Session, who: RecordedUser) -> Reply:
 
 async def expire(session: Session) -> Reply:
     """Take expired credits off the balances; safe to run again, and from several machines at once."""
-    async with session.database() as database, _journal(database) as journal:
-        document = {"expired": await TokenAccountingService(database, journal).expire_lots()}
+    async with session.database() as database, open_ledger(database) as ledger:
+        document = {"expired": await TokenAccountingService(database, ledger.journal).expire_lots()}
     return Reply(document, [fields("Lots", document)])
 
 
@@ -55,19 +57,33 @@ async def fold(
 ) -> Reply:
     """Fold old entries into opening balances and delete them; safe to break off and to run again."""
     at = before if before.tzinfo is not None else before.replace(tzinfo=UTC)
-    async with session.database() as database, _journal(database) as journal:
+    async with session.database() as database, open_ledger(database) as ledger:
         user_id = None if who is None else (await find_user_in(database, who)).id
-        report = await TokenLedger(database, journal).delete_old_entries(at, user_id)
+        report = await TokenLedger(database, ledger.journal).delete_old_entries(at, user_id)
     document = report.to_dict()
     return Reply(document, [fields("Folded", document)])
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerParts:
+    """The ledger of a command, and where it tells of what it does."""
+
+    journal: Journal
+    metrics: Metrics
+    events: EventBus
+    outbox: Outbox
+    """Of webhooks, which whoever delivers sends from there."""
+
+
 @asynccontextmanager
-async def _journal(database: Database) -> AsyncIterator[Journal]:
-    events = EventBus(database.clock)
-    journal = Journal(database, observers=[CreditWatch(Metrics(), events)])
+async def open_ledger(database: Database) -> AsyncIterator[LedgerParts]:
+    """Open the ledger alone; webhooks hear of it all the same."""
+    events, metrics, outbox = EventBus(database.clock), Metrics(), Outbox(database, database.clock)
+    await outbox.refresh()
+    recorder = CreditOutbox(outbox, database.clock)
+    journal = Journal(database, observers=[CreditWatch(metrics, events)], recorder=recorder)
     try:
-        yield journal
+        yield LedgerParts(journal, metrics, events, outbox)
     finally:
         await journal.close()
         await events.close()

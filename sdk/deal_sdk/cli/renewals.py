@@ -10,14 +10,13 @@ from typing import Annotated, Final
 
 import typer
 
-from deal_sdk.accounting import ChannelMembership, CreditWatch, Journal, MonthlyRenewalService, RenewalWatch
+from deal_sdk.accounting import ChannelMembership, MonthlyRenewalService, RenewalWatch
 from deal_sdk.cli.commands import DATABASE_ALONE, command
+from deal_sdk.cli.credits import open_ledger
 from deal_sdk.cli.output import Reply, fields, shown, table
 from deal_sdk.cli.session import Session
 from deal_sdk.client.channel import load_membership
 from deal_sdk.client.renewals import make_renewals
-from deal_sdk.events import EventBus
-from deal_sdk.metrics import Metrics
 from deal_sdk.settings import load_settings
 
 DEFAULT_LISTED: Final = 100
@@ -112,16 +111,9 @@ def named_membership(name: str | None) -> ChannelMembership | None:
 async def _renewals(session: Session, membership: str | None) -> AsyncIterator[MonthlyRenewalService]:
     settings = load_settings(**session.overrides())
     channel = named_membership(membership or settings.channel_membership)
-    async with session.database() as database:
-        events, metrics = EventBus(database.clock), Metrics()
-        journal = Journal(database, observers=[CreditWatch(metrics, events)])
-        try:
-            yield make_renewals(
-                database, journal, settings, watch=RenewalWatch(metrics, events), membership=channel
-            )
-        finally:
-            await journal.close()
-            await events.close()
+    async with session.database() as database, open_ledger(database) as ledger:
+        watch = RenewalWatch(ledger.metrics, ledger.events, outbox=ledger.outbox)
+        yield make_renewals(database, ledger.journal, settings, watch=watch, membership=channel)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -127,7 +127,10 @@ def open_accounting(
         journal,
         deal.settings,
         watch=RenewalWatch(
-            deal.metrics, deal.events, on_tier_change=lambda user_id: deal.user_cache.invalidate(user_id)
+            deal.metrics,
+            deal.events,
+            outbox=deal.webhooks.outbox,
+            on_tier_change=lambda user_id: deal.user_cache.invalidate(user_id),
         ),
         membership=membership,
         cache=deal.cache,

@@ -11,8 +11,8 @@ from deal_sdk.accounting import (
     Memberships,
     MonthlyRenewalService,
     Period,
+    RenewalObserver,
     RenewalReport,
-    RenewalWatch,
     Terms,
     TierPlan,
     TierPlans,
@@ -63,7 +63,7 @@ def make_renewals(
     journal: Journal,
     settings: Settings,
     *,
-    watch: RenewalWatch | None = None,
+    watch: RenewalObserver | None = None,
     membership: ChannelMembership | None = None,
     cache: AnswerCache | None = None,
 ) -> MonthlyRenewalService:

@@ -7,7 +7,7 @@ import ssl
 from contextlib import AsyncExitStack
 from typing import Protocol
 
-from deal_sdk.accounting import CREDIT_EVENTS
+from deal_sdk.accounting import CREDIT_EVENTS, RENEWAL_EVENTS
 from deal_sdk.chain import Keystore
 from deal_sdk.client.backends import Backends
 from deal_sdk.clock import Clock
@@ -93,7 +93,7 @@ async def open_webhooks(
             outbox,
             database,
             clock=clock,
-            recorded_elsewhere=PAYMENT_EVENTS | WATCH_EVENTS | CREDIT_EVENTS,
+            recorded_elsewhere=PAYMENT_EVENTS | WATCH_EVENTS | CREDIT_EVENTS | RENEWAL_EVENTS,
         ),
         secrets=secrets,
         sender=sender,

@@ -56,9 +56,14 @@ def test_a_run_renews_and_the_next_one_finds_nothing(
     dry = said(capsys, "run", "--dry-run")
     assert (dry["successful"], dry["tokens_added"]) == (1, 10_000)
     assert len(said(capsys, "due")["users"]) == 3
+    assert run(["webhooks", "add", "log:info", "--event", "credits_renewed", "--json"]) == 0
+    capsys.readouterr()
     report = said(capsys, "run", "--membership", "members_of_channel:channel")
     assert (report["successful"], report["failed"], report["tokens_added"]) == (2, 0, 10_100)
     assert report["skipped"] == {"channel_required": 1}
+    assert run(["webhooks", "deliveries", "--json"]) == 0
+    told = orjson.loads(capsys.readouterr().out)["deliveries"]
+    assert [one["event_type"] for one in told] == ["credits_renewed"] * 2
     [left] = said(capsys, "due")["users"]
     assert left["external_id"] == "chat-8"
     assert said(capsys, "status")["renewed"] == 2

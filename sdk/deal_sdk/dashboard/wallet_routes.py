@@ -212,12 +212,11 @@ ENDPOINTS: Final = (
         method="GET",
         path=f"{_ONE}/export",
         summary="Export a wallet's counted transactions",
-        tag=_TAG,
         handler=export,
         query=ExportQuery,
         answer=WalletExport,
     ),
-    Endpoint(
+    _for_viewers(
         method="GET",
         path=f"{API_PREFIX}/quota",
         summary="Show the RPC calls used of the quota",

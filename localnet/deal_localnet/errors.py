@@ -10,6 +10,7 @@ PREFLIGHT_FAILURE: Final = -32002
 SIGNATURE_VERIFICATION_FAILURE: Final = -32003
 BLOCK_NOT_AVAILABLE: Final = -32004
 SLOT_SKIPPED: Final = -32007
+NO_SNAPSHOT: Final = -32008
 LONG_TERM_STORAGE_SLOT_SKIPPED: Final = -32009
 TRANSACTION_VERSION_UNSUPPORTED: Final = -32015
 MIN_CONTEXT_SLOT_NOT_REACHED: Final = -32016
@@ -61,6 +62,11 @@ def slot_skipped(slot: int) -> RpcError:
     return RpcError(
         SLOT_SKIPPED, f"Slot {slot} was skipped, or missing due to ledger jump to recent snapshot"
     )
+
+
+def no_snapshot() -> RpcError:
+    """Build the error for a node that has no snapshot to hand out."""
+    return RpcError(NO_SNAPSHOT, "No snapshot")
 
 
 def transaction_version_unsupported(version: int) -> RpcError:

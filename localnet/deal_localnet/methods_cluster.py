@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from .errors import RpcError, invalid_params
+from .errors import RpcError, invalid_params, no_snapshot
 from .params import Config, optional_unsigned, pubkey, struct, unsigned
 from .performance import MAX_SAMPLES, samples
 from .registry import MethodTable, Node, chosen_block, with_context
@@ -140,8 +140,8 @@ def get_stake_minimum_delegation(node: Node, params: list[Any]) -> dict[str, Any
 
 @table.method("getHighestSnapshotSlot")
 def get_highest_snapshot_slot(node: Node, params: list[Any]) -> dict[str, Any]:
-    """Return the start of the chain, the only state to begin from."""
-    return {"full": 0, "incremental": None}
+    """Refuse: nobody can catch up with this chain from a snapshot."""
+    raise no_snapshot()
 
 
 @table.method("getMaxRetransmitSlot")

@@ -82,10 +82,10 @@ def get_inflation_rate(node: Node, params: list[Any]) -> dict[str, float]:
     return {"epoch": epoch, "foundation": foundation, "total": total, "validator": total - foundation}
 
 
-@table.method("getInflationReward", 0, 2)
+@table.method("getInflationReward", 1, 2)
 def get_inflation_reward(node: Node, params: list[Any]) -> list[None]:
     """Return no reward for any address, once the first block after the epoch would have paid it."""
-    addresses = sequence(params[0]) if params[0] is not None else []
+    addresses = sequence(params[0])
     for address in addresses:
         pubkey(address)
     config = struct(params[1], "RpcEpochConfig")

@@ -127,6 +127,7 @@ class Broker:
         self._frozen_slot = closed.slot
         if self._kinds["slotsUpdates"]:
             self._tell_update("frozen", closed.slot, stats=slot_stats(closed))
+            self._tell_update("completed", closed.slot)
 
     def _tell_update(self, kind: str, slot: int, **more: Any) -> None:
         for subscription in self._listeners(SLOTS_UPDATES_TOPIC, Commitment.PROCESSED):

@@ -19,7 +19,8 @@ has.
 
 Every figure is the chain's own: `getSupply` adds up the accounts, `getBlock` shows what landed, samples of
 performance are read off the blocks. One node leads every slot, and nobody stakes or votes: there are no
-vote accounts, no stake behind a block and no rewards, and `voteSubscribe` is silent."""
+vote accounts, no stake behind a block and no rewards, and `voteSubscribe` is silent. A validator offers
+`blockSubscribe` and `voteSubscribe` only with flags; here they are always there."""
 
 
 def localnet_methods_page() -> str:

@@ -11,7 +11,7 @@ const isInternal = (name) =>
   name.startsWith("_") || name.startsWith("confirmTransactionUsing") || name === "getTransactionConfirmationPromise";
 const isListener = (name) => /^(on[A-Z]|remove.*Listener$)/.test(name);
 
-async function calls({ connection, payer, friend, mint, from, to, table, nonce, moved, slot, pay }) {
+async function calls({ connection, payer, friend, mint, from, to, table, nonce, paid, moved, slot, pay }) {
   const latest = await connection.getLatestBlockhash();
   const signed = (lamports) => {
     const message = new TransactionMessage({
@@ -41,9 +41,9 @@ async function calls({ connection, payer, friend, mint, from, to, table, nonce, 
     getClusterNodes: () => connection.getClusterNodes(),
     getConfirmedBlock: () => connection.getConfirmedBlock(slot - 1),
     getConfirmedBlockSignatures: () => connection.getConfirmedBlockSignatures(slot),
-    getConfirmedSignaturesForAddress: () => connection.getConfirmedSignaturesForAddress(to.address, slot - 1, slot),
+    getConfirmedSignaturesForAddress: () => connection.getConfirmedSignaturesForAddress(to.address, 1, 2),
     getConfirmedSignaturesForAddress2: () => connection.getConfirmedSignaturesForAddress2(to.address, { limit: 3 }),
-    getConfirmedTransaction: () => connection.getConfirmedTransaction(moved),
+    getConfirmedTransaction: () => connection.getConfirmedTransaction(paid),
     getEpochInfo: () => connection.getEpochInfo(),
     getEpochSchedule: () => connection.getEpochSchedule(),
     getFeeCalculatorForBlockhash: () => connection.getFeeCalculatorForBlockhash(latest.blockhash),
@@ -66,8 +66,8 @@ async function calls({ connection, payer, friend, mint, from, to, table, nonce, 
     getNonceAndContext: () => connection.getNonceAndContext(nonce.publicKey),
     getParsedAccountInfo: () => connection.getParsedAccountInfo(to.address),
     getParsedBlock: () => connection.getParsedBlock(slot, options),
-    getParsedConfirmedTransaction: () => connection.getParsedConfirmedTransaction(moved),
-    getParsedConfirmedTransactions: () => connection.getParsedConfirmedTransactions([moved]),
+    getParsedConfirmedTransaction: () => connection.getParsedConfirmedTransaction(paid),
+    getParsedConfirmedTransactions: () => connection.getParsedConfirmedTransactions([paid]),
     getParsedProgramAccounts: () =>
       connection.getParsedProgramAccounts(TOKEN_PROGRAM_ID, { filters: [{ dataSize: 165 }] }),
     getParsedTokenAccountsByOwner: () => connection.getParsedTokenAccountsByOwner(friend.publicKey, { mint }),

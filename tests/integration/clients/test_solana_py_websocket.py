@@ -20,6 +20,7 @@ from solders.rpc.responses import (
     RootNotification,
     SignatureNotification,
     SlotNotification,
+    SlotUpdateCompleted,
     SlotUpdateCreatedBank,
     SlotUpdateFrozen,
     SlotUpdateNotification,
@@ -142,11 +143,13 @@ async def slots_updates_subscribe(story: TokenStory, socket: SolanaWsClientProto
     await told(socket)
     await paid(story, Keypair().pubkey())
     slot = story.driver.advance()
-    heard = [await told(socket) for _ in range(4)]
+    heard = [await told(socket) for _ in range(5)]
     assert all(isinstance(news, SlotUpdateNotification) for news in heard)
-    frozen, created, confirmed, root = (news.result for news in heard)
+    frozen, completed, created, confirmed, root = (news.result for news in heard)
     assert isinstance(frozen, SlotUpdateFrozen)
     assert (frozen.slot, frozen.stats.num_successful_transactions) == (slot - 1, 1)
+    assert isinstance(completed, SlotUpdateCompleted)
+    assert completed.slot == slot - 1
     assert isinstance(created, SlotUpdateCreatedBank)
     assert (created.slot, created.parent) == (slot, slot - 1)
     assert isinstance(confirmed, SlotUpdateOptimisticConfirmation)

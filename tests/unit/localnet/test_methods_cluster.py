@@ -133,6 +133,12 @@ async def test_a_young_chain_has_no_samples(driver: Driver) -> None:
     assert await driver.call("getRecentPerformanceSamples") == []
 
 
+async def test_there_is_no_snapshot(driver: Driver) -> None:
+    with pytest.raises(Refused, match="No snapshot") as refused:
+        await driver.call("getHighestSnapshotSlot")
+    assert refused.value.code == -32008
+
+
 async def test_a_slot_has_one_leader(driver: Driver) -> None:
     identity = (await driver.call("getIdentity"))["identity"]
     assert await driver.call("getSlotLeader", PROCESSED) == identity

@@ -280,6 +280,7 @@ async def test_the_progress_of_slots_is_told(driver: Driver, listener: Listener)
     }
     assert told == [
         {"slot": slot, "stats": stats, "type": "frozen"},
+        {"slot": slot, "type": "completed"},
         {"parent": slot, "slot": slot + 1, "type": "createdBank"},
         {"slot": slot, "type": "optimisticConfirmation"},
         {"slot": slot - 31, "type": "root"},

@@ -69,7 +69,7 @@ class Broker:
         # How many there are of each kind: most events concern kinds that nobody asked for.
         self._kinds: Counter[str] = Counter()
         self._by_identifier: dict[int, Subscription] = {}
-        self._frozen_slot = 0
+        self._open_slot = bank.chain.open.slot
 
     def next_identifier(self) -> int:
         """Return a number that no other subscription has."""
@@ -121,11 +121,9 @@ class Broker:
 
     def _tell_frozen(self, opened: Block) -> None:
         closed = self._bank.chain.block_of_height(opened.height - 1)
+        was_open, self._open_slot = self._open_slot, opened.slot
         # After a rollback the parent is a block that was closed, and told of, long before.
-        if closed is None or closed.slot <= self._frozen_slot:
-            return
-        self._frozen_slot = closed.slot
-        if self._kinds["slotsUpdates"]:
+        if closed is not None and closed.slot == was_open and self._kinds["slotsUpdates"]:
             self._tell_update("frozen", closed.slot, stats=slot_stats(closed))
             self._tell_update("completed", closed.slot)
 

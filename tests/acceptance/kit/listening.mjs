@@ -4,7 +4,9 @@ const TOLD_MILLISECONDS = 20_000;
 
 // Subscribes to all, lets `happen` run, and returns the first notification of each and what `happen` returned.
 export async function heard(subscriptions, happen) {
-  const abortSignal = AbortSignal.timeout(TOLD_MILLISECONDS);
+  // A subscription that is left open would keep the process alive.
+  const enough = new AbortController();
+  const abortSignal = AbortSignal.any([enough.signal, AbortSignal.timeout(TOLD_MILLISECONDS)]);
   const streams = await Promise.all(
     Object.values(subscriptions).map((pending) => pending.subscribe({ abortSignal })),
   );
@@ -15,6 +17,7 @@ export async function heard(subscriptions, happen) {
     }),
   );
   const [told, result] = await Promise.all([firsts, happen()]);
+  enough.abort();
   return [...told, result];
 }
 

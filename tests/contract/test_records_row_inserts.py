@@ -169,6 +169,20 @@ class TestInsertNewRows:
 
         assert await database.run(unit) == {first["id"]}
 
+    async def test_more_rows_than_one_statement_takes(self, database: Database) -> None:
+        taken = [payment(f"key{number}") for number in range(0, 299, 13)]
+        rows = [payment(f"key{number}") for number in range(299)]
+
+        async def insert(connection: AsyncConnection, rows: list[dict[str, Any]]) -> set[Any]:
+            return await insert_new_rows(
+                connection, token_transactions, rows, key="id", unless="idempotency_key"
+            )
+
+        await database.run(lambda connection: insert(connection, taken))
+        new = {row["id"] for number, row in enumerate(rows) if number % 13}
+        assert await database.run(lambda connection: insert(connection, rows)) == new
+        assert len(await stored_text(database, token_transactions)) == 299
+
     async def test_a_transaction_of_the_callers_own_is_the_same(self, database: Database) -> None:
         first, again = payment("a"), payment("a")
         async with database.transaction() as connection:

@@ -21,7 +21,7 @@ from deal_sdk.chain.confirmer import Confirmer
 from deal_sdk.chain.failures import INSUFFICIENT_FUNDS, OWNER_MISMATCH
 from deal_sdk.chain.following import DeliveryNote, Following, Verdict
 from deal_sdk.chain.keystore import Keystore, SealedSecret
-from deal_sdk.chain.landed_reads import LandedReads
+from deal_sdk.chain.landed_reads import LandedBlocks, LandedReads
 from deal_sdk.chain.landed_search import INDEX_LAG_BLOCKS, LandedSearch, search_landed
 from deal_sdk.chain.links import LinkSource, links_of
 from deal_sdk.chain.owner_signed import (
@@ -89,6 +89,7 @@ __all__ = [
     "HttpTransport",
     "KeypairSigner",
     "Keystore",
+    "LandedBlocks",
     "LandedReads",
     "LandedSearch",
     "LandedTransaction",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.instruction import Instruction
@@ -50,6 +50,9 @@ _CREATION_ACCOUNTS: Final = 6
 _DISCRIMINATOR_BYTES: Final = 8
 _EXCEEDED: Final = frozenset({"ComputationalBudgetExceeded", "ProgramFailedToComplete"})
 
+_Part: TypeAlias = tuple[Pubkey, bytes]
+"""An instruction's program and data."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransactionShape:
@@ -65,15 +68,24 @@ class TransactionShape:
 
 def shape_of(built: Sequence[Instruction], payer: Pubkey) -> TransactionShape:
     """Return the shape of instructions that are about to be signed, their compute budget left out."""
-    signers = {meta.pubkey for step in built for meta in step.accounts if meta.is_signer}
-    parts = [(step.program_id, bytes(step.data)) for step in built]
-    return _shape(parts, len(signers | {payer}))
+    return _shape(_parts(built), len(signers_of(built) | {payer}))
+
+
+def signers_of(built: Sequence[Instruction]) -> set[Pubkey]:
+    """Return who signs instructions."""
+    return {meta.pubkey for step in built for meta in step.accounts if meta.is_signer}
+
+
+def _parts(built: Sequence[Instruction]) -> list[_Part]:
+    # Each look at an instruction's fields makes copies of them.
+    return [(step.program_id, step.data) for step in built]
 
 
 def shape_of_signed(raw_bytes: bytes) -> TransactionShape:
     """Return the shape of a signed transaction, the same that its instructions had before."""
     message = VersionedTransaction.from_bytes(raw_bytes).message
-    parts = [(message.account_keys[step.program_id_index], bytes(step.data)) for step in message.instructions]
+    keys = message.account_keys
+    parts = [(keys[step.program_id_index], bytes(step.data)) for step in message.instructions]
     return _shape(parts, message.header.num_required_signatures)
 
 
@@ -130,15 +142,16 @@ class ComputeUnits:
             Units, at most 1,400,000. Where nothing could be measured, what the runtime itself would
             grant.
         """
-        if any(bytes(step.data)[:_DISCRIMINATOR_BYTES] in searching_discriminators() for step in built):
+        parts, searching = _parts(built), searching_discriminators()
+        if any(data[:_DISCRIMINATOR_BYTES] in searching for _, data in parts):
             # What one of them takes says little of the next: each searches for an address of its own.
             return default_limit(built)
-        shape = shape_of(built, payer)
+        shape = _shape(parts, len(signers_of(built) | {payer}))
         measured = await self._measured.get(shape, lambda: self._simulate(built, payer, lookup_tables))
         granted = default_limit(built)
         if measured is None:
             return granted
-        units = measured.units + max(_variable_units(built) - measured.variable_units, 0)
+        units = measured.units + max(_variable_units(built, parts) - measured.variable_units, 0)
         limit = (units * (100 + self._margin_percent) // 100 + SLACK_UNITS) * self._widening.get(shape, 1)
         return min(limit, max(granted, units))
 
@@ -169,7 +182,7 @@ class ComputeUnits:
         simulation = await self._rpc.simulate_transaction(raw_bytes, replace_blockhash=True)
         if simulation.error is not None or simulation.compute_units <= 0:
             return None
-        return _Measured(simulation.compute_units, _variable_units(built))
+        return _Measured(simulation.compute_units, _variable_units(built, _parts(built)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +196,7 @@ def default_limit(built: Sequence[Instruction]) -> int:
     return min(len(built) * DEFAULT_INSTRUCTION_UNITS, MAX_COMPUTE_UNITS)
 
 
-def _shape(parts: Sequence[tuple[Pubkey, bytes]], signatures: int) -> TransactionShape:
+def _shape(parts: Sequence[_Part], signatures: int) -> TransactionShape:
     counts = Counter(
         (program, _kind(program, data), -(-len(data) // SIZE_CLASS_BYTES))
         for program, data in parts
@@ -200,13 +213,13 @@ def _kind(program: Pubkey, data: bytes) -> bytes:
     return data[:_DISCRIMINATOR_BYTES]
 
 
-def _variable_units(built: Sequence[Instruction]) -> int:
+def _variable_units(built: Sequence[Instruction], parts: Sequence[_Part]) -> int:
     """Return what differs between transactions of one shape and can be computed."""
     units = 0
-    for step in built:
-        if step.program_id == MEMO_PROGRAM:
-            units += len(step.data) * MEMO_UNITS_PER_BYTE
-        elif step.program_id == ASSOCIATED_TOKEN_PROGRAM:
+    for step, (program, data) in zip(built, parts, strict=True):
+        if program == MEMO_PROGRAM:
+            units += len(data) * MEMO_UNITS_PER_BYTE
+        elif program == ASSOCIATED_TOKEN_PROGRAM:
             units += _failed_bumps(step) * BUMP_UNITS
     return units
 

@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 DEFAULT_POLL_INTERVAL_SECONDS: Final = 0.1
 DEFAULT_REBROADCAST_INTERVAL_SECONDS: Final = 2.0
 FINALITY_POLL_FACTOR: Final = 5
-"""A confirmed transaction is polled this much more rarely: finality takes seconds at the least."""
+"""The oldest confirmed transaction is polled this much more rarely: finality takes seconds at the least."""
+YOUNGER_POLL_FACTOR: Final = 20
+"""And the younger ones so: slots become final in their order, so that the oldest tells when to look."""
 HINTED_POLL_FACTOR: Final = 5
 """So is one whose confirmation an endpoint will tell; the poll is there for a lost notification."""
 HEIGHT_INTERVAL_SECONDS: Final = 1.0
@@ -94,6 +96,9 @@ class Confirmer:
         self._height_read_at_seconds = float("-inf")
         self._swept_at_seconds = float("-inf")
         self._finalized: EpochPosition | None = None
+        self._final_slot = 0
+        self._oldest: Following | None = None
+        """Of those that are confirmed and in no final slot."""
 
     @property
     def pending_count(self) -> int:
@@ -219,13 +224,18 @@ class Confirmer:
         hinted, self._hinted = self._hinted, set()
         # What is not confirmed goes along in the call that a hint sets off, instead of in one of its own.
         takes_all = bool(hinted) and self._unconfirmed_count <= MAX_SIGNATURES_PER_CALL
-        return [
+        due = [
             following
             for following in self._pending.values()
             if following.poll_at_seconds <= now
             or following.signature in hinted
             or (takes_all and following.verdict is None)
         ]
+        oldest = self._oldest
+        if oldest is None or oldest.signature not in self._pending or oldest in due:
+            return due
+        # It goes along where that costs no call of its own.
+        return [*due, oldest] if len(due) % MAX_SIGNATURES_PER_CALL else due
 
     async def _sweep(self) -> None:
         now = self._clock.monotonic()
@@ -238,13 +248,31 @@ class Confirmer:
         now = self._clock.monotonic()
         for following in due:
             following.poll_at_seconds = now + self._interval_seconds(following)
+        self._look_for_final(now)
         self._note_deliveries(unseen, now)
         self._rebroadcast(unseen, now)
         self._start_expiring(unseen, now)
 
+    def _look_for_final(self, now: float) -> None:
+        """Poll soon what is in a slot that became final, and in its time the oldest of what is not."""
+        self._oldest = None
+        oldest_slot = float("inf")
+        for following in self._pending.values():
+            verdict = following.verdict
+            if verdict is None or verdict.slot is None:
+                continue
+            if verdict.slot <= self._final_slot:
+                soon_seconds = now + self._poll_interval_seconds
+                following.poll_at_seconds = min(following.poll_at_seconds, soon_seconds)
+            elif verdict.slot < oldest_slot:
+                self._oldest, oldest_slot = following, verdict.slot
+        if self._oldest is not None:
+            due_seconds = now + self._poll_interval_seconds * FINALITY_POLL_FACTOR
+            self._oldest.poll_at_seconds = min(self._oldest.poll_at_seconds, due_seconds)
+
     def _interval_seconds(self, following: Following) -> float:
         if following.verdict is not None:
-            return self._poll_interval_seconds * FINALITY_POLL_FACTOR
+            return self._poll_interval_seconds * YOUNGER_POLL_FACTOR
         if self._hints is not None and self._hints.covers(following.signature):
             return self._poll_interval_seconds * HINTED_POLL_FACTOR
         return self._poll_interval_seconds
@@ -256,6 +284,8 @@ class Confirmer:
         for following, status in zip(followings, reply.statuses, strict=True):
             if status is not None:
                 following.observe(status, evidence)
+                if status.commitment == "finalized" and status.slot > self._final_slot:
+                    self._final_slot = status.slot
                 self._finish(following)
             elif following.observe_nothing(reply.context_slot) and following.transaction is not None:
                 unseen.append(following)

@@ -20,10 +20,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.amounts import MAX_PAYMENT_BASE_UNITS
-from deal_sdk.chain import AddressSignature, LandedReads, LandedTransaction, MintFacts, Rpc
-from deal_sdk.errors import RpcMalformedReplyError
+from deal_sdk.chain import (
+    AddressSignature,
+    LandedBlocks,
+    LandedReads,
+    LandedTransaction,
+    MintFacts,
+    Rpc,
+)
 from deal_sdk.payments.deposits import Deposit, DepositBook, names_in
 from deal_sdk.payments.history_listing import SignatureListing
+from deal_sdk.payments.history_reach import HistoryReach, Progress, progress_of
 from deal_sdk.records import (
     BalanceChange,
     BalanceHistoryRecorder,
@@ -33,21 +40,23 @@ from deal_sdk.records import (
     TrackedAccount,
     TransactionRecorder,
 )
-from deal_sdk.records.among import among
+from deal_sdk.records.among import among, list_parameter
+from deal_sdk.records.packed_rows import PackedQuery
 from deal_sdk.records.tables import payment_attempts, token_transactions
 
 logger = logging.getLogger(__name__)
 
-SIGNATURES_PER_QUERY: Final = 500
 _NOTHING_EXPECTED: Final[Mapping[str, int]] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a sync read of a token account, and the slot that its history reaches."""
-
-    signatures: frozenset[str]
-    slot: int
+_EXPLAINED: Final = PackedQuery(
+    sa.select(
+        payment_attempts.c.signature,
+        token_transactions.c.type,
+        token_transactions.c.reason,
+        token_transactions.c.instruction,
+    )
+    .join(token_transactions, token_transactions.c.id == payment_attempts.c.payment_id)
+    .where(among(payment_attempts.c.signature, list_parameter("b_signatures", payment_attempts.c.signature)))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,9 @@ class HistorySync:
         self._rpc = rpc
         self.reads: Final = LandedReads(rpc)
         """Shared with whoever else reads the same transactions."""
+        self._blocks = LandedBlocks(rpc)
+        self.reach: Final = HistoryReach()
+        """Shared with whoever wants to know whether there is something to read."""
         self._mint = str(mint.address)
         self._database = database
         self._history = history
@@ -170,7 +182,7 @@ class HistorySync:
         crowded = {slot for slot, found in by_slot.items() if len(found) > 1 or slot in recorded_slots}
         lone = [signature for slot, found in by_slot.items() if slot not in crowded for signature in found]
         blocks, transactions = await asyncio.gather(
-            asyncio.gather(*map(self._block, crowded)),
+            asyncio.gather(*map(self._blocks.get, crowded)),
             asyncio.gather(*map(self.reads.get, lone)),
         )
         landed = {
@@ -181,14 +193,6 @@ class HistorySync:
         }
         landed |= {found.signature: _Landed(found, 0) for found in transactions if found is not None}
         return landed
-
-    async def _block(self, slot: int) -> Sequence[LandedTransaction]:
-        block = await self._rpc.get_block_transactions(slot)
-        if block is None:
-            raise RpcMalformedReplyError(
-                f"the endpoint lists transactions of slot {slot} but has no such block", slot=slot
-            )
-        return block
 
     async def _append(
         self,
@@ -204,8 +208,7 @@ class HistorySync:
         progress: dict[str, Progress] = {}
         for account, entries in zip(tracked, listed, strict=True):
             usable = _usable(entries, landed)
-            read = frozenset(entry.signature for entry in usable)
-            progress[account.address] = Progress(read, usable[-1].slot if usable else account.history_slot)
+            progress[account.address] = progress_of(account, usable)
             if len(usable) < len(entries):
                 incomplete.append(account.address)
             if not usable:
@@ -226,9 +229,11 @@ class HistorySync:
             rows = await self._history.extend(changes, cursors=cursors, connection=connection)
             return len(found), rows, deposits
 
-        external_count, row_count, deposits = await self._database.run(append)
+        found_nothing: tuple[int, int, list[Deposit]] = (0, 0, [])
+        external_count, row_count, deposits = await self._database.run(append) if cursors else found_nothing
         await self.deposits.committed(deposits)
-        return SyncReport(len(tracked), row_count, external_count, len(landed), progress, tuple(incomplete))
+        reached = self.reach.note(progress)
+        return SyncReport(len(tracked), row_count, external_count, len(landed), reached, tuple(incomplete))
 
     def _add_change(
         self,
@@ -317,18 +322,15 @@ class HistorySync:
 
     async def _explanations(self, signatures: Sequence[str]) -> dict[tuple[str, str], _Explanation]:
         """Return what our payments say of each (signature, token account)."""
-        payment, attempt = token_transactions.c, payment_attempts.c
         explained: dict[tuple[str, str], _Explanation] = {}
-        for start in range(0, len(signatures), SIGNATURES_PER_QUERY):
-            query = (
-                sa.select(attempt.signature, payment.type, payment.reason, payment.instruction)
-                .join(token_transactions, payment.id == attempt.payment_id)
-                .where(among(attempt.signature, signatures[start : start + SIGNATURES_PER_QUERY]))
-            )
-            for signature, kind, reason, plan in await self._database.fetch(query):
-                for side in ("source", "destination"):
-                    if plan and plan.get(side):
-                        explained[signature, plan[side]] = _Explanation(kind, reason)
+        if not signatures:
+            return explained
+        parameters = {"b_signatures": signatures}
+        rows = await self._database.read(lambda connection: _EXPLAINED.rows(connection, parameters))
+        for signature, kind, reason, plan in rows:
+            for side in ("source", "destination"):
+                if plan and plan.get(side):
+                    explained[signature, plan[side]] = _Explanation(kind, reason)
         return explained
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
@@ -18,7 +19,8 @@ from deal_sdk.chain import parse_address
 from deal_sdk.errors import InvalidInputError, TokenError, UserNotFoundError, WalletNotFoundError
 from deal_sdk.payments.orders import Party
 from deal_sdk.records import Database
-from deal_sdk.records.among import among
+from deal_sdk.records.among import among, list_parameter
+from deal_sdk.records.packed_rows import PackedQuery
 from deal_sdk.records.tables import token_wallets, users
 
 PartyReference: TypeAlias = UUID | str
@@ -247,36 +249,45 @@ async def _find(
 async def _by_user(connection: AsyncConnection, ids: list[UUID]) -> dict[UUID, _UserWallets]:
     if not ids:
         return {}
-    active = sa.and_(token_wallets.c.user_id == users.c.id, token_wallets.c.status == "active")
-    query = (
-        sa.select(users.c.id, users.c.tier, token_wallets.c.address, token_wallets.c.verified_at)
-        .select_from(users.outerjoin(token_wallets, active))
-        .where(among(users.c.id, ids))
-        .order_by(users.c.id, token_wallets.c.is_primary.desc(), token_wallets.c.connected_at)
-    )
+    rows = await _BY_USER.rows(connection, {"b_ids": ids})
     found: dict[UUID, _UserWallets] = {}
-    for user_id, tier, address, verified_at in await connection.execute(query):
+    for user_id, tier, address, is_verified, _, _ in sorted(rows, key=_primary_first):
         known = found.get(user_id, _UserWallets(user_id, tier, ()))
         addresses = known.addresses if address is None else (*known.addresses, address)
-        verified = known.verified if verified_at is None else known.verified | {address}
+        verified = known.verified | {address} if is_verified else known.verified
         found[user_id] = _UserWallets(user_id, tier, addresses, verified)
     return found
+
+
+def _primary_first(row: Sequence[Any]) -> tuple[bool, datetime]:
+    _, _, _, _, is_primary, connected_at = row
+    # A user without a wallet has one row, and neither.
+    return not is_primary, connected_at or _NO_TIME
 
 
 async def _by_address(connection: AsyncConnection, addresses: list[str]) -> dict[str, _UserWallets]:
     if not addresses:
         return {}
-    query = (
-        sa.select(token_wallets.c.address, users.c.id, users.c.tier, token_wallets.c.verified_at)
-        .join(users, users.c.id == token_wallets.c.user_id)
-        .where(among(token_wallets.c.address, addresses), token_wallets.c.status == "active")
-    )
+    rows = await _BY_ADDRESS.rows(connection, {"b_addresses": addresses})
     return {
-        address: _UserWallets(
-            user_id, tier, (address,), frozenset() if verified_at is None else frozenset({address})
-        )
-        for address, user_id, tier, verified_at in await connection.execute(query)
+        address: _UserWallets(user_id, tier, (address,), frozenset({address} if is_verified else ()))
+        for user_id, tier, address, is_verified in rows
     }
+
+
+_NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
+_FOUND: Final = (users.c.id, users.c.tier, token_wallets.c.address, token_wallets.c.verified_at.is_not(None))
+_active = sa.and_(token_wallets.c.user_id == users.c.id, token_wallets.c.status == "active")
+_BY_USER: Final = PackedQuery(
+    sa.select(*_FOUND, token_wallets.c.is_primary, token_wallets.c.connected_at)
+    .select_from(users.outerjoin(token_wallets, _active))
+    .where(among(users.c.id, list_parameter("b_ids", users.c.id)))
+)
+_BY_ADDRESS: Final = PackedQuery(
+    sa.select(*_FOUND)
+    .select_from(users.join(token_wallets, _active))
+    .where(among(token_wallets.c.address, list_parameter("b_addresses", token_wallets.c.address)))
+)
 
 
 def _as_user_id(reference: PartyReference) -> UUID | None:

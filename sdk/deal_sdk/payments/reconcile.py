@@ -11,7 +11,8 @@ from typing import Final
 from deal_sdk.chain import LandedReads
 from deal_sdk.clock import Clock
 from deal_sdk.errors import TokenError
-from deal_sdk.payments.history_sync import HistorySync, Progress, SyncReport
+from deal_sdk.payments.history_reach import Progress
+from deal_sdk.payments.history_sync import HistorySync, SyncReport
 from deal_sdk.payments.lease_keeper import LeaseKeeper
 from deal_sdk.payments.orders import Plan
 from deal_sdk.payments.prepared_expiry import PreparedExpiry
@@ -42,7 +43,7 @@ class _Mark:
     def take_in(self, progress: Progress) -> bool:
         """Forget what is in the history by now, and return whether anything is still to be looked for."""
         for signature, slot in tuple(self.slots.items()):
-            if signature in progress.signatures or slot < progress.slot:
+            if progress.holds(signature, slot):
                 del self.slots[signature]
         self.tries_left -= 1
         return bool(self.slots) and self.tries_left > 0
@@ -96,8 +97,13 @@ class Reconciler:
             self.mark(moved, payment.signature, payment.slot or 0)
 
     def mark(self, token_accounts: Iterable[str], signature: str, slot: int) -> None:
-        """Note token accounts that a finalized transaction moved, whose history is then read soon."""
+        """Note token accounts that a finalized transaction moved, whose history is then read soon.
+
+        One whose history is past it already, because it was read for another payment, is left alone.
+        """
         for account in token_accounts:
+            if self._history.reach.holds(account, signature, slot):
+                continue
             mark = self._marked.setdefault(account, _Mark())
             mark.slots[signature] = slot
             mark.tries_left = MAX_TRIES_PER_MARK

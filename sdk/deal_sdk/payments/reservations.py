@@ -17,12 +17,14 @@ from deal_sdk.payments.approvals import refuse_delegate
 from deal_sdk.payments.orders import Funds, Order, Party
 from deal_sdk.records import Database
 from deal_sdk.records.accrual_tables import service_fee_accruals
-from deal_sdk.records.among import among
+from deal_sdk.records.among import among, list_parameter
+from deal_sdk.records.packed_rows import PackedQuery
 from deal_sdk.records.tables import balance_reservations, token_accounts
 
 _HALF: Final = 2**32
 _ACCRUED: Final = "accrued"
 """Stands in a delegate's place for what users owe in accrued fees, which no address looks like."""
+_ACCOUNTS: Final = list_parameter("b_accounts", token_accounts.c.address)
 
 Held: TypeAlias = tuple[int | None, int]
 """A reservation: the slot it landed at, None while it is live, and base units."""
@@ -40,14 +42,15 @@ async def lock_accounts(
         database: the one that it belongs to.
         senders: whose account each is; one that is not tracked yet becomes so.
     """
-    known = sa.select(token_accounts.c.address).where(among(token_accounts.c.address, list(senders)))
-    new = set(senders).difference(await connection.scalars(known))
+    known = {address for (address,) in await _KNOWN.rows(connection, {"b_accounts": list(senders)})}
+    new = senders.keys() - known
     if new:
         # Before any lock is held, so that nobody waits for a new account with another one in hand.
         await _add_accounts(connection, database, [(account, senders[account]) for account in sorted(new)])
     if database.dialect == "postgresql":
         # SQLite has one writer, which holds every lock.
-        await connection.execute(known.order_by(token_accounts.c.address).with_for_update())
+        locked = sa.select(token_accounts.c.address).where(among(token_accounts.c.address, list(senders)))
+        await connection.execute(locked.order_by(token_accounts.c.address).with_for_update())
 
 
 async def _add_accounts(
@@ -71,15 +74,16 @@ async def sum_reservations(connection: AsyncConnection, accounts: list[str], old
         oldest_slot: the oldest slot that one of their balances was read at.
     """
     sums: Reserved = {}
-    for row in await connection.execute(_held_query(accounts, oldest_slot)):
-        account, delegate, landed_slot, high_sum, low_sum = row
+    parameters = {"b_accounts": accounts, "b_slot": oldest_slot}
+    for account, delegate, landed_slot, high_sum, low_sum in await _HELD.rows(connection, parameters):
         _hold(sums, account, delegate, (landed_slot, joined(high_sum, low_sum)))
     return sums
 
 
 async def held_now(database: Database, token_account: str, slot: int) -> int:
     """Return what counts against a token account's balance read at a slot, in base units."""
-    rows = await database.fetch(_held_query([token_account], slot))
+    parameters = {"b_accounts": [token_account], "b_slot": slot}
+    rows = await database.read(lambda connection: _HELD.rows(connection, parameters))
     held = [(landed_slot, joined(high, low)) for _, _, landed_slot, high, low in rows]
     return -spendable(Funds(0, slot), held)
 
@@ -94,15 +98,22 @@ def joined(high: Any, low: Any) -> int:
     return int(high) * _HALF + int(low)
 
 
-def _held_query(accounts: list[str], oldest_slot: int) -> sa.CompoundSelect[Any]:
+def unreleased(slot: int | sa.BindParameter[int]) -> sa.ColumnElement[bool]:
+    """Select the reservations that count against a balance read at a slot."""
+    column = balance_reservations.c
+    return sa.or_(column.state == "live", sa.and_(column.state == "landed", column.landed_slot > slot))
+
+
+def _held_query() -> sa.CompoundSelect[Any]:
     """Select reservations and accrued fees at once, so that both are of one moment.
 
     A settlement that fails turns the one into the other, and read apart neither might be seen.
     """
     held, owed = balance_reservations.c, service_fee_accruals.c
+    slot = sa.bindparam("b_slot", type_=sa.BigInteger())
     reservations = (
         sa.select(held.token_account, held.delegate, held.landed_slot, *halves_summed(held.amount))
-        .where(among(held.token_account, accounts), unreleased(oldest_slot))
+        .where(among(held.token_account, _ACCOUNTS), unreleased(slot))
         .group_by(held.token_account, held.delegate, held.landed_slot)
     )
     accruals = (
@@ -112,16 +123,16 @@ def _held_query(accounts: list[str], oldest_slot: int) -> sa.CompoundSelect[Any]
             sa.cast(sa.null(), sa.BigInteger),
             *halves_summed(owed.amount),
         )
-        .where(among(owed.token_account, accounts), owed.payment_id.is_(None))
+        .where(among(owed.token_account, _ACCOUNTS), owed.payment_id.is_(None))
         .group_by(owed.token_account)
     )
     return sa.union_all(reservations, accruals)
 
 
-def unreleased(slot: int) -> sa.ColumnElement[bool]:
-    """Select the reservations that count against a balance read at a slot."""
-    column = balance_reservations.c
-    return sa.or_(column.state == "live", sa.and_(column.state == "landed", column.landed_slot > slot))
+_HELD: Final = PackedQuery(_held_query())
+_KNOWN: Final = PackedQuery(
+    sa.select(token_accounts.c.address).where(among(token_accounts.c.address, _ACCOUNTS))
+)
 
 
 def _hold(reserved: Reserved, account: str, delegate: str | None, held: Held) -> None:

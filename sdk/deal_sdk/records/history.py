@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.amounts import DEAL_DECIMALS, BaseUnits
-from deal_sdk.records.among import among
+from deal_sdk.records.among import among, list_parameter
 from deal_sdk.records.database import Database
 from deal_sdk.records.export import ExportFormat, ExportTarget
 from deal_sdk.records.history_append import Cursors, append_changes, check_changes, read_rows
@@ -34,6 +34,7 @@ from deal_sdk.records.history_rows import (
 )
 from deal_sdk.records.inputs import UserId, check_limit, check_text, check_time, optional_user_id
 from deal_sdk.records.listing import Listed, Listing
+from deal_sdk.records.packed_rows import PackedQuery
 from deal_sdk.records.paging import Keyset, Page, parse_row_id
 from deal_sdk.records.tables import ADDRESS_LENGTH, token_accounts, token_balance_history
 
@@ -53,6 +54,12 @@ _TRACKED: Final = (
     token_accounts.c.user_id,
     token_accounts.c.history_signature,
     token_accounts.c.history_slot,
+)
+_TRACKED_AMONG: Final = PackedQuery(
+    sa.select(*_TRACKED).where(
+        among(token_accounts.c.address, list_parameter("b_accounts", token_accounts.c.address)),
+        token_accounts.c.address > sa.bindparam("b_after"),
+    )
 )
 
 
@@ -209,15 +216,14 @@ class BalanceHistoryRecorder:
             after: the last address of the page before.
             limit: 1 to 1000; with `addresses`, all of them are returned.
         """
-        address = token_accounts.c.address
-        statement = sa.select(*_TRACKED).order_by(address)
-        statement = statement.limit(check_limit(limit)) if addresses is None else statement
+        after = "" if after is None else _address(after)
         if addresses is not None:
-            statement = statement.where(among(address, addresses))
-        if after is not None:
-            statement = statement.where(address > _address(after))
-        async with self._database.reading() as connection:
-            return [TrackedAccount(**row._mapping) for row in await connection.execute(statement)]
+            parameters = {"b_accounts": addresses, "b_after": after}
+            rows = await self._database.read(lambda connection: _TRACKED_AMONG.rows(connection, parameters))
+            return sorted((TrackedAccount(*row) for row in rows), key=lambda account: account.address)
+        address = token_accounts.c.address
+        page = sa.select(*_TRACKED).where(address > after).order_by(address).limit(check_limit(limit))
+        return [TrackedAccount(**row._mapping) for row in await self._database.fetch(page)]
 
     async def query(
         self,

@@ -6,18 +6,21 @@ the order of their addresses, so that two appenders never wait for each other in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deal_sdk.errors import HistoryGapError, InvalidInputError
-from deal_sdk.records.among import among
+from deal_sdk.records.among import among, list_parameter
 from deal_sdk.records.database import Database
+from deal_sdk.records.given_rows import given_rows
 from deal_sdk.records.history_rows import BalanceChange, HistoryRow, Position, history_from_row
+from deal_sdk.records.packed_rows import PackedQuery
 from deal_sdk.records.row_inserts import insert_rows
 from deal_sdk.records.tables import token_accounts, token_balance_history
 
@@ -32,6 +35,34 @@ _CHANGE_COLUMNS: Final = tuple(field.name for field in fields(BalanceChange))
 
 T = TypeVar("T")
 _table = token_balance_history
+
+_ACCOUNTS: Final = list_parameter("b_accounts", token_accounts.c.address)
+_TRACKED: Final = PackedQuery(
+    sa.select(token_accounts.c.address).where(among(token_accounts.c.address, _ACCOUNTS))
+)
+_RECORDED: Final = PackedQuery(
+    sa.select(_table.c.token_account, _table.c.signature).where(
+        among(_table.c.signature, list_parameter("b_signatures", _table.c.signature))
+    )
+)
+_newest = (
+    sa.select(_table.c.token_account, sa.func.max(_table.c.sequence).label("sequence"))
+    .where(among(_table.c.token_account, _ACCOUNTS))
+    .group_by(_table.c.token_account)
+    .subquery()
+)
+_ENDS: Final = PackedQuery(
+    sa.select(
+        _table.c.token_account,
+        _table.c.sequence,
+        _table.c.balance_after,
+        _table.c.slot,
+        _table.c.block_index,
+    ).join(
+        _newest,
+        sa.and_(_table.c.token_account == _newest.c.token_account, _table.c.sequence == _newest.c.sequence),
+    )
+)
 
 
 class _End(NamedTuple):
@@ -131,11 +162,7 @@ async def _add_accounts(
 
 
 async def _tracked(connection: AsyncConnection, accounts: Sequence[str]) -> set[str]:
-    known: set[str] = set()
-    for chunk in _chunks(accounts, _KEYS_PER_STATEMENT):
-        statement = sa.select(token_accounts.c.address).where(among(token_accounts.c.address, chunk))
-        known.update(await connection.scalars(statement))
-    return known
+    return {address for (address,) in await _TRACKED.rows(connection, {"b_accounts": accounts})}
 
 
 async def _locked(connection: AsyncConnection, database: Database, accounts: Sequence[str]) -> set[str]:
@@ -150,38 +177,17 @@ async def _locked(connection: AsyncConnection, database: Database, accounts: Seq
 
 
 async def _recorded(connection: AsyncConnection, changes: Sequence[BalanceChange]) -> set[tuple[str, str]]:
-    found: set[tuple[str, str]] = set()
     signatures = sorted({change.signature for change in changes})
-    for chunk in _chunks(signatures, _KEYS_PER_STATEMENT):
-        statement = sa.select(_table.c.token_account, _table.c.signature).where(
-            among(_table.c.signature, chunk)
-        )
-        found.update((account, signature) for account, signature in await connection.execute(statement))
-    return found
+    rows = await _RECORDED.rows(connection, {"b_signatures": signatures})
+    return {(account, signature) for account, signature in rows}
 
 
-async def _ends(connection: AsyncConnection, accounts: Iterable[str]) -> dict[str, _End]:
-    ends: dict[str, _End] = {}
-    for chunk in _chunks(sorted(accounts), _KEYS_PER_STATEMENT):
-        newest = (
-            sa.select(_table.c.token_account, sa.func.max(_table.c.sequence).label("sequence"))
-            .where(among(_table.c.token_account, chunk))
-            .group_by(_table.c.token_account)
-            .subquery()
-        )
-        statement = sa.select(
-            _table.c.token_account,
-            _table.c.sequence,
-            _table.c.balance_after,
-            _table.c.slot,
-            _table.c.block_index,
-        ).join(
-            newest,
-            sa.and_(_table.c.token_account == newest.c.token_account, _table.c.sequence == newest.c.sequence),
-        )
-        for account, sequence, balance, slot, block_index in await connection.execute(statement):
-            ends[account] = _End(sequence, balance, (slot, block_index))
-    return ends
+async def _ends(connection: AsyncConnection, accounts: Collection[str]) -> dict[str, _End]:
+    rows = await _ENDS.rows(connection, {"b_accounts": sorted(accounts)})
+    return {
+        account: _End(sequence, balance, (slot, block_index))
+        for account, sequence, balance, slot, block_index in rows
+    }
 
 
 def _new_rows(
@@ -228,20 +234,25 @@ def _last_signatures(changes: Sequence[BalanceChange]) -> dict[str, tuple[str, i
 async def _move_cursors(connection: AsyncConnection, cursors: Cursors) -> None:
     if not cursors:
         return
-    # Never backwards: changes that are appended a second time would otherwise be read for ever.
-    statement = (
+    moved = [(address, signature, slot) for address, (signature, slot) in sorted(cursors.items())]
+    await connection.execute(_cursor_move(connection.dialect.name), {"b_moved": moved})
+
+
+@lru_cache(maxsize=2)
+def _cursor_move(dialect_name: str) -> sa.Update:
+    column = token_accounts.c
+    types = {
+        "address": column.address.type,
+        "signature": column.history_signature.type,
+        "slot": column.history_slot.type,
+    }
+    moved = given_rows(dialect_name, "b_moved", types)
+    return (
         sa.update(token_accounts)
-        .where(
-            token_accounts.c.address == sa.bindparam("moved_address"),
-            token_accounts.c.history_slot <= sa.bindparam("moved_slot"),
-        )
-        .values(history_signature=sa.bindparam("moved_signature"), history_slot=sa.bindparam("moved_slot"))
+        # Never backwards: changes that are appended a second time would otherwise be read for ever.
+        .where(column.address == moved["address"], column.history_slot <= moved["slot"])
+        .values(history_signature=moved["signature"], history_slot=moved["slot"])
     )
-    rows = [
-        {"moved_address": address, "moved_signature": signature, "moved_slot": slot}
-        for address, (signature, slot) in sorted(cursors.items())
-    ]
-    await connection.execute(statement, rows)
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -1,14 +1,17 @@
 """Inserts many rows of one table at once, on SQLite past the SQL compiler.
 
 Binding row by row what the compiler was told column by column takes longer than SQLite takes to store it.
+Many rows go in one statement: with each of its steps SQLite leaves the interpreter's lock and comes back for
+it, and under load the event loop has it by then.
 What a statement means does not differ: values are written as the table's own types write them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -28,6 +31,9 @@ _Process: TypeAlias = Callable[[Any], Any]
 
 _SQLITE: Final = sqlite.dialect()
 _VALUES_PER_STATEMENT: Final = 5_000
+_MAX_ROWS_PER_STATEMENT: Final = 128
+_MAX_PARAMETERS: Final = 32_766
+"""SQLite's own bound since version 3.32."""
 _TIME_TEXT_LENGTH: Final = len("2026-01-01 00:00:00.000000")
 
 
@@ -134,17 +140,34 @@ async def _write(
         # As the compiler's own conversion would be told.
         raise translate(error) from None
     listed = list(zip(*columns, strict=True))
-    return (await connection.exec_driver_sql(_statement(table, names) + tail, listed)).rowcount
+    count = start = 0
+    for size in _sizes(len(listed), len(names)):
+        values = tuple(chain.from_iterable(listed[start : start + size]))
+        count += (await connection.exec_driver_sql(_statement(table, names, size, tail), values)).rowcount
+        start += size
+    return count
+
+
+def _sizes(rows: int, columns: int) -> Iterator[int]:
+    """Divide rows among statements whose sizes are powers of two, so that few of them are ever prepared."""
+    size = _MAX_ROWS_PER_STATEMENT
+    while size * columns > _MAX_PARAMETERS:
+        size //= 2
+    while rows:
+        while size > rows:
+            size //= 2
+        yield size
+        rows -= size
 
 
 def _written(values: list[Any], process: _Process | None) -> list[Any]:
     return values if process is None else [None if value is None else process(value) for value in values]
 
 
-@lru_cache(maxsize=128)
-def _statement(table: sa.Table, names: tuple[str, ...]) -> str:
-    places = ", ".join("?" * len(names))
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})"
+@lru_cache(maxsize=512)
+def _statement(table: sa.Table, names: tuple[str, ...], rows: int, tail: str) -> str:
+    places = f"({', '.join('?' * len(names))})"
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([places] * rows)}{tail}"
 
 
 @lru_cache(maxsize=128)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,6 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deal_sdk.records._errors import translated, without_driver_cause
 
 T = TypeVar("T")
+
+_PREPARED_STATEMENTS: Final = 512
+"""Inserts have one for each table and power of two of rows, so that the default of 128 would be full."""
 Unit = Callable[[AsyncConnection], Coroutine[Any, Any, T]]
 """A re-runnable piece of pure SQL."""
 
@@ -33,7 +36,13 @@ class Stage:
 
 def open_file(file: Path, busy_timeout_seconds: float) -> sqlite3.Connection:
     """Open a file with a connection whose every BEGIN is ours, and which may move between threads."""
-    return sqlite3.connect(file, isolation_level=None, timeout=busy_timeout_seconds, check_same_thread=False)
+    return sqlite3.connect(
+        file,
+        isolation_level=None,
+        timeout=busy_timeout_seconds,
+        check_same_thread=False,
+        cached_statements=_PREPARED_STATEMENTS,
+    )
 
 
 class InlineConnection:

@@ -124,6 +124,56 @@ class TestLanding:
         await confirmer.close()
 
 
+class TestFinality:
+    """Of those that are confirmed the oldest is asked about; the others once their slot is final."""
+
+    @pytest.fixture
+    async def confirmed(self, confirmer, node, clock) -> list[Following]:
+        followings = [confirmer.follow(transaction(name)) for name in "abc"]
+        slots = {"a": 998, "b": 998, "c": 1_000}
+        node.landed = {name: Landed(slot, "confirmed") for name, slot in slots.items()}
+        await pass_time(clock, 0.5)
+        assert [following.verdict.state for following in followings] == ["confirmed"] * 3
+        node.bodies.clear()
+        return followings
+
+    async def test_the_oldest_is_polled_for_all(self, confirmed, node, clock):
+        await pass_time(clock, 1.3)
+        assert {tuple(signatures) for signatures in asked_about(node)} == {("a",)}
+        assert len(asked_about(node)) <= 4
+
+    async def test_a_final_slot_is_soon_asked_about_as_a_whole(self, confirmed, node, clock):
+        for name in "ab":
+            node.landed[name].commitment = "finalized"
+        await pass_time(clock, 0.8)
+        assert [following.is_final for following in confirmed] == [True, True, False]
+        node.landed["c"].commitment = "finalized"
+        await pass_time(clock, 0.6)
+        assert confirmed[2].is_final
+
+    async def test_a_younger_one_is_found_final_before_an_older_that_lingers(self, confirmed, node, clock):
+        node.landed["c"].commitment = "finalized"
+        await pass_time(clock, 2.2)
+        assert [following.is_final for following in confirmed] == [False, False, True]
+
+    async def test_one_that_vanishes_is_polled_often_again(self, confirmed, node, clock):
+        del node.landed["b"]
+        await pass_time(clock, 2.2)
+        assert confirmed[1].verdict is None
+        node.landed["b"] = Landed(1_000, "confirmed")
+        await pass_time(clock, 0.2)
+        assert confirmed[1].verdict.slot == 1_000
+
+    async def test_the_oldest_goes_along_when_others_are_asked_about(self, confirmed, confirmer, node, clock):
+        confirmer.follow(transaction("new"))
+        await pass_time(clock, 0.4)
+        assert set(map(tuple, asked_about(node))) == {("new", "a")}
+
+
+def asked_about(node: ScriptedNode) -> list[list[str]]:
+    return [body["params"][0] for body in node.bodies if body["method"] == "getSignatureStatuses"]
+
+
 class TestRebroadcast:
     async def test_identical_bytes_leave_again_while_nobody_has_seen_it(self, confirmer, node, clock):
         confirmer.follow(transaction("a"))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from deal_sdk.clock import ManualClock
-from deal_sdk.payments.history_sync import Progress, SyncReport
+from deal_sdk.payments.history_reach import HistoryReach, Progress
+from deal_sdk.payments.history_sync import SyncReport
 from deal_sdk.payments.reconcile import MAX_TRIES_PER_MARK, Reconciler
 
 SENDER, RECIPIENT = "sender-account", "recipient-account"
@@ -21,6 +22,7 @@ class ScriptedHistory:
         self.asked: list[set[str]] = []
         self.shows: dict[str, Progress] = {}
         self.expected: dict[str, int] = {}
+        self.reach = HistoryReach()
 
     async def sync(
         self, token_accounts: Collection[str] | None = None, *, expected: Mapping[str, int]
@@ -30,7 +32,7 @@ class ScriptedHistory:
         shown: Mapping[str, Progress] = {
             account: self.shows[account] for account in token_accounts or () if account in self.shows
         }
-        return SyncReport(len(shown), 0, 0, 0, shown, ())
+        return SyncReport(len(shown), 0, 0, 0, self.reach.note(shown), ())
 
 
 @pytest.fixture
@@ -92,4 +94,30 @@ async def test_one_that_never_shows_it_is_left_to_the_full_pass(
     history.shows = {SENDER: Progress(frozenset(), 9)}
     for _ in range(MAX_TRIES_PER_MARK):
         assert await asked_next(reconciler, history) == {SENDER}
+    assert await asked_next(reconciler, history) == set()
+
+
+async def test_one_whose_history_was_read_past_the_payment_for_another_is_not_looked_at(
+    reconciler: Reconciler, history: ScriptedHistory
+) -> None:
+    reconciler.mark([SENDER], "payment", 10)
+    history.shows = {SENDER: Progress(frozenset({"payment", "neighbour"}), 10)}
+    assert await asked_next(reconciler, history) == {SENDER}
+    # What is final is noticed a little later for some than for others.
+    reconciler.mark([SENDER], "neighbour", 10)
+    reconciler.mark([SENDER], "earlier", 9)
+    assert await asked_next(reconciler, history) == set()
+    reconciler.mark([SENDER], "unread", 10)
+    assert await asked_next(reconciler, history) == {SENDER}
+
+
+async def test_one_that_lists_nothing_more_of_its_newest_slot_is_still_done_with_what_it_showed(
+    reconciler: Reconciler, history: ScriptedHistory
+) -> None:
+    reconciler.mark([SENDER], "late", 10)
+    history.shows = {SENDER: Progress(frozenset({"payment"}), 10)}
+    assert await asked_next(reconciler, history) == {SENDER}
+    reconciler.mark([SENDER], "payment", 10)
+    history.shows = {SENDER: Progress(frozenset({"late"}), 10)}
+    assert await asked_next(reconciler, history) == {SENDER}
     assert await asked_next(reconciler, history) == set()

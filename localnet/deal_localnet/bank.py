@@ -21,6 +21,7 @@ from .history import History
 from .live_accounts import AccountState, LiveAccounts, empty_account
 from .records import Execution, TransactionRecord, WireTransaction
 from .slots import MAX_SLOT_HASHES, Block, Chain, Commitment
+from .timeless import is_timeless
 
 SLOT_SYSVARS: Final = frozenset({SYSVAR_CLOCK, SYSVAR_SLOT_HASHES})
 
@@ -116,7 +117,7 @@ class Bank:
             return None
         if self.history.find(transaction.signature) is not None:
             return None
-        self._show_sysvars()
+        self._show_sysvars(transaction)
         block = self.chain.open
         execution = self._executor.land(transaction, block.slot)
         if execution is None:
@@ -147,7 +148,7 @@ class Bank:
         if refusal is not None:
             states = [self.accounts.at(key, slot) for key in transaction.keys]
             return refused_execution(refusal, states), {}
-        self._show_sysvars()
+        self._show_sysvars(transaction)
         saved = [(key, self.accounts.current(key)) for key in newest]
         self._put((key, self.accounts.at(key, slot)) for key in newest)
         try:
@@ -202,9 +203,9 @@ class Bank:
         if block is not None:
             self.accounts.finalize(block.slot)
 
-    def _show_sysvars(self) -> None:
-        # LiteSVM looks through all accounts at each of these calls: an idle slot does without.
-        if not self._stale_sysvars:
+    def _show_sysvars(self, transaction: WireTransaction | None = None) -> None:
+        """Let programs see the open slot, unless a transaction's cannot tell one from another."""
+        if not self._stale_sysvars or (transaction is not None and is_timeless(transaction)):
             return
         self._stale_sysvars = False
         block = self.chain.open

@@ -15,6 +15,7 @@ KEPT_BYTES: Final = 256 * 1024 * 1024
 LARGEST_ON_HEAP_BYTES: Final = 32 * 1024 * 1024
 """The most that glibc takes for it on 64 bits."""
 COLLECT_AFTER_OBJECTS: Final = 50_000
+FULL_COLLECTION: Final = 2
 
 
 def keep_memory() -> bool:
@@ -35,3 +36,11 @@ def collect_rarely() -> None:
     """Leave what the chain keeps for good out of every collection, and collect less often."""
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER_OBJECTS, 20, 100)
+    if _leave_survivors_out not in gc.callbacks:
+        gc.callbacks.append(_leave_survivors_out)
+
+
+def _leave_survivors_out(phase: str, details: dict[str, int]) -> None:
+    # A million transactions that landed would each time be looked through for a second.
+    if phase == "stop" and details["generation"] == FULL_COLLECTION:
+        gc.freeze()

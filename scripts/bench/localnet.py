@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How fast, how quick to start and how small the embedded validator is.
+"""How fast, how quick to start and how small the embedded validator is, young and grown.
 
     .venv/bin/python scripts/bench/localnet.py            a table; writes docs/reference/benchmarks.md
     .venv/bin/python scripts/bench/localnet.py --json     one JSON document on stdout
@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "localnet"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sdk"))
 
+from scripts.bench.chain_growth import CHAIN_CPU, Growth, measure_fresh_chains, measure_growth
 from scripts.bench.chains import Chain, EmbeddedChain, ValidatorChain
 from scripts.bench.measure import (
     Goal,
@@ -46,7 +47,6 @@ from scripts.bench.stage import BARE, LITESVM, Stage
 RATE_GOAL: Final = Goal(">=", 0.5)
 START_GOAL: Final = Goal("<=", 0.1)
 MEMORY_GOAL: Final = Goal("<=", 0.2)
-CHAIN_CPU: Final = "chain_cpu_milliseconds_per_payment"
 
 
 class Sizes(NamedTuple):
@@ -55,10 +55,12 @@ class Sizes(NamedTuple):
     cycles: int
     transactions: int
     starts: int
+    fresh_chains: int
+    growth: Growth
 
 
-SHORT: Final = Sizes(3, 1_000, 1)
-WHOLE: Final = Sizes(5, 5_000, 3)
+SHORT: Final = Sizes(3, 1_000, 1, 5, Growth(2_000, 6_000, 3, 1_000))
+WHOLE: Final = Sizes(5, 5_000, 3, 30, Growth(100_000, 1_000_000, 5, 5_000))
 
 
 class Footprint(NamedTuple):
@@ -79,6 +81,8 @@ async def measure(options: argparse.Namespace) -> Report:
             BARE: stage.turn(batches, payments=sizes.transactions),
         }
         _enter_rates(await alternate(turns, sizes.cycles), report)
+    report.add(await asyncio.to_thread(measure_fresh_chains, sizes.fresh_chains))
+    report.add(await measure_growth(sizes.growth))
     if not options.short:
         embedded = [await _footprint(EmbeddedChain(), sizes) for _ in range(sizes.starts)]
         validator = [await _footprint(ValidatorChain(), sizes) for _ in range(sizes.starts)]

@@ -16,6 +16,11 @@ from typing import Any, Final
 import aiohttp
 import orjson
 from solders.hash import Hash
+from solders.keypair import Keypair
+from solders.message import Message
+from solders.pubkey import Pubkey
+from solders.system_program import TransferParams, transfer
+from solders.transaction import Transaction
 
 from deal_sdk import collect_rarely
 from scripts.bench.contestants import Handler, Stopwatch, answer_commands
@@ -26,6 +31,10 @@ MAX_BODY_BYTES: Final = 50 * 1024
 STATUSES_PER_CALL: Final = 256
 CONNECTIONS: Final = 4
 FIRST_AMOUNT: Final = 2_000_000_000
+ACCOUNTS_PER_TRANSACTION: Final = 20
+ACCOUNT_LAMPORTS: Final = 890_880
+"""What an account without data must hold."""
+FEE_LAMPORTS: Final = 5_000
 STALLED_SECONDS: Final = 5.0
 TIGHT_POLL_SECONDS: Final = 0.002
 LONE_SECONDS: Final = 30.0
@@ -70,6 +79,37 @@ class BareBatches:
             "accepted_seconds": accepted_seconds,
             "lost": len(waiting),
         }
+
+    async def open_accounts(self, count: int) -> dict[str, Any]:
+        """Give so many addresses that nobody has used the lamports to exist, out of the faucet's."""
+        payer = Keypair()
+        transactions = -(-count // ACCOUNTS_PER_TRANSACTION)
+        lamports = count * ACCOUNT_LAMPORTS + transactions * FEE_LAMPORTS + ACCOUNT_LAMPORTS
+        funded: str = await self._call("requestAirdrop", [str(payer.pubkey()), lamports])
+        await self._until_landed({funded}, Stopwatch())
+        blockhash = await self._blockhash()
+        opened = [
+            self._opening(payer, min(ACCOUNTS_PER_TRANSACTION, count - done), blockhash)
+            for done in range(0, count, ACCOUNTS_PER_TRANSACTION)
+        ]
+        for body in self._bodies([bytes(transaction) for transaction in opened]):
+            await self._post(body)
+        waiting = {str(transaction.signatures[0]) for transaction in opened}
+        await self._until_landed(waiting, Stopwatch())
+        if waiting:
+            raise RuntimeError(f"{len(waiting)} transactions that open accounts did not land")
+        return {}
+
+    def _opening(self, payer: Keypair, count: int, blockhash: Hash) -> Transaction:
+        steps = [
+            transfer(
+                TransferParams(
+                    from_pubkey=payer.pubkey(), to_pubkey=Pubkey.new_unique(), lamports=ACCOUNT_LAMPORTS
+                )
+            )
+            for _ in range(count)
+        ]
+        return Transaction([payer], Message.new_with_blockhash(steps, payer.pubkey(), blockhash), blockhash)
 
     async def lone(self) -> dict[str, Any]:
         """Send one transaction and ask for its status without a pause until it is confirmed."""
@@ -154,6 +194,7 @@ def main() -> None:
     """Answer the benchmark until it ends."""
     peer = BareBatches()
     handlers: dict[str, Handler] = {"prepare": peer.prepare, "run": peer.run, "lone": peer.lone}
+    handlers["open_accounts"] = peer.open_accounts
     asyncio.run(answer_commands(handlers, peer.close))
 
 

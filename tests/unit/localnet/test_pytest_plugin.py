@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import deal_localnet
+import deal_sdk
+from tests.docs.documents import DOCS, Document
 from tests.unit.localnet.test_account_files import DUMP
 
-SOURCES = str(Path(deal_localnet.__file__).parents[1])
+SOURCES = os.pathsep.join(str(Path(package.__file__).parents[1]) for package in (deal_localnet, deal_sdk))
 SUITE_SECONDS = 60
 SUITE = """
 import json
@@ -56,21 +58,17 @@ class TestOverridden:
     def test_a_project_may_override_the_settings(self, deal_localnet):
         assert deal_localnet.call(lambda chain: chain.config.faucet_lamports) == 5
 """
-ASYNC_SUITE = """
-import aiohttp
-
-
-async def test_an_asynchronous_test_uses_it_too(deal_localnet):
-    async with aiohttp.ClientSession() as http:
-        call = {"jsonrpc": "2.0", "id": 1, "method": "getHealth"}
-        async with http.post(deal_localnet.rpc_url, json=call) as reply:
-            assert (await reply.json())["result"] == "ok"
-    deal_localnet.advance_slots(2)
-"""
+PAGE = DOCS / "how-to" / "test-with-localnet.md"
 CONFIGURATION = """
 [pytest]
 addopts = --strict-markers --strict-config
-filterwarnings = error
+filterwarnings =
+    error
+    ignore::DeprecationWarning:anchorpy
+    ignore::DeprecationWarning:pyheck
+    ignore::DeprecationWarning:websockets.legacy
+    ignore:websockets.*deprecated:DeprecationWarning
+    ignore:pkg_resources is deprecated:UserWarning
 deal_localnet_account_dir = accounts
 deal_localnet_slot_milliseconds = 400
 """
@@ -94,11 +92,14 @@ def test_a_synchronous_suite_gets_a_fresh_chain_for_each_test(tmp_path: Path) ->
     assert "6 passed" in ended.stdout
 
 
-def test_an_asynchronous_suite_uses_the_same_fixture(tmp_path: Path) -> None:
-    (tmp_path / "test_chain.py").write_text(ASYNC_SUITE)
+def test_the_suite_that_the_guide_shows_passes(tmp_path: Path) -> None:
+    """One of its tests is asynchronous and pays with deal_sdk, the other is not."""
+    shown = next(block for block in Document(PAGE, PAGE.read_text()).blocks() if "def test_" in block.text)
+    (tmp_path / "test_chain.py").write_text(shown.text)
     scope = "asyncio_default_fixture_loop_scope=function"
     ended = suite(tmp_path, "-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto", "-o", scope)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "2 passed" in ended.stdout
 
 
 def test_a_wrong_setting_ends_in_a_word_about_it(tmp_path: Path) -> None:

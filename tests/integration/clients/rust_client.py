@@ -117,7 +117,7 @@ class RustClient:
         return Hash.from_bytes(bytes(found.value.blockhash))
 
     async def process(self, instructions: Sequence[Instruction], *signers: Keypair) -> Signature:
-        """Token::process_ixs: simulate unsigned for the units, sign, send, confirm; finish_tx confirms again."""
+        """Token::process_ixs and finish_tx: simulate unsigned for the units, sign, send, confirm."""
         blockhash = await self._blockhash()
         units = await self._units(instructions, blockhash)
         message = self._message(instructions, units, blockhash)

@@ -78,3 +78,16 @@ async def processes(
     yield opened
     for process in opened:
         await process.cache.close()
+
+
+async def serves_itself(process: Process, key: str) -> bool:
+    """Read twice, and say whether the second read did without the store."""
+    await process.cache.get(key)
+    asked = sum(process.requests(outcome) for outcome in ("hit", "miss", "error"))
+    await process.cache.get(key)
+    return sum(process.requests(outcome) for outcome in ("hit", "miss", "error")) == asked
+
+
+async def sees(process: Process, key: str, value: Any) -> bool:
+    """Say whether a read returns a value, from wherever."""
+    return bool(await process.cache.get(key) == value)

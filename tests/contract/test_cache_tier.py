@@ -13,7 +13,7 @@ from deal_sdk.cache import CachePolicy
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import InvalidInputError
 from deal_sdk.limits import Store
-from tests.contract.cache_world import Process, Source, processes, until
+from tests.contract.cache_world import Process, Source, processes, sees, serves_itself, until
 
 LOCAL = CachePolicy(local_entries=3, local_ttl_seconds=2.0)
 
@@ -30,18 +30,6 @@ async def listens(process: Process) -> bool:
     """Say whether reads are served from the process by now."""
     await process.cache.set("probe", 1)
     return await serves_itself(process, "probe")
-
-
-async def serves_itself(process: Process, key: str) -> bool:
-    """Read twice, and say whether the second read did without the store."""
-    await process.cache.get(key)
-    asked = sum(process.requests(outcome) for outcome in ("hit", "miss", "error"))
-    await process.cache.get(key)
-    return sum(process.requests(outcome) for outcome in ("hit", "miss", "error")) == asked
-
-
-async def sees(process: Process, key: str, value: Any) -> bool:
-    return bool(await process.cache.get(key) == value)
 
 
 async def test_a_second_read_does_without_the_store(pair: list[Process]) -> None:

@@ -46,6 +46,7 @@ class ChangeListener:
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
         self._begun_seconds = 0.0
+        self._pause_seconds = FIRST_RECONNECT_SECONDS
         self._log = OutageLog(logger, clock)
 
     def ensure(self) -> None:
@@ -67,18 +68,16 @@ class ChangeListener:
         self._tier.distrust()
 
     async def _listen(self) -> None:
-        pause_seconds = FIRST_RECONNECT_SECONDS
         while True:
             try:
                 async with self._store.feed(self._channel) as feed:
-                    pause_seconds = FIRST_RECONNECT_SECONDS
                     await self._follow(feed)
             except StoreUnavailableError as error:
                 self._log.say(error, "entries are read from the store, not from this process")
             finally:
                 self._tier.distrust()
-            await self._clock.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, MAX_RECONNECT_SECONDS)
+            await self._clock.sleep(self._pause_seconds)
+            self._pause_seconds = min(self._pause_seconds * 2, MAX_RECONNECT_SECONDS)
 
     async def _follow(self, feed: Feed) -> None:
         pings: deque[float] = deque()
@@ -101,11 +100,15 @@ class ChangeListener:
             elif pings:
                 # What changed before this ping was sent has been heard by now.
                 self._tier.trust(pings.popleft() + MAX_SILENCE_SECONDS)
+                self._pause_seconds = FIRST_RECONNECT_SECONDS
 
     async def _beat(self, feed: Feed, pings: deque[float]) -> None:
         # An end without an error: the server is silent, and only a new connection can tell whether it lives.
         while not pings or self._clock.monotonic() - pings[0] < MAX_SILENCE_SECONDS:
-            pings.append(self._clock.monotonic())
+            began_seconds = self._clock.monotonic()
+            # What changed before this moment was told of by the server that is heard.
+            await feed.confirm()
+            pings.append(began_seconds)
             await feed.ping()
             await self._clock.sleep(HEARTBEAT_SECONDS)
 

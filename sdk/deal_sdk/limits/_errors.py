@@ -14,7 +14,6 @@ from enum import Enum, auto
 from typing import Final
 
 import redis.exceptions as redis_errors
-from redis._parsers import BaseParser
 
 from deal_sdk.errors import StoreUnavailableError
 
@@ -28,6 +27,23 @@ ERROR_REPLIES: Final = (
 
 PROTOCOL_FAILURE: Final = redis_errors.InvalidResponse
 """What is read from a server that does not speak its protocol."""
+
+_REPLY_CLASSES: Final[dict[str, type[Exception]]] = {
+    "ASK": redis_errors.AskError,
+    "CLUSTERDOWN": redis_errors.ClusterDownError,
+    "CROSSSLOT": redis_errors.ClusterCrossSlotError,
+    "LOADING": redis_errors.BusyLoadingError,
+    "MASTERDOWN": redis_errors.MasterDownError,
+    "MOVED": redis_errors.MovedError,
+    "NOAUTH": redis_errors.AuthenticationError,
+    "NOPERM": redis_errors.NoPermissionError,
+    "NOSCRIPT": redis_errors.NoScriptError,
+    "OOM": redis_errors.OutOfMemoryError,
+    "READONLY": redis_errors.ReadOnlyError,
+    "TRYAGAIN": redis_errors.TryAgainError,
+    "WRONGPASS": redis_errors.AuthenticationError,
+}
+"""Of the words that begin error replies those that redis-py has a class for, and something follows from."""
 
 _FUNCTION_MISSING: Final = "Function not found"
 _ERROR_WORD: Final = re.compile(r"^[A-Z]{2,32}\b")
@@ -85,9 +101,15 @@ class NotConnectedError(Exception):
 
 
 def error_reply(text: str) -> Exception:
-    """Return the exception that stands for an error reply of a server."""
-    error: Exception = BaseParser.parse_error(text)  # type: ignore[no-untyped-call]
-    return error
+    """Return the exception that stands for an error reply of a server; of redis-py, with its texts."""
+    word, _, rest = text.partition(" ")
+    known = _REPLY_CLASSES.get(word)
+    return redis_errors.ResponseError(text) if known is None else known(rest)
+
+
+def replica_reply() -> Exception:
+    """Return the failure of a connection that was to lead to a master and leads to a replica."""
+    return redis_errors.ReadOnlyError("the server is a replica")
 
 
 def closed_by_server() -> Exception:

@@ -16,6 +16,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits._errors import Address, NotRunError, Reason
 from deal_sdk.limits.lanes import Lane
+from deal_sdk.limits.lineages import OF_CLUSTER, LineageQuestion
 from deal_sdk.limits.servers import SharedLookUp
 
 _MAX_ASKED: Final = 8
@@ -50,6 +51,11 @@ class ClusterServers:
     def failure(self) -> StoreUnavailableError | None:
         """Return why nobody could tell where a key is, when the latest look-up found out."""
         return self._shared.failure
+
+    @property
+    def lineage(self) -> LineageQuestion:
+        """Return what counts the failovers of all nodes."""
+        return OF_CLUSTER
 
     def lanes(self) -> list[Lane]:
         """Return the ways to all masters that are known."""

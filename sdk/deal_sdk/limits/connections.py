@@ -18,17 +18,23 @@ import hiredis
 import redis.asyncio
 from redis.asyncio.client import PubSub
 
+from deal_sdk.errors import ConfigurationError
 from deal_sdk.limits._errors import (
     PROTOCOL_FAILURE,
     STORE_FAILURES,
     NotConnectedError,
     closed_by_server,
     error_reply,
+    replica_reply,
 )
+from deal_sdk.limits.lineages import is_master
 from deal_sdk.limits.scripts import Words
 from deal_sdk.limits.wire import pack
 
 CLOSE_TIMEOUT_SECONDS: Final = 5.0
+_STREAM: Final = "_writer"
+"""Where a connection of redis-py keeps its stream, which nothing public of it leads to."""
+_ROLE: Final[Words] = ("ROLE",)
 
 
 class Connections(Protocol):
@@ -84,12 +90,28 @@ class InProcess:
         return self._client.pubsub()
 
 
+def check_client_library() -> None:
+    """Refuse a redis-py whose connections keep their transport elsewhere, before anything is sent.
+
+    There is no public way to it, and going through the library's own writer and reader makes a command
+    take half as long again. pyproject.toml names the versions that were tested.
+
+    Raises:
+        ConfigurationError: when it is another redis-py than those.
+    """
+    if not hasattr(redis.asyncio.Connection(), _STREAM):
+        raise ConfigurationError(
+            f"redis {redis.__version__} keeps the streams of its connections elsewhere than the versions that "
+            "deal-sdk was tested with; install one that its requirements name"
+        )
+
+
 class _Line(asyncio.Protocol):
     """One open connection: what is written on it, and the replies in their order."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._transport: asyncio.WriteTransport = connection._writer.transport
+        self._transport: asyncio.WriteTransport = getattr(connection, _STREAM).transport
         self._transport.set_protocol(self)
         self._reader = hiredis.Reader(protocolError=PROTOCOL_FAILURE, replyError=error_reply)
         self._replies: list[Any] = []
@@ -157,16 +179,25 @@ class _Line(asyncio.Protocol):
 class ServerConnections:
     """A real server's connections."""
 
-    def __init__(self, client: redis.asyncio.Redis, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, client: redis.asyncio.Redis, *, timeout_seconds: float, master_only: bool = False
+    ) -> None:
         """Keep the client; nothing connects yet.
 
         Args:
             client: makes the connections and never retries by itself.
             timeout_seconds: the longest that an exchange may take, connecting included.
+            master_only: refuse a server that is a replica, which a failover may have made of it: it would
+                answer reads with what it last heard.
+
+        Raises:
+            ConfigurationError: for a redis-py that connections cannot be taken over from.
         """
+        check_client_library()
         self._client = client
         self._callbacks = client.response_callbacks
         self._timeout_seconds = timeout_seconds
+        self._master_only = master_only
         self._idle: deque[_Line] = deque()
 
     async def exchange(self, commands: Sequence[Words]) -> list[Any]:
@@ -226,4 +257,18 @@ class ServerConnections:
             if isinstance(error, STORE_FAILURES):
                 raise NotConnectedError(error) from None
             raise
-        return _Line(connection)
+        line = _Line(connection)
+        if self._master_only:
+            await self._check_role(line, deadline)
+        return line
+
+    async def _check_role(self, line: _Line, deadline: float) -> None:
+        try:
+            (role,) = await line.exchange(pack([_ROLE]), 1, deadline)
+            if isinstance(role, STORE_FAILURES):
+                raise NotConnectedError(role)
+            if not is_master(role):
+                raise NotConnectedError(replica_reply())
+        except BaseException:
+            await line.discard()
+            raise

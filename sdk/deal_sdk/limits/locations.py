@@ -110,7 +110,8 @@ def _locate(parts: SplitResult, access: StoreAccess, timeout_seconds: float) -> 
     watching["password"] = _secret(access.sentinel_password)
     to_sentinel = _lanes_by_address(make, watching, scheme)
     sentinels = [to_sentinel(address) for address in addresses]
-    servers = SentinelServers(sentinels, master_name, _lanes_by_address(make, options, scheme))
+    to_master = _lanes_by_address(partial(make, master_only=True), options, scheme)
+    servers = SentinelServers(sentinels, master_name, to_master)
     return Location(servers, f"{parts.scheme}://{hosts}/{master_name}")
 
 
@@ -123,7 +124,9 @@ def _lanes_by_address(
     return lane
 
 
-def _make_lane(options: dict[str, Any], name: str, *, timeout_seconds: float) -> Lane:
+def _make_lane(
+    options: dict[str, Any], name: str, *, timeout_seconds: float, master_only: bool = False
+) -> Lane:
     pool = redis.asyncio.ConnectionPool(
         **{
             **options,
@@ -136,7 +139,7 @@ def _make_lane(options: dict[str, Any], name: str, *, timeout_seconds: float) ->
         }
     )
     client = redis.asyncio.Redis.from_pool(pool)
-    connections = ServerConnections(client, timeout_seconds=timeout_seconds)
+    connections = ServerConnections(client, timeout_seconds=timeout_seconds, master_only=master_only)
     return Lane(connections, name=name, form=Digests(), pipelines=SERVER_PIPELINES)
 
 

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits._errors import Address, NotRunError, Reason
 from deal_sdk.limits.lanes import Lane
+from deal_sdk.limits.lineages import OF_SERVER, LineageQuestion, is_master
 from deal_sdk.limits.servers import SharedLookUp
 
 
@@ -44,6 +45,11 @@ class SentinelServers:
     def failure(self) -> StoreUnavailableError | None:
         """Return why nobody could tell where a key is, when the latest look-up found out."""
         return self._shared.failure
+
+    @property
+    def lineage(self) -> LineageQuestion:
+        """Return what tells a master from its successor."""
+        return OF_SERVER
 
     def lanes(self) -> list[Lane]:
         """Return the way to the master, if it is known."""
@@ -87,10 +93,10 @@ class SentinelServers:
         lane = known or self._make_lane(address)
         try:
             roles = [role async for _, role in self._shared.ask([lane], ("ROLE",))]
-            is_master = bool(roles) and roles[0][0] in (b"master", "master")
-            if is_master:
-                self._turn_to(address, lane)
-            return is_master
+            if not roles or not is_master(roles[0]):
+                return False
+            self._turn_to(address, lane)
+            return True
         finally:
             # A look-up that is stopped must not leave a connection open that nobody knows of.
             if lane is not known and lane is not self._master:

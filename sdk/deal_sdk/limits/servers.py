@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from deal_sdk.errors import StoreUnavailableError
 from deal_sdk.limits._errors import NotRunError, Reason
 from deal_sdk.limits.lanes import Command, Lane
+from deal_sdk.limits.lineages import OF_SERVER, LineageQuestion
 from deal_sdk.limits.scripts import Words
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,11 @@ class Servers(Protocol):
     @property
     def failure(self) -> StoreUnavailableError | None:
         """Return why nobody could tell where a key is, when the latest look-up found out."""
+        ...
+
+    @property
+    def lineage(self) -> LineageQuestion | None:
+        """Return what tells a server from its successor, or None where there can be none."""
         ...
 
     def lanes(self) -> list[Lane]:
@@ -66,9 +72,15 @@ class Servers(Protocol):
 class OneServer:
     """A server without deputies."""
 
-    def __init__(self, lane: Lane) -> None:
-        """Keep the way to it."""
+    def __init__(self, lane: Lane, *, lineage: LineageQuestion | None = OF_SERVER) -> None:
+        """Keep the way to it.
+
+        Args:
+            lane: the only way there is.
+            lineage: what tells it from another one that takes its place; None where none can.
+        """
         self._lane = lane
+        self._lineage = lineage
 
     def lane_for(self, key: str | None) -> Lane | None:
         """Return the only way there is."""
@@ -78,6 +90,11 @@ class OneServer:
     def failure(self) -> StoreUnavailableError | None:
         """Return None: nothing is looked up."""
         return None
+
+    @property
+    def lineage(self) -> LineageQuestion | None:
+        """Return what tells it from another one that takes its place, behind the same name."""
+        return self._lineage
 
     def lanes(self) -> list[Lane]:
         """Return the only way there is."""

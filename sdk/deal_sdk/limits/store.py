@@ -24,7 +24,7 @@ from deal_sdk.limits.connections import InProcess
 from deal_sdk.limits.feeds import Feed
 from deal_sdk.limits.lanes import MEMORY_PIPELINES, Command, Lane
 from deal_sdk.limits.locations import StoreAccess, locate
-from deal_sdk.limits.scripts import Argument, Digests, Functions, Script, ScriptForm
+from deal_sdk.limits.scripts import Argument, Digests, Functions, Script, ScriptForm, Words
 from deal_sdk.limits.servers import OneServer, Servers
 
 if TYPE_CHECKING:
@@ -140,7 +140,9 @@ class Store:
 
     def feed(self, channel: str) -> Feed:
         """Return a feed of what is published on a channel, on whichever server; entering it connects."""
-        return Feed(self._any_lane, self._servers.suspect, channel, timeout_seconds=self._timeout_seconds)
+        return Feed(
+            self._servers, self._any_lane, self._ask, channel, timeout_seconds=self._timeout_seconds
+        )
 
     async def close(self) -> None:
         """Finish what is under way, then close the connections; safe to call twice."""
@@ -153,12 +155,15 @@ class Store:
 
     async def _any_lane(self) -> Lane:
         self._check_open()
-        if self._servers.lane_for(None) is None:
-            await self._servers.look_up()
+        # What is known may be from before a failover, which nobody who only reads was told of.
+        await self._servers.look_up()
         lane = self._servers.lane_for(None)
         if lane is None:
             raise self._nobody()
         return lane
+
+    async def _ask(self, words: Words) -> Any:
+        return await self._submit(Command(words, self._deadline()))
 
     def _deadline(self) -> float:
         if self._timeout_seconds is None:
@@ -309,8 +314,9 @@ def in_process_store(
     form = Functions()
     lane = Lane(InProcess(client), name=name, form=form, pipelines=MEMORY_PIPELINES)
     # In this process there is nobody who might not answer, only work that waits its turn.
+    servers = OneServer(lane, lineage=None)
     return Store(
-        OneServer(lane), name=name, timeout_seconds=None, test_clock=test_clock, form=form, on_close=on_close
+        servers, name=name, timeout_seconds=None, test_clock=test_clock, form=form, on_close=on_close
     )
 
 

@@ -21,7 +21,7 @@ from deal_sdk.limits import (
     TokenPurchaseTracker,
     open_store,
 )
-from deal_sdk.limits.scripts import Packed
+from deal_sdk.limits.scripts import unpacked
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
 from scripts.bench.contestants import Stopwatch, answer_commands
@@ -143,12 +143,7 @@ class LimitEngine:
         run = self._store.run
 
         async def note(script: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-            words = [
-                word
-                for argument in arguments
-                for word in (argument.words if isinstance(argument, Packed) else (argument,))
-            ]
-            sent.append((script.sha1, list(keys), words))
+            sent.append((script.sha1, unpacked(keys), unpacked(arguments)))
             return await run(script, keys, arguments)
 
         self._store.run = note  # type: ignore[method-assign]

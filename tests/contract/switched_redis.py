@@ -17,7 +17,7 @@ class LocalService:
 
     def __init__(self) -> None:
         self.port = 0
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, LOCAL_ADDRESS, 0)
@@ -28,9 +28,12 @@ class LocalService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        for task in self._connections:
+        connections = dict(self._connections)
+        for task, writer in connections.items():
+            # A task that is cancelled before its first step closes nothing.
+            writer.close()
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*connections, return_exceptions=True)
         await self._server.wait_closed()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,8 +42,8 @@ class LocalService:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve_and_close(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        self._connections[task] = writer
+        task.add_done_callback(self._connections.pop)
 
     async def _serve_and_close(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -60,14 +63,18 @@ class SwitchedPort(LocalService):
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on both ways until either side ends it."""
         behind, to_behind = await asyncio.open_connection(LOCAL_ADDRESS, self.target)
-        ways = [asyncio.create_task(_pass_on(reader, to_behind)), asyncio.create_task(_pass_on(behind, writer))]
+        ways = [
+            asyncio.create_task(_pass_on(reader, to_behind)),
+            asyncio.create_task(_pass_on(behind, writer)),
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # At once: this task may be cancelled while it waits for the rest.
+            to_behind.close()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            to_behind.close()
 
 
 class FakeSentinel(LocalService):

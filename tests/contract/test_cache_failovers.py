@@ -69,6 +69,8 @@ async def test_a_master_that_became_a_replica_is_left_while_its_connections_live
         await mine.cache.set("key", "old")
         await until(lambda: holds(mine, "key", "old"))
         await other.cache.set("key", "new")
+        with successor.client() as client:
+            client.config_set("repl-diskless-sync-delay", 0)
         # It is synchronized as a whole, which nobody who listens to it is told of.
         follow(redis_server, successor.port)
         wait_until(partial(is_in_step, redis_server), "it did not follow", 10)
@@ -125,7 +127,12 @@ async def test_a_server_that_forbids_the_question_is_trusted(
 ) -> None:
     with redis_server.client() as client:
         client.acl_setuser(
-            "careful", enabled=True, passwords=["+word"], commands=["+@all", "-info"], keys=["*"], channels=["*"]
+            "careful",
+            enabled=True,
+            passwords=["+word"],
+            commands=["+@all", "-info"],
+            keys=["*"],
+            channels=["*"],
         )
     url = redis_server.url.replace("redis://", "redis://careful:word@")
     async with process_on(url, clock) as mine:
@@ -134,23 +141,26 @@ async def test_a_server_that_forbids_the_question_is_trusted(
 
 
 async def test_a_master_that_sentinels_replaced_is_not_read_as_a_replica(
-    redis_server: RedisServer, successor: RedisServer
+    redis_factory: Callable[..., RedisServer],
 ) -> None:
-    async with FakeSentinel(redis_server.port) as sentinel:
-        async with open_store(sentinel.url, timeout_seconds=5.0) as store:
-            await store.command("SET", "key", "old")
-            with successor.client() as client:
-                client.set("key", "new")
-            # As a sentinel does it: the former master is told, and loses its connections.
-            follow(redis_server, free_port())
-            with redis_server.client() as client:
-                client.execute_command("CLIENT", "KILL", "TYPE", "normal")
-            # This sentinel does not know yet.
-            with pytest.raises(StoreUnavailableError) as raised:
-                await store.command("GET", "key")
-            assert raised.value.facts["answer"] == "ReadOnlyError"
-            sentinel.master_port = successor.port
-            assert await store.command("GET", "key") == b"new"
+    master, successor = redis_factory(), redis_factory()
+    async with (
+        FakeSentinel(master.port) as sentinel,
+        open_store(sentinel.url, timeout_seconds=5.0) as store,
+    ):
+        await store.command("SET", "key", "old")
+        with successor.client() as client:
+            client.set("key", "new")
+        # As a sentinel does it: the former master is told, and loses its connections.
+        follow(master, free_port())
+        with master.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal")
+        # This sentinel does not know yet.
+        with pytest.raises(StoreUnavailableError) as raised:
+            await store.command("GET", "key")
+        assert raised.value.facts["answer"] == "ReadOnlyError"
+        sentinel.master_port = successor.port
+        assert await store.command("GET", "key") == b"new"
 
 
 async def test_a_failover_anywhere_in_a_cluster_empties_it(

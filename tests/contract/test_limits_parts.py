@@ -12,6 +12,7 @@ import pytest
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import IdempotencyConflictError, LimitExceededError, StoreUnavailableError
 from deal_sdk.limits import Gate, PurchaseRule, RateRule, Reservation, Settled, Store
+from deal_sdk.limits.scripts import unpacked
 from deal_sdk.metrics import Metrics
 from tests.contract.store_backends import BACKENDS, opened
 
@@ -32,7 +33,7 @@ class OneSlotAtATime:
         self.command = store.command
 
     async def run(self, script: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        tags = {re.search(r"\{(.*?)\}", key).group(1) for key in keys}
+        tags = {re.search(r"\{(.*?)\}", key).group(1) for key in unpacked(keys)}
         assert len(tags) == 1, f"CROSSSLOT: {keys}"
         self.trips += 1
         if tags & self.down:

@@ -101,8 +101,8 @@ def check_client_library() -> None:
     """
     if not hasattr(redis.asyncio.Connection(), _STREAM):
         raise ConfigurationError(
-            f"redis {redis.__version__} keeps the streams of its connections elsewhere than the versions that "
-            "deal-sdk was tested with; install one that its requirements name"
+            f"redis {redis.__version__} keeps the streams of its connections elsewhere than the versions "
+            "that deal-sdk was tested with; install one that its requirements name"
         )
 
 
@@ -189,11 +189,7 @@ class ServerConnections:
             timeout_seconds: the longest that an exchange may take, connecting included.
             master_only: refuse a server that is a replica, which a failover may have made of it: it would
                 answer reads with what it last heard.
-
-        Raises:
-            ConfigurationError: for a redis-py that connections cannot be taken over from.
         """
-        check_client_library()
         self._client = client
         self._callbacks = client.response_callbacks
         self._timeout_seconds = timeout_seconds
@@ -217,7 +213,9 @@ class ServerConnections:
                 self._idle.append(line)
         callbacks = self._callbacks
         for place, words in enumerate(commands):
-            callback = callbacks.get(str(words[0]))
+            name = words[0]
+            # What begins with packed words is a script, whose reply is as it was written.
+            callback = callbacks.get(name) if isinstance(name, str) else None
             if callback is not None and not isinstance(replies[place], BaseException):
                 replies[place] = callback(replies[place])
         return replies

@@ -26,6 +26,7 @@ from deal_sdk.limits.decisions import (
 from deal_sdk.limits.ids import check_id
 from deal_sdk.limits.outages import OutageLog
 from deal_sdk.limits.parts import Part, parts_of
+from deal_sdk.limits.programs import gate_script, reset_script
 from deal_sdk.limits.rules import (
     PURCHASE_KINDS,
     AmountRule,
@@ -39,7 +40,7 @@ from deal_sdk.limits.rules import (
     period_seconds_of,
     record_tail,
 )
-from deal_sdk.limits.scripts import Argument, load_script
+from deal_sdk.limits.scripts import Argument, Key, Packed
 from deal_sdk.limits.settling import Settlement
 from deal_sdk.limits.store import Store
 from deal_sdk.limits.telling import LimitTeller
@@ -52,6 +53,8 @@ DEFAULT_RESERVATION_SECONDS: Final = 3_600
 MAX_RESERVATION_SECONDS: Final = 31 * 86_400
 TAKEN_IN_PARTS_SECONDS: Final = 60
 """How long what is taken in several slots for good can be undone while the slots are asked."""
+_TIMELESS: Final = {mode: Packed.of((mode, "")) for mode in ("take", "peek")}
+"""What a call begins with that reserves nothing and goes by the server's time."""
 _MILLISECONDS: Final = 1000
 
 
@@ -185,7 +188,7 @@ class Gate:
             arguments = ("amount", lasting_ms, "")
         else:
             arguments = ("purchase", lasting_ms, record_tail(rule))
-        await self._store.run(load_script("reset", "state", "reset"), self.keys.counted(rule), arguments)
+        await self._store.run(reset_script(), self.keys.counted(rule), arguments)
 
     async def commit(self, reservation: Reservation) -> Settled:
         """Keep what was taken, because the payment happened; repeating it changes nothing.
@@ -244,15 +247,22 @@ class Gate:
         reservation_id: str | None,
         lifetime_ms: int,
     ) -> list[Any]:
-        keys = [key for limit in limits for key in limit.keys]
-        mark = ""
-        if reservation_id is not None:
-            keys.insert(0, self.keys.reservation_part(part.tag, reservation_id))
+        families = 0
+        keys: list[Key] = []
+        words: list[Argument] = []
+        time = self._store.script_time()
+        if reservation_id is None:
+            words += (mode, time) if time else (_TIMELESS[mode],)
+        else:
+            keys.append(self.keys.reservation_part(part.tag, reservation_id))
             mark = fingerprint(limits, part.elsewhere)
-        head = (mode, self._store.script_time(), lifetime_ms, mark, " ".join(part.elsewhere), len(limits))
-        arguments: list[Argument] = [*head, *[limit.packed for limit in limits]]
-        script = load_script("gate", "state", "takes", "gate")
-        reply: list[Any] = await self._store.run(script, keys, arguments)
+            words += (mode, time, lifetime_ms, mark, " ".join(part.elsewhere))
+        for limit in limits:
+            families |= limit.family
+            keys.append(limit.packed_keys)
+            words.append(limit.packed)
+        script = gate_script(families, reserves=reservation_id is not None)
+        reply: list[Any] = await self._store.run(script, keys, words)
         return reply
 
     async def _seed(self, limit: Limit) -> Limit:
@@ -335,7 +345,7 @@ class Gate:
             self._teller.count(limits, "replayed")
             return Decision(True, reservation=reservation)
         missed = [state for state in states if not state.allowed]
-        shadowed = tuple(_refusal(state) for state in missed if state.limit.rule.shadow)
+        shadowed = tuple([_refusal(state) for state in missed if state.limit.rule.shadow])
         if status == "allowed":
             self._teller.allowed(states)
             return Decision(True, reservation=reservation, states=states, shadowed=shadowed)
@@ -373,10 +383,17 @@ def _states(reply: list[Any], limits: Sequence[Limit]) -> tuple[LimitState, ...]
     if len(reply) == 1:
         return ()
     return tuple(
-        LimitState(
-            limit, bool(ok), int(current), int(maximum), retry_ms / _MILLISECONDS, reset_ms / _MILLISECONDS
-        )
-        for limit, (ok, current, maximum, retry_ms, reset_ms) in zip(limits, reply[1:], strict=True)
+        [
+            LimitState(
+                limit,
+                bool(ok),
+                int(current),
+                int(maximum),
+                retry_ms / _MILLISECONDS,
+                reset_ms / _MILLISECONDS,
+            )
+            for limit, (ok, current, maximum, retry_ms, reset_ms) in zip(limits, reply[1:], strict=True)
+        ]
     )
 
 

@@ -7,8 +7,10 @@ that there was no answer.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio.client import PubSub
@@ -23,6 +25,7 @@ from deal_sdk.limits._errors import (
     timed_out,
 )
 from deal_sdk.limits.connections import Connections
+from deal_sdk.limits.deadlines import Deadlines
 from deal_sdk.limits.scripts import Script, ScriptForm, Words
 
 _ASKING: Final[Words] = ("ASKING",)
@@ -72,6 +75,7 @@ class Lane:
         self._connections = connections
         self._form = form
         self.name = name
+        self._deadlines = Deadlines(partial(timed_out, name))
         self._commands: Collector[Command, Any] = Collector(
             self._send, max_items=pipelines.max_commands, max_in_flight=pipelines.max_in_flight
         )
@@ -80,9 +84,12 @@ class Lane:
         """Hand over a command and return the future of its reply, which its caller may end before.
 
         The future ends with `NotRunError` where the command provably did not run, and with
-        `StoreUnavailableError` where it failed or nobody knows.
+        `StoreUnavailableError` where it failed, nobody knows, or its deadline is over.
         """
-        return self._commands.put(command)
+        reply = self._commands.put(command)
+        if command.deadline != math.inf:
+            self._deadlines.watch(command.deadline, reply)
+        return reply
 
     def subscriber(self) -> PubSub:
         """Return a connection of its own that can subscribe; it connects with its first command."""
@@ -95,6 +102,7 @@ class Lane:
     async def close(self) -> None:
         """Finish what is under way, then close the connections."""
         await self._commands.close()
+        self._deadlines.close()
         await self._connections.close()
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
@@ -106,7 +114,10 @@ class Lane:
 
     async def _exchange(self, commands: list[Command]) -> list[Any]:
         replies = await self._deliver([], commands)
-        missing = [index for index, reply in enumerate(replies) if is_script_missing(reply)]
+        failed = [index for index, reply in enumerate(replies) if isinstance(reply, Exception)]
+        if not failed:
+            return replies
+        missing = [index for index in failed if is_script_missing(replies[index])]
         if missing:
             # Nothing of these ran: the server was restarted, failed over or flushed, or is new.
             scripts = {script for index in missing if (script := commands[index].script) is not None}

@@ -61,4 +61,5 @@ OF_SERVER: Final = LineageQuestion(("INFO", "replication"), _of_server)
 """For one server and for a master that sentinels watch: PUBLISH reaches a replica, but not while it is
 synchronized anew, so that what a replica tells of changes has gaps."""
 OF_CLUSTER: Final = LineageQuestion(("CLUSTER", "INFO"), _of_cluster)
-"""For a cluster, whose every node is told of what is published on any: its epoch counts failovers and moved slots."""
+"""For a cluster, whose every node is told of what is published on any: its epoch counts failovers and slots
+that moved."""

@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from deal_sdk.errors import ConfigurationError
 from deal_sdk.limits._errors import Address
 from deal_sdk.limits.clusters import ClusterServers
-from deal_sdk.limits.connections import ServerConnections
+from deal_sdk.limits.connections import ServerConnections, check_client_library
 from deal_sdk.limits.lanes import SERVER_PIPELINES, Lane
 from deal_sdk.limits.scripts import Digests
 from deal_sdk.limits.sentinels import SentinelServers
@@ -72,8 +72,9 @@ def locate(redis_url: str, access: StoreAccess, *, timeout_seconds: float) -> Lo
         timeout_seconds: the longest that one exchange may take.
 
     Raises:
-        ConfigurationError: for a URL of another form, or TLS files that cannot be used.
+        ConfigurationError: for a URL of another form, TLS files that cannot be used, or another redis-py.
     """
+    check_client_library()
     parts = urlsplit(redis_url)
     if parts.scheme.startswith(_TLS):
         _check_tls_files(access)

@@ -17,8 +17,8 @@ from deal_sdk.errors import InvalidInputError, StoreUnavailableError
 from deal_sdk.limits.decisions import Decision, LimitState
 from deal_sdk.limits.gate import Gate
 from deal_sdk.limits.ids import USER_SUBJECT, UserKey, check_id, check_subject, operation_of
+from deal_sdk.limits.programs import reset_script
 from deal_sdk.limits.rules import WINDOW_SECONDS, LimitKind, RateRule, rate_field
-from deal_sdk.limits.scripts import load_script
 from deal_sdk.limits.store import Store
 from deal_sdk.settings import TierLimits
 
@@ -174,7 +174,7 @@ class RateLimiter:
             return
         check_id("operation", operation)
         fields = [rate_field(operation, kind) for kind in (LimitKind.PER_MINUTE, LimitKind.BURST)]
-        await self._store.run(load_script("reset", "state", "reset"), [key], ["rates", *fields])
+        await self._store.run(reset_script(), [key], ["rates", *fields])
 
     async def operations(self, user_id: UserKey, *, subject: str = USER_SUBJECT) -> tuple[str, ...]:
         """Return the operations that something is counted of, sorted.

@@ -33,7 +33,18 @@ class Packed:
 
 
 Argument: TypeAlias = str | bytes | int | Packed
+Key: TypeAlias = str | Packed
+"""A key, or several in a row."""
 Words: TypeAlias = tuple[Argument, ...]
+
+
+def unpacked(words: Sequence[Argument]) -> list[Argument]:
+    """Return every word by itself."""
+    single: list[Argument] = []
+    for word in words:
+        single.extend(word.words if isinstance(word, Packed) else (word,))
+    return single
+
 
 _LUA_PACKAGE: Final = "deal_sdk.limits"
 
@@ -45,6 +56,12 @@ class Script:
     name: str
     source: str = field(repr=False)
     sha1: str
+    called: Packed = field(init=False, repr=False, compare=False)
+    """The words that begin each call of it by its digest."""
+
+    def __post_init__(self) -> None:
+        """Write what every call begins with."""
+        object.__setattr__(self, "called", Packed.of(("EVALSHA", self.sha1)))
 
 
 @cache
@@ -69,7 +86,7 @@ class ScriptForm(Protocol):
         """Return the command that makes the script known."""
         ...
 
-    def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Words:
+    def call(self, script: Script, keys: Sequence[Key], arguments: Sequence[Argument]) -> Words:
         """Return the command that runs it."""
         ...
 
@@ -81,9 +98,12 @@ class Digests:
         """Return SCRIPT LOAD."""
         return ("SCRIPT", "LOAD", script.source)
 
-    def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Words:
+    def call(self, script: Script, keys: Sequence[Key], arguments: Sequence[Argument]) -> Words:
         """Return EVALSHA."""
-        return ("EVALSHA", script.sha1, len(keys), *keys, *arguments)
+        count = 0
+        for key in keys:
+            count += len(key.words) if isinstance(key, Packed) else 1
+        return (script.called, count, *keys, *arguments)
 
 
 class Functions:
@@ -94,9 +114,7 @@ class Functions:
         head = f"#!lua name={script.name}\nredis.register_function('{script.name}', function(KEYS, ARGV)\n"
         return ("FUNCTION", "LOAD", "REPLACE", f"{head}{script.source}\nend)")
 
-    def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Words:
+    def call(self, script: Script, keys: Sequence[Key], arguments: Sequence[Argument]) -> Words:
         """Return FCALL, every word by itself: nothing is written on a connection."""
-        words: list[Argument] = []
-        for argument in arguments:
-            words.extend(argument.words if isinstance(argument, Packed) else (argument,))
-        return ("FCALL", script.name, len(keys), *keys, *words)
+        names = unpacked(keys)
+        return ("FCALL", script.name, len(names), *names, *unpacked(arguments))

@@ -184,7 +184,9 @@ class SharedLookUp:
                         yield lane, future.result()
         finally:
             for future in asked:
-                future.cancel()
+                if not future.cancel() and not future.cancelled():
+                    # It has failed at this very moment, which nobody is to be warned of.
+                    future.exception()
 
     async def _run(self) -> None:
         self.failure = None

@@ -12,8 +12,8 @@ from typing import Final, Literal
 from deal_sdk.limits.decisions import Reservation, Settled
 from deal_sdk.limits.ids import check_id, encode
 from deal_sdk.limits.parts import Part, tags_elsewhere
+from deal_sdk.limits.programs import settle_script
 from deal_sdk.limits.rules import KeySpace
-from deal_sdk.limits.scripts import load_script
 from deal_sdk.limits.store import Store
 
 MAX_RESERVATIONS_PER_COMMAND: Final = 256
@@ -82,6 +82,6 @@ class Settlement:
         return replies
 
     async def _end(self, verb: Verb, keys: Sequence[str], turn: Turn) -> list[str]:
-        script = load_script("settle", "state", "returns", "settle")
-        replies: list[bytes] = await self._store.run(script, keys, [verb, self._store.script_time(), turn])
+        arguments = [verb, self._store.script_time(), turn]
+        replies: list[bytes] = await self._store.run(settle_script(), keys, arguments)
         return [reply.decode() for reply in replies]

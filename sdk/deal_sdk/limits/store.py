@@ -24,7 +24,7 @@ from deal_sdk.limits.connections import InProcess
 from deal_sdk.limits.feeds import Feed
 from deal_sdk.limits.lanes import MEMORY_PIPELINES, Command, Lane
 from deal_sdk.limits.locations import StoreAccess, locate
-from deal_sdk.limits.scripts import Argument, Digests, Functions, Script, ScriptForm, Words
+from deal_sdk.limits.scripts import Argument, Digests, Functions, Key, Script, ScriptForm, Words
 from deal_sdk.limits.servers import OneServer, Servers
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Store:
         """
         return await self._submit(Command(words, self._deadline(), key=_key_of(words)))
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    async def run(self, script: Script, keys: Sequence[Key], arguments: Sequence[Argument]) -> Any:
         """Run a script by its digest, loading it where the server does not know it.
 
         It runs once or not at all. After an error it is known not to have run only where the script itself
@@ -110,7 +110,9 @@ class Store:
             StoreUnavailableError: when the store cannot be reached, refuses, or does not answer in time.
         """
         words = self._form.call(script, keys, arguments)
-        return await self._submit(Command(words, self._deadline(), script, keys[0]))
+        first = keys[0]
+        key = first if isinstance(first, str) else first.words[0]
+        return await self._submit(Command(words, self._deadline(), script, key))
 
     async def command_everywhere(self, *words: Argument) -> list[Any]:
         """Run a command that names no key on every server that holds keys, and return their replies.
@@ -140,9 +142,7 @@ class Store:
 
     def feed(self, channel: str) -> Feed:
         """Return a feed of what is published on a channel, on whichever server; entering it connects."""
-        return Feed(
-            self._servers, self._any_lane, self._ask, channel, timeout_seconds=self._timeout_seconds
-        )
+        return Feed(self._servers, self._any_lane, self._ask, channel, timeout_seconds=self._timeout_seconds)
 
     async def close(self) -> None:
         """Finish what is under way, then close the connections; safe to call twice."""
@@ -226,22 +226,12 @@ class Store:
         raise refusal.error from None
 
     async def _answer(self, lane: Lane, command: Command) -> Any:
-        reply = lane.put(command)
-        if command.deadline == math.inf:
-            return await reply
-        timer = reply.get_loop().call_at(command.deadline, self._give_up, reply)
         try:
-            return await reply
+            return await lane.put(command)
         except StoreUnavailableError as error:
             if error.facts["reason"] in ("timeout", "connection") and not self._closed:
                 self._servers.suspect(lane)
             raise
-        finally:
-            timer.cancel()
-
-    def _give_up(self, reply: asyncio.Future[Any]) -> None:
-        if not reply.done():
-            reply.set_exception(timed_out(self.name))
 
     def _check_open(self) -> None:
         if self._closed:

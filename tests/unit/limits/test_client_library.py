@@ -16,9 +16,13 @@ from deal_sdk.limits._errors import error_reply
 
 
 async def test_a_connection_keeps_its_stream_where_it_is_taken_from() -> None:
-    def agree(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"+OK\r\n" * 8)
+        await reader.read()
+        writer.close()
+        gone.set()
 
+    gone = asyncio.Event()
     server = await asyncio.start_server(agree, "127.0.0.1", 0)
     connection = redis.asyncio.Connection(port=server.sockets[0].getsockname()[1])
     assert connection._writer is None
@@ -27,6 +31,7 @@ async def test_a_connection_keeps_its_stream_where_it_is_taken_from() -> None:
     assert isinstance(transport, asyncio.WriteTransport)
     transport.set_protocol(asyncio.Protocol())
     await connection.disconnect(nowait=True)
+    await gone.wait()
     server.close()
 
 
@@ -40,7 +45,9 @@ async def test_a_pool_makes_connections_that_belong_to_their_maker() -> None:
 
 
 def test_a_subscription_can_ask_before_it_subscribes() -> None:
-    assert {"execute_command", "parse_response", "subscribe", "get_message", "ping", "aclose"} <= set(dir(PubSub))
+    assert {"execute_command", "parse_response", "subscribe", "get_message", "ping", "aclose"} <= set(
+        dir(PubSub)
+    )
     assert inspect.signature(PubSub.parse_response).parameters["block"].default is True
 
 

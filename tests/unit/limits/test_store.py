@@ -9,6 +9,7 @@ import pytest
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import ConfigurationError, StoreUnavailableError
 from deal_sdk.limits import open_store
+from deal_sdk.limits.programs import gate_script, reset_script, settle_script
 from deal_sdk.limits.scripts import load_script
 
 
@@ -112,7 +113,15 @@ async def test_scripts_ask_the_server_for_the_time_unless_a_test_sets_it() -> No
 
 
 def test_a_script_is_read_once_and_named_by_its_digest() -> None:
-    script = load_script("gate", "state", "takes", "gate")
-    assert script is load_script("gate", "state", "takes", "gate")
+    script = load_script("gate", "base", "gate")
+    assert script is load_script("gate", "base", "gate")
     assert len(script.sha1) == 40
-    assert "tostring" not in script.source.replace("tostring()", "")
+
+
+def test_no_script_writes_a_number_as_lua_does_by_itself() -> None:
+    gates = [
+        gate_script(families, reserves=reserves) for families in range(1, 8) for reserves in (False, True)
+    ]
+    for script in (*gates, settle_script(), reset_script()):
+        assert "tostring" not in script.source.replace("tostring()", "")
+    assert len({script.name for script in gates}) == len({script.sha1 for script in gates}) == len(gates)

@@ -6,7 +6,7 @@
 if ARGV[1] == 'rates' then
   local sheet = sheet_of(KEYS[1])
   for index = 2, #ARGV do
-    set_sheet_value(sheet, ARGV[index], nil)
+    set_sheet_value(sheet, NEWLINE .. ARGV[index] .. ' ', nil)
   end
   save_sheets()
   return 1
@@ -14,10 +14,10 @@ end
 
 local generation = generation_now()
 if ARGV[1] == 'amount' then
-  amount.write(KEYS[1], { 0, 0 }, 0, generation, tonumber(ARGV[2]))
+  write_amount(KEYS[1], { 0, 0 }, 0, generation, tonumber(ARGV[2]))
 else
   local head = '{"currentCount":0,"periodEndTimestamp":0,"generation":"' .. generation .. '",'
-  redis.call('DEL', KEYS[1])
-  redis.call('SET', KEYS[2], head .. '"lastPurchaseTimestamp":0,' .. ARGV[3], 'PX', ARGV[2])
+  call('DEL', KEYS[1])
+  call('SET', KEYS[2], head .. '"lastPurchaseTimestamp":0,' .. ARGV[3], 'PX', ARGV[2])
 end
 return 1

@@ -11,12 +11,12 @@ local now_us = microseconds_now(ARGV[2])
 local function commit(key, reservation)
   local left_ms = math.ceil(tonumber(reservation[3]) - now_us / 1000)
   local text = table.concat({ 'committed', reservation[2], reservation[3] }, '\n')
-  redis.call('SET', key, text, 'PX', text_of(math.max(left_ms, 1)))
+  call('SET', key, text, 'PX', text_of(math.max(left_ms, 1)))
   return 'committed'
 end
 
 local function cancel(key, reservation)
-  redis.call('DEL', key)
+  call('DEL', key)
   for index = 4, #reservation do
     local words = {}
     for word in string.gmatch(reservation[index], '[^ ]+') do

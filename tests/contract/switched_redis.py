@@ -17,7 +17,8 @@ class LocalService:
 
     def __init__(self) -> None:
         self.port = 0
-        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._connections: set[asyncio.Task[None]] = set()
+        self.writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, LOCAL_ADDRESS, 0)
@@ -28,12 +29,14 @@ class LocalService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        connections = dict(self._connections)
-        for task, writer in connections.items():
-            # A task that is cancelled before its first step closes nothing.
-            writer.close()
+        for task in self._connections:
             task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        for writer in self.writers:
+            # A task that was cancelled before its first step has closed nothing.
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
         await self._server.wait_closed()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,8 +45,9 @@ class LocalService:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve_and_close(reader, writer))
-        self._connections[task] = writer
-        task.add_done_callback(self._connections.pop)
+        self.writers.append(writer)
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
 
     async def _serve_and_close(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -63,6 +67,7 @@ class SwitchedPort(LocalService):
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on both ways until either side ends it."""
         behind, to_behind = await asyncio.open_connection(LOCAL_ADDRESS, self.target)
+        self.writers.append(to_behind)
         ways = [
             asyncio.create_task(_pass_on(reader, to_behind)),
             asyncio.create_task(_pass_on(behind, writer)),

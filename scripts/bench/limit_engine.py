@@ -21,7 +21,7 @@ from deal_sdk.limits import (
     TokenPurchaseTracker,
     open_store,
 )
-from deal_sdk.limits.scripts import unpacked
+from deal_sdk.limits.scripts import Argument, Key, Script, unpacked
 from deal_sdk.metrics import Metrics
 from deal_sdk.records import Database
 from scripts.bench.contestants import Stopwatch, answer_commands
@@ -142,8 +142,8 @@ class LimitEngine:
         sent: list[Call] = []
         run = self._store.run
 
-        async def note(script: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-            sent.append((script.sha1, unpacked(keys), unpacked(arguments)))
+        async def note(script: Script, keys: Sequence[Key], arguments: Sequence[Argument]) -> Any:
+            sent.append((script.sha1, [str(key) for key in unpacked(keys)], unpacked(arguments)))
             return await run(script, keys, arguments)
 
         self._store.run = note  # type: ignore[method-assign]

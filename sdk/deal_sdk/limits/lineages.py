@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deal_sdk.limits.scripts import Words
 
 UNTOLD: Final = "untold"
 """Of a server that does not say, as where INFO is forbidden; it is trusted as long as it answers."""
@@ -24,7 +23,7 @@ _MASTER: Final = "master"
 class LineageQuestion:
     """What a server is asked, and how its answer is read."""
 
-    words: Words
+    words: tuple[str, ...]
     read: Callable[[Any], str]
     """Returns the lineage, `UNTOLD` or `NO_LINEAGE`."""
 

@@ -260,7 +260,7 @@ class KeySpace:
     def _limits_of(self, rule: Rule, now: datetime) -> tuple[Limit, ...]:
         if isinstance(rule, RateRule) or rule.calendar is None:
             # Whoever asks often asks for the same. Plain tuples are found several times as fast as rules.
-            kind = type(rule)
+            kind: Any = type(rule)
             return _lasting_limits(_PARTS_OF_KEYS(self), kind, _PARTS_OF_RULES[kind](rule))
         moments = rule.calendar.boundaries(now)
         boundaries = " ".join(str(int(moment.timestamp()) * _MILLISECONDS) for moment in moments)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-
 UNTOLD: Final = "untold"
 """Of a server that does not say, as where INFO is forbidden; it is trusted as long as it answers."""
 NO_LINEAGE: Final = ""

@@ -15,6 +15,8 @@ from deal_sdk.metrics import Metrics
 
 USER = "user"
 PERIOD_MS, RESERVED_MS, MINUTE_MS = 90_000, 40_000, 60_000
+UNIT_MS = 20
+"""A hit in a window is noted at the end of so many milliseconds."""
 MAX_PURCHASES, MAX_AMOUNT, PER_MINUTE, BURST = 4, 2**60, 7, 3
 NAMES = st.sampled_from("abcdefgh")
 AMOUNTS = st.sampled_from((1, 10**9 - 1, 10**9, 2**53 + 1, 2**59, 2**60))
@@ -78,10 +80,11 @@ class Model:
     def take(self, name: str, amount: int, cost: int) -> None:
         self.count, self.ends_ms = self.count + 1, self.ends_ms or self.now_ms + PERIOD_MS
         self.spent, self.sum_ends_ms = self.spent + amount, self.sum_ends_ms or self.now_ms + PERIOD_MS
-        self.hits.append((self.now_ms, cost))
+        noted_ms = -(-self.now_ms // UNIT_MS) * UNIT_MS
+        self.hits.append((noted_ms, cost))
         self.tokens -= cost * 1_000
         expires_ms = self.now_ms + RESERVED_MS
-        self.held[name] = Held(amount, cost, self.ends_ms, self.sum_ends_ms, self.now_ms, expires_ms)
+        self.held[name] = Held(amount, cost, self.ends_ms, self.sum_ends_ms, noted_ms, expires_ms)
 
     def cancel(self, name: str) -> str:
         held = self.held.get(name)

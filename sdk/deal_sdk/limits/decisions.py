@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from deal_sdk.errors import LimitExceededError, PurchaseLimitExceededError, RateLimitExceededError
 from deal_sdk.limits.ids import UserKey
 from deal_sdk.limits.rules import PURCHASE_KINDS, CountedRule, Limit, LimitKind
+
+_MILLISECONDS: Final = 1000
 
 
 class Settled(StrEnum):
@@ -110,3 +113,33 @@ class PurchaseHistory(Protocol):
     async def held(self, rule: CountedRule) -> HeldPurchases:
         """Return the purchases that may still count under a rule, and when their period ends."""
         ...
+
+
+def states_of(reply: Sequence[Any], limits: Sequence[Limit]) -> tuple[LimitState, ...]:
+    """Read each limit's state from the gate script's reply; a reply without any has none."""
+    if len(reply) == 1:
+        return ()
+    return tuple(
+        [
+            LimitState(
+                limit,
+                bool(ok),
+                int(current),
+                int(maximum),
+                retry_ms / _MILLISECONDS,
+                reset_ms / _MILLISECONDS,
+            )
+            for limit, (ok, current, maximum, retry_ms, reset_ms) in zip(limits, reply[1:], strict=True)
+        ]
+    )
+
+
+def refusal_of(state: LimitState) -> Refusal:
+    """Return what a refusal tells of a limit."""
+    return Refusal(
+        limit=state.limit.name,
+        kind=state.limit.kind,
+        current=state.current,
+        maximum=state.maximum,
+        retry_after_seconds=state.retry_after_seconds,
+    )

@@ -19,9 +19,10 @@ from deal_sdk.limits.decisions import (
     Decision,
     LimitState,
     PurchaseHistory,
-    Refusal,
     Reservation,
     Settled,
+    refusal_of,
+    states_of,
 )
 from deal_sdk.limits.ids import check_id
 from deal_sdk.limits.outages import OutageLog
@@ -135,7 +136,7 @@ class Gate:
             reply = await self._ask("reserve", parts[0], reservation_id, lifetime_ms)
         except StoreUnavailableError as error:
             return self._without_store(limits, error)
-        return self._decide(_status(reply), _states(reply, limits), limits, reservation)
+        return self._decide(_status(reply), states_of(reply, limits), limits, reservation)
 
     async def take(self, rules: Sequence[Rule]) -> Decision:
         """Take every limit, or none, for good: there is no reservation to cancel.
@@ -157,7 +158,7 @@ class Gate:
             reply = await self._ask("take", parts[0])
         except StoreUnavailableError as error:
             return self._without_store(limits, error)
-        return self._decide(_status(reply), _states(reply, limits), limits, None)
+        return self._decide(_status(reply), states_of(reply, limits), limits, None)
 
     async def peek(self, rules: Sequence[Rule]) -> tuple[LimitState, ...]:
         """Return each limit's state and whether it would allow one more, without writing anything.
@@ -173,7 +174,7 @@ class Gate:
         parts = parts_of(limits) if self._store.has_slots else (Part(limits[0].tag, limits),)
         found: dict[str, LimitState] = {}
         for part in parts:
-            for state in _states(await self._ask("peek", part), part.limits):
+            for state in states_of(await self._ask("peek", part), part.limits):
                 found[state.limit.place] = state
         return tuple(found[limit.place] for limit in limits)
 
@@ -294,7 +295,7 @@ class Gate:
                 degraded += await self._degraded(part, error, taken, reservation)
                 continue
             status = _status(reply)
-            states += _states(reply, part.limits)
+            states += states_of(reply, part.limits)
             if status == "allowed":
                 taken.append(part)
             elif status == "replayed":
@@ -321,7 +322,7 @@ class Gate:
         states: list[LimitState] = []
         for part in parts:
             try:
-                states += _states(await self._ask("peek", part), part.limits)
+                states += states_of(await self._ask("peek", part), part.limits)
             except StoreUnavailableError as error:
                 self._outages.say(error, "a refusal may name too few limits")
         return states
@@ -345,12 +346,12 @@ class Gate:
             self._teller.count(limits, "replayed")
             return Decision(True, reservation=reservation)
         missed = [state for state in states if not state.allowed]
-        shadowed = tuple([_refusal(state) for state in missed if state.limit.rule.shadow])
+        shadowed = tuple([refusal_of(state) for state in missed if state.limit.rule.shadow])
         if status == "allowed":
             self._teller.allowed(states)
             return Decision(True, reservation=reservation, states=states, shadowed=shadowed)
         self._teller.refused(states)
-        refusals = tuple(_refusal(state) for state in missed if not state.limit.rule.shadow)
+        refusals = tuple(refusal_of(state) for state in missed if not state.limit.rule.shadow)
         return Decision(False, refusals, states=states, shadowed=shadowed)
 
     def _without_store(self, limits: Sequence[Limit], error: StoreUnavailableError) -> Decision:
@@ -377,31 +378,3 @@ def _check_reservation_seconds(seconds: int) -> None:
 def _status(reply: list[Any]) -> str:
     status: bytes = reply[0]
     return status.decode()
-
-
-def _states(reply: list[Any], limits: Sequence[Limit]) -> tuple[LimitState, ...]:
-    if len(reply) == 1:
-        return ()
-    return tuple(
-        [
-            LimitState(
-                limit,
-                bool(ok),
-                int(current),
-                int(maximum),
-                retry_ms / _MILLISECONDS,
-                reset_ms / _MILLISECONDS,
-            )
-            for limit, (ok, current, maximum, retry_ms, reset_ms) in zip(limits, reply[1:], strict=True)
-        ]
-    )
-
-
-def _refusal(state: LimitState) -> Refusal:
-    return Refusal(
-        limit=state.limit.name,
-        kind=state.limit.kind,
-        current=state.current,
-        maximum=state.maximum,
-        retry_after_seconds=state.retry_after_seconds,
-    )

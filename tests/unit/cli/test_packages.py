@@ -10,6 +10,7 @@ import pytest
 from deal_sdk.cli.application import run
 
 
+@pytest.mark.slow
 def test_what_is_offered_is_asked_for_once(
     servers: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

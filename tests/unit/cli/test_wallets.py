@@ -15,6 +15,7 @@ from deal_sdk.cli.application import run
 WHO = "ext:chat-7"
 
 
+@pytest.mark.slow
 def test_a_wallet_is_proven_by_its_signature_or_its_key_file(
     servers: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -23,7 +23,6 @@ from deal_sdk.clock import SystemClock
 from deal_sdk.records import Database
 from tests.servers import (
     MissingServerError,
-    PostgresDatabases,
     PostgresServer,
     RedisCluster,
     RedisSentinels,
@@ -230,21 +229,19 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _postgres_databases(_postgres_of_session: PostgresServer) -> PostgresDatabases:
-    template = _postgres_of_session.create_database()
-    asyncio.run(migrate(_postgres_of_session.url(template)))
-    return PostgresDatabases(_postgres_of_session, template)
+def _migrated_postgres(_postgres_of_session: PostgresServer) -> str:
+    name = _postgres_of_session.create_database()
+    asyncio.run(migrate(_postgres_of_session.url(name)))
+    return name
 
 
 @pytest.fixture
-def migrated_postgres_url(
-    postgres_server: PostgresServer, _postgres_databases: PostgresDatabases
-) -> Iterator[str]:
-    """The URL of a database with the current schema and nothing in it, emptied after the test."""
-    name = _postgres_databases.take()
+def migrated_postgres_url(postgres_server: PostgresServer, _migrated_postgres: str) -> Iterator[str]:
+    """The URL of a database with the current schema and nothing in it, dropped after the test."""
+    name = postgres_server.create_database(template=_migrated_postgres)
     yield postgres_server.url(name)
     postgres_server.heal()
-    _postgres_databases.give_back(name)
+    postgres_server.drop_database(name)
 
 
 async def migrate(url: str) -> None:

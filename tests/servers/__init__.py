@@ -4,7 +4,6 @@ Owns starting, faulting and stopping them, on free ports and in temporary direct
 for luck: readiness is asked for until a deadline, and a server that misses it ends with its log.
 """
 
-from tests.servers.postgres_databases import PostgresDatabases
 from tests.servers.postgres_server import PostgresServer
 from tests.servers.processes import MissingServerError, ServerProcess, free_port, free_port_block
 from tests.servers.redis_cluster import RedisCluster
@@ -15,7 +14,6 @@ from tests.servers.validator_server import ValidatorServer
 
 __all__ = [
     "MissingServerError",
-    "PostgresDatabases",
     "PostgresServer",
     "RedisCluster",
     "RedisSentinels",

@@ -105,25 +105,24 @@ class PostgresServer:
         self._process.stop(signal.SIGQUIT)
         self._process.remove()
 
-    def connect(self, database: str = "postgres") -> psycopg.Connection:
-        """Connect to a database as the superuser; each statement commits by itself."""
+    def _connect(self) -> psycopg.Connection:
         return psycopg.connect(
             host=LOCAL_ADDRESS,
             port=self.port,
             user=_SUPERUSER,
-            dbname=database,
+            dbname="postgres",
             autocommit=True,
             connect_timeout=5,
         )
 
     def _execute(self, statement: LiteralString, name: str, template: str = "") -> None:
         names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
-        with self.connect() as connection:
+        with self._connect() as connection:
             connection.execute(sql.SQL(statement).format(**names))
 
     def _answers(self) -> bool:
         try:
-            with self.connect() as connection:
+            with self._connect() as connection:
                 return connection.execute("SELECT 1").fetchone() == (1,)
         except psycopg.OperationalError:
             return False

@@ -10,9 +10,7 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.servers import PostgresDatabases, PostgresServer, RedisServer, ServerProcess
-
-NEXT_NUMBER = "SELECT nextval(pg_get_serial_sequence('payment_attempts', 'id'))"
+from tests.servers import PostgresServer, RedisServer, ServerProcess
 
 
 @pytest.mark.parametrize("_turn", [1, 2])
@@ -102,27 +100,3 @@ def test_a_server_that_never_answers_is_ended_at_the_deadline() -> None:
         assert not process.running
     finally:
         process.remove()
-
-
-def test_a_database_that_is_given_back_is_as_a_new_one(
-    postgres_server: PostgresServer, migrated_postgres_url: str
-) -> None:
-    databases = PostgresDatabases(postgres_server, migrated_postgres_url.rpartition("/")[2])
-    name = databases.take()
-    rows = "SELECT count(*), (SELECT count(*) FROM alembic_version) FROM credit_accounts"
-    with postgres_server.connect(name) as connection:
-        first = connection.execute(rows).fetchone()
-        connection.execute("DELETE FROM credit_accounts")
-        connection.execute("INSERT INTO deal_meta (key, value) VALUES ('left', 'over')")
-        for expected in (1, 2):
-            drawn = connection.execute(NEXT_NUMBER).fetchone()
-            assert drawn == (expected,)
-    databases.give_back(name)
-    assert databases.take() == name
-    with postgres_server.connect(name) as connection:
-        assert connection.execute(rows).fetchone() == first
-        assert connection.execute("SELECT count(*) FROM deal_meta").fetchone() == (0,)
-        assert connection.execute(NEXT_NUMBER).fetchone() == (1,)
-        connection.execute("DROP INDEX uq_payment_attempts_live")
-    databases.give_back(name)
-    assert databases.take() != name

@@ -7,9 +7,11 @@ revision. Importing `deal_sdk.records` declares every table.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.engine.mock import MockConnection
 
 from deal_sdk.records.credit_tables import HASH_BYTES, OPERATOR_ACCOUNTS, credit_accounts, operator_account_id
 from deal_sdk.records.tables import metadata
@@ -38,10 +40,24 @@ def create_current(connection: sa.Connection, revision: str) -> None:
         connection: to an empty database, in a transaction that nobody else's creation can overtake.
         revision: the newest migration, whose schema the tables declare.
     """
-    metadata.create_all(connection, checkfirst=False)
+    for statement in _statements(type(connection.dialect)):
+        connection.exec_driver_sql(statement)
     connection.execute(credit_accounts.insert(), _operator_accounts())
     _version.create(connection)
     connection.execute(_version.insert().values(version_num=revision))
+
+
+@cache
+def _statements(dialect: type[sa.Dialect]) -> tuple[str, ...]:
+    """Write out what makes every table: once, for a process that opens one new database after another."""
+    found: list[str] = []
+    made = dialect()
+
+    def take(statement: Any, *_: Any, **__: Any) -> None:
+        found.append(str(statement.compile(dialect=made)))
+
+    metadata.create_all(MockConnection(made, take), checkfirst=False)
+    return tuple(found)
 
 
 def _operator_accounts() -> list[dict[str, object]]:

@@ -214,28 +214,21 @@ async def test_a_refused_balance_gives_the_limits_back(deal: Deal, make_person: 
     await deal.tokens.transfer(alice.user.id, "treasury", "1", purchase_limit=limit)
 
 
-@pytest.mark.parametrize(
-    "amount", [1.5, 1, True, "0", "-1", "1.123456789", "92233720368.54775808", "1e3", " 1", "NaN", None]
-)
-async def test_bad_amounts_record_nothing(deal: Deal, amount: object) -> None:
-    with pytest.raises(InvalidAmountError):
-        await deal.tokens.transfer("treasury", "reward", amount)  # type: ignore[arg-type]
+async def test_bad_amounts_record_nothing(deal: Deal) -> None:
+    for amount in (1.5, 1, True, "0", "-1", "1.123456789", "92233720368.54775808", "1e3", " 1", "NaN", None):
+        with pytest.raises(InvalidAmountError):
+            await deal.tokens.transfer("treasury", "reward", amount)  # type: ignore[arg-type]
     assert await recorded_count(deal) == 0
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["not-base58-0OIl", "1" * 31, "5" * 44, "", "3" * 45, str(Keypair.from_seed(bytes(32)).pubkey())[:-3]],
-)
-async def test_bad_addresses_are_refused(deal: Deal, address: str) -> None:
-    with pytest.raises(InvalidWalletAddressError):
-        await deal.tokens.transfer("treasury", address, "1")
-
-
-async def test_an_address_that_no_key_can_own_is_refused(deal: Deal) -> None:
-    off_curve = deal.token_account_of(Keypair().pubkey())
-    with pytest.raises(InvalidWalletAddressError):
-        await deal.tokens.transfer("treasury", str(off_curve), "1")
+async def test_bad_addresses_are_refused(deal: Deal) -> None:
+    cut_short = str(Keypair.from_seed(bytes(32)).pubkey())[:-3]
+    # A key can own nothing at an address that is on no curve.
+    off_curve = str(deal.token_account_of(Keypair().pubkey()))
+    for address in ("not-base58-0OIl", "1" * 31, "5" * 44, "", "3" * 45, cut_short, off_curve):
+        with pytest.raises(InvalidWalletAddressError):
+            await deal.tokens.transfer("treasury", address, "1")
+    assert await recorded_count(deal) == 0
 
 
 async def test_parties_that_do_not_exist(deal: Deal) -> None:

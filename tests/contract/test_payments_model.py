@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -237,6 +238,7 @@ class PaymentsMachine(RuleBasedStateMachine):
         self.run(self.attempts.close())
 
 
+@pytest.mark.slow
 def test_the_stores_do_what_the_model_does() -> None:
     with asyncio.Runner() as runner:
         database = runner.run(Database.open("sqlite+aiosqlite://", clock=ManualClock()))

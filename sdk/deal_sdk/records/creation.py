@@ -40,7 +40,8 @@ def create_current(connection: sa.Connection, revision: str) -> None:
         connection: to an empty database, in a transaction that nobody else's creation can overtake.
         revision: the newest migration, whose schema the tables declare.
     """
-    for statement in _statements(type(connection.dialect)):
+    dialect = connection.dialect
+    for statement in _statements(f"{dialect.name}+{dialect.driver}"):
         connection.exec_driver_sql(statement)
     connection.execute(credit_accounts.insert(), _operator_accounts())
     _version.create(connection)
@@ -48,15 +49,15 @@ def create_current(connection: sa.Connection, revision: str) -> None:
 
 
 @cache
-def _statements(dialect: type[sa.Dialect]) -> tuple[str, ...]:
+def _statements(driver: str) -> tuple[str, ...]:
     """Write out what makes every table: once, for a process that opens one new database after another."""
     found: list[str] = []
-    made = dialect()
+    dialect = sa.make_url(f"{driver}://").get_dialect()()
 
     def take(statement: Any, *_: Any, **__: Any) -> None:
-        found.append(str(statement.compile(dialect=made)))
+        found.append(str(statement.compile(dialect=dialect)))
 
-    metadata.create_all(MockConnection(made, take), checkfirst=False)
+    metadata.create_all(MockConnection(dialect, take), checkfirst=False)
     return tuple(found)
 
 

@@ -52,7 +52,7 @@ sa.Index(
     credit_lots.c.account_id,
     credit_lots.c.priority,
     # SQLite puts what is null first, PostgreSQL last.
-    credit_lots.c.expires_at.is_(None),
+    sa.text("(expires_at IS NULL)"),
     credit_lots.c.expires_at,
     credit_lots.c.id,
     sqlite_where=credit_lots.c.remaining > credit_lots.c.held,

@@ -28,6 +28,10 @@ class Fields:
         """Return the next little-endian unsigned integer."""
         return int.from_bytes(self.take(width), "little")
 
+    def signed(self, width: int) -> int:
+        """Return the next little-endian signed integer."""
+        return int.from_bytes(self.take(width), "little", signed=True)
+
     def address(self) -> str:
         """Return the next address."""
         return str(Pubkey.from_bytes(self.take(32)))
@@ -39,6 +43,10 @@ class Fields:
     def text(self) -> str:
         """Return the next text, which a 64-bit length precedes."""
         return self.take(self.unsigned(8)).decode()
+
+    def short_text(self) -> str:
+        """Return the next text, which a 32-bit length precedes."""
+        return self.take(self.unsigned(4)).decode()
 
     def rest(self) -> bytes:
         """Return what is left."""

@@ -42,7 +42,7 @@ def get_account_info(node: Node, params: list[Any]) -> dict[str, Any]:
     config = struct(params[1], "RpcAccountInfoConfig")
     block, _ = chosen_block(node, config)
     read = reader_at(node, block.slot)
-    return with_context(block.slot, AccountFormat.of(config, read).optional(read(key)))
+    return with_context(block.slot, AccountFormat.of(config, read).optional(key, read(key)))
 
 
 @table.method("getMultipleAccounts", 1, 2)
@@ -56,7 +56,7 @@ def get_multiple_accounts(node: Node, params: list[Any]) -> dict[str, Any]:
     block, _ = chosen_block(node, config)
     read = reader_at(node, block.slot)
     shape = AccountFormat.of(config, read, "base64")
-    return with_context(block.slot, [shape.optional(read(key)) for key in keys])
+    return with_context(block.slot, [shape.optional(key, read(key)) for key in keys])
 
 
 @table.method("getProgramAccounts", 1, 2)

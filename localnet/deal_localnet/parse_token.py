@@ -1,10 +1,10 @@
 """Instructions of the two token programs, which share their first numbers."""
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from .instruction_data import Fields, Parsed
-from .token_state import ui_amount
+from .parse_token_extensions import parse_extension, parse_metadata
+from .token_layouts import TokenLayout, extension_types, plain_amount, signers, token_amount
 
 AUTHORITY_TYPES: Final = {
     0: "mintTokens",
@@ -22,33 +22,10 @@ AUTHORITY_TYPES: Final = {
     12: "metadataPointer",
     13: "groupPointer",
     14: "groupMemberPointer",
+    15: "scaledUiAmount",
+    16: "pause",
 }
 MINT_AUTHORITY_TYPES: Final = frozenset(AUTHORITY_TYPES) - {2, 3}
-EXTENSION_TYPES: Final = {
-    1: "transferFeeConfig",
-    2: "transferFeeAmount",
-    7: "immutableOwner",
-    8: "memoTransfer",
-}
-
-ReadData = Callable[[Fields], dict[str, Any]]
-
-
-class TokenLayout(NamedTuple):
-    """Names an instruction's accounts, how its data is read and who must sign it."""
-
-    kind: str
-    accounts: tuple[str, ...]
-    data: ReadData | None = None
-    signer: str | None = None
-
-
-def _amount(fields: Fields) -> dict[str, Any]:
-    return {"amount": str(fields.unsigned(8))}
-
-
-def _token_amount(fields: Fields) -> dict[str, Any]:
-    return {"tokenAmount": ui_amount(fields.unsigned(8), fields.unsigned(1))}
 
 
 def _owner(fields: Fields) -> dict[str, Any]:
@@ -61,10 +38,9 @@ def _mint(fields: Fields) -> dict[str, Any]:
     return info if freeze is None else {**info, "freezeAuthority": freeze}
 
 
-def _extension_types(fields: Fields) -> dict[str, Any]:
-    raw = fields.rest()
-    kinds = [int.from_bytes(raw[at : at + 2], "little") for at in range(0, len(raw), 2)]
-    return {"extensionTypes": [EXTENSION_TYPES.get(kind, "unknown") for kind in kinds]} if kinds else {}
+def _size_extensions(fields: Fields) -> dict[str, Any]:
+    kinds = extension_types(fields)
+    return {"extensionTypes": kinds} if kinds else {}
 
 
 def _ui_text(fields: Fields) -> dict[str, Any]:
@@ -82,72 +58,56 @@ def _delegate(fields: Fields) -> dict[str, Any]:
 LAYOUTS: Final = {
     0: TokenLayout("initializeMint", ("mint", "rentSysvar"), _mint),
     1: TokenLayout("initializeAccount", ("account", "mint", "owner", "rentSysvar")),
-    3: TokenLayout("transfer", ("source", "destination"), _amount, "authority"),
-    4: TokenLayout("approve", ("source", "delegate"), _amount, "owner"),
+    3: TokenLayout("transfer", ("source", "destination"), plain_amount, "authority"),
+    4: TokenLayout("approve", ("source", "delegate"), plain_amount, "owner"),
     5: TokenLayout("revoke", ("source",), None, "owner"),
-    7: TokenLayout("mintTo", ("mint", "account"), _amount, "mintAuthority"),
-    8: TokenLayout("burn", ("account", "mint"), _amount, "authority"),
+    7: TokenLayout("mintTo", ("mint", "account"), plain_amount, "mintAuthority"),
+    8: TokenLayout("burn", ("account", "mint"), plain_amount, "authority"),
     9: TokenLayout("closeAccount", ("account", "destination"), None, "owner"),
     10: TokenLayout("freezeAccount", ("account", "mint"), None, "freezeAuthority"),
     11: TokenLayout("thawAccount", ("account", "mint"), None, "freezeAuthority"),
-    12: TokenLayout("transferChecked", ("source", "mint", "destination"), _token_amount, "authority"),
-    13: TokenLayout("approveChecked", ("source", "mint", "delegate"), _token_amount, "owner"),
-    14: TokenLayout("mintToChecked", ("mint", "account"), _token_amount, "mintAuthority"),
-    15: TokenLayout("burnChecked", ("account", "mint"), _token_amount, "authority"),
+    12: TokenLayout("transferChecked", ("source", "mint", "destination"), token_amount, "authority"),
+    13: TokenLayout("approveChecked", ("source", "mint", "delegate"), token_amount, "owner"),
+    14: TokenLayout("mintToChecked", ("mint", "account"), token_amount, "mintAuthority"),
+    15: TokenLayout("burnChecked", ("account", "mint"), token_amount, "authority"),
     16: TokenLayout("initializeAccount2", ("account", "mint", "rentSysvar"), _owner),
     17: TokenLayout("syncNative", ("account",)),
     18: TokenLayout("initializeAccount3", ("account", "mint"), _owner),
     20: TokenLayout("initializeMint2", ("mint",), _mint),
-    21: TokenLayout("getAccountDataSize", ("mint",), _extension_types),
+    21: TokenLayout("getAccountDataSize", ("mint",), _size_extensions),
     22: TokenLayout("initializeImmutableOwner", ("account",)),
-    23: TokenLayout("amountToUiAmount", ("mint",), _amount),
+    23: TokenLayout("amountToUiAmount", ("mint",), plain_amount),
     24: TokenLayout("uiAmountToAmount", ("mint",), _ui_text),
     25: TokenLayout("initializeMintCloseAuthority", ("mint",), _new_authority),
     35: TokenLayout("initializePermanentDelegate", ("mint",), _delegate),
 }
 SET_AUTHORITY: Final = 6
-MEMO_TRANSFER: Final = 30
-METADATA_POINTER: Final = 39
-# The metadata interface tells its instructions apart by the first 8 bytes of a hash.
-INITIALIZE_METADATA: Final = bytes.fromhex("d2e11ea258b84d8d")
-MEMO_TRANSFER_LAYOUTS: Final = {
-    0: TokenLayout("enableRequiredMemoTransfers", ("account",), None, "owner"),
-    1: TokenLayout("disableRequiredMemoTransfers", ("account",), None, "owner"),
+MULTISIGS: Final = {
+    2: ("initializeMultisig", ("multisig", "rentSysvar")),
+    19: ("initializeMultisig2", ("multisig",)),
 }
 
 
 def parse_token(accounts: list[str], data: bytes) -> Parsed:
     """Read a token instruction; None for those that have no layout here."""
-    if data[:8] == INITIALIZE_METADATA:
-        return _initialize_metadata(accounts, Fields(data[8:]))
+    metadata = parse_metadata(accounts, data)
+    if metadata is not None:
+        return metadata
     fields = Fields(data)
     number = fields.unsigned(1)
     if number == SET_AUTHORITY:
         return _set_authority(accounts, fields)
-    if number == METADATA_POINTER:
-        return _metadata_pointer(accounts, fields)
-    layouts = LAYOUTS
-    if number == MEMO_TRANSFER:
-        layouts, number = MEMO_TRANSFER_LAYOUTS, fields.unsigned(1)
-    known = layouts.get(number)
-    return None if known is None else _read(known, accounts, fields)
+    if number in MULTISIGS:
+        return _initialize_multisig(*MULTISIGS[number], accounts, fields)
+    known = LAYOUTS.get(number)
+    return parse_extension(number, accounts, fields) if known is None else known.read(accounts, fields)
 
 
-def _read(known: TokenLayout, accounts: list[str], fields: Fields) -> Parsed:
-    if len(accounts) < len(known.accounts) + (known.signer is not None):
+def _initialize_multisig(kind: str, names: tuple[str, ...], accounts: list[str], fields: Fields) -> Parsed:
+    if len(accounts) <= len(names):
         return None
-    info: dict[str, Any] = dict(zip(known.accounts, accounts, strict=False))
-    if known.data is not None:
-        info |= known.data(fields)
-    if known.signer is not None:
-        info |= _signers(known.signer, accounts[len(known.accounts) :])
-    return known.kind, info
-
-
-def _signers(name: str, accounts: list[str]) -> dict[str, Any]:
-    if len(accounts) == 1:
-        return {name: accounts[0]}
-    return {"multisig" + name[0].upper() + name[1:]: accounts[0], "signers": accounts[1:]}
+    info = dict(zip(names, accounts, strict=False))
+    return kind, {**info, "m": fields.unsigned(1), "signers": accounts[len(names) :]}
 
 
 def _set_authority(accounts: list[str], fields: Fields) -> Parsed:
@@ -157,22 +117,6 @@ def _set_authority(accounts: list[str], fields: Fields) -> Parsed:
         owned: accounts[0],
         "authorityType": AUTHORITY_TYPES[kind],
         "newAuthority": fields.optional_address(),
-        **_signers("authority", accounts[1:]),
+        **signers("authority", accounts[1:]),
     }
     return "setAuthority", info
-
-
-def _initialize_metadata(accounts: list[str], fields: Fields) -> Parsed:
-    names = ("metadata", "updateAuthority", "mint", "mintAuthority")
-    info: dict[str, Any] = dict(zip(names, accounts, strict=True))
-    for name in ("name", "symbol", "uri"):
-        info[name] = fields.take(fields.unsigned(4)).decode()
-    return "initializeTokenMetadata", info
-
-
-def _metadata_pointer(accounts: list[str], fields: Fields) -> Parsed:
-    if fields.unsigned(1):
-        info = {"mint": accounts[0], "metadataAddress": fields.address()}
-        return "updateMetadataPointer", {**info, **_signers("authority", accounts[1:])}
-    pointer = {"authority": fields.address(), "metadataAddress": fields.address()}
-    return "initializeMetadataPointer", {"mint": accounts[0], **pointer}

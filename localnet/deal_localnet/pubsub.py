@@ -196,19 +196,19 @@ class Broker:
         for key in keys:
             account = self._bank.accounts.at(key, slot)
             for subscription in self._listeners(("account", key), level):
-                subscription.notify(at_slot(slot, self._shown(subscription, account, slot)))
+                subscription.notify(at_slot(slot, self._shown(subscription, key, account, slot)))
             if account is not None:
                 self._tell_program(key, account, slot, level)
 
     def _tell_program(self, key: Pubkey, account: Account, slot: int, level: Commitment) -> None:
         for subscription in self._listeners(("program", account.owner), level):
             if subscription.accepts is None or subscription.accepts(account):
-                shown = self._shown(subscription, account, slot)
+                shown = self._shown(subscription, key, account, slot)
                 subscription.notify(at_slot(slot, {"account": shown, "pubkey": str(key)}))
 
-    def _shown(self, subscription: Subscription, account: Account | None, slot: int) -> Any:
-        shape = AccountFormat.of(subscription.config, lambda key: self._bank.accounts.at(key, slot))
-        return shape.render(account) if account is not None else DELETED_ACCOUNT
+    def _shown(self, subscription: Subscription, key: Pubkey, account: Account | None, slot: int) -> Any:
+        shape = AccountFormat.of(subscription.config, lambda other: self._bank.accounts.at(other, slot))
+        return shape.render(key, account) if account is not None else DELETED_ACCOUNT
 
 
 DELETED_ACCOUNT: Final = {

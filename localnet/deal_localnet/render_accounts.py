@@ -60,10 +60,10 @@ class AccountFormat:
         """Read encoding and data slice from a request's configuration."""
         return cls(encoding(config, ACCOUNT_ENCODINGS, default), data_slice(config), read)
 
-    def render(self, account: Account) -> dict[str, Any]:
+    def render(self, key: Pubkey, account: Account) -> dict[str, Any]:
         """Return the account as JSON; `read` finds the mint that a token account needs for its decimals."""
         return {
-            "data": self._data(account),
+            "data": self._data(key, account),
             "executable": account.executable,
             "lamports": account.lamports,
             "owner": _text(account.owner),
@@ -71,17 +71,17 @@ class AccountFormat:
             "space": len(account.data),
         }
 
-    def optional(self, account: Account | None) -> dict[str, Any] | None:
+    def optional(self, key: Pubkey, account: Account | None) -> dict[str, Any] | None:
         """Return the account as JSON, or None when there is none."""
-        return None if account is None else self.render(account)
+        return None if account is None else self.render(key, account)
 
     def keyed(self, key: Pubkey, account: Account) -> dict[str, Any]:
         """Return the account together with its address."""
-        return {"account": self.render(account), "pubkey": str(key)}
+        return {"account": self.render(key, account), "pubkey": str(key)}
 
-    def _data(self, account: Account) -> Any:
+    def _data(self, key: Pubkey, account: Account) -> Any:
         if self._name == "jsonParsed":
-            parsed = parsed_account(account, self._read)
+            parsed = parsed_account(key, account, self._read)
             return parsed if parsed is not None else [b64encode(self._part(account)).decode(), "base64"]
         if self._name == "base64":
             return [b64encode(self._part(account)).decode(), "base64"]

@@ -101,7 +101,7 @@ def _accounts(
         return posts[key] if key in posts else read(key)
 
     shape = AccountFormat.of({"encoding": "base64", **config["accounts"]}, after)
-    return [shape.optional(after(key)) for key in wanted]
+    return [shape.optional(key, after(key)) for key in wanted]
 
 
 def _result(transaction: WireTransaction, execution: Execution, show_inner: bool) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from .sysvar_state import parsed_sysvar
 
 MINT_BYTES: Final = 82
 MULTISIG_BYTES: Final = 355
+MULTISIG_HEAD_BYTES: Final = 3
+NO_ADDRESS: Final = str(Pubkey.default())
 ACCOUNT_TYPE_OFFSET: Final = TOKEN_ACCOUNT_BYTES
 MINT_TYPE: Final = 1
 ACCOUNT_TYPE: Final = 2
@@ -106,9 +108,9 @@ def ui_amount(amount: int, decimals: int) -> dict[str, Any]:
     return {"amount": digits, "decimals": decimals, "uiAmount": float(text), "uiAmountString": text}
 
 
-def parsed_account(account: Account, read: AccountReader) -> dict[str, Any] | None:
+def parsed_account(key: Pubkey, account: Account, read: AccountReader) -> dict[str, Any] | None:
     """Return an account's data as JSON that names its fields; None when its program is not known here."""
-    shown = _parsed_token(account, read) or parsed_sysvar(account) or parsed_state(account)
+    shown = _parsed_token(account, read) or parsed_sysvar(key, account) or parsed_state(account)
     if shown is None:
         return None
     program, kind, info = shown
@@ -122,7 +124,8 @@ def _parsed_token(account: Account, read: AccountReader) -> tuple[str, str, dict
         return program, "mint", _with_extensions(account, _mint_info(mint))
     state = decode_token_account(account)
     if state is None:
-        return None
+        shared = _multisig_info(account)
+        return None if shared is None else (program, "multisig", shared)
     decimals = _decimals_of(state.mint, read)
     if decimals is None:
         return None
@@ -167,3 +170,16 @@ def _with_extensions(account: Account, info: dict[str, Any]) -> dict[str, Any]:
     if len(account.data) > EXTENSIONS_OFFSET:
         info["extensions"] = render_extensions(account.data[EXTENSIONS_OFFSET:])
     return info
+
+
+def _multisig_info(account: Account) -> dict[str, Any] | None:
+    data = account.data
+    if account.owner not in TOKEN_PROGRAMS or len(data) != MULTISIG_BYTES or data[2] != 1:
+        return None
+    members = [_address(data, at) for at in range(MULTISIG_HEAD_BYTES, MULTISIG_BYTES, 32)]
+    return {
+        "isInitialized": True,
+        "numRequiredSigners": data[0],
+        "numValidSigners": data[1],
+        "signers": [member for member in members if member != NO_ADDRESS],
+    }

@@ -27,6 +27,7 @@ from deal_sdk.records.tables import metadata
 from deal_sdk.settings import Settings
 from tests.docs.dashboard_reference import dashboard_page
 from tests.docs.documents import DOCS, REPOSITORY
+from tests.docs.localnet_differences import localnet_differences_page
 from tests.docs.localnet_reference import localnet_methods_page
 
 REFERENCE: Final = DOCS / "reference"
@@ -327,6 +328,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "cli.md": cli_page,
         "dashboard-api.md": dashboard_page,
         "errors.md": errors_page,
+        "localnet-differences.md": localnet_differences_page,
         "localnet-methods.md": localnet_methods_page,
         "settings.md": settings_page,
         "tables.md": tables_page,

@@ -1,0 +1,82 @@
+"""What may differ between the embedded validator and Agave's: every field by name, with its reason.
+
+Nothing else may. A moving field still has to have the same type on both sides; a difference is of one field
+in one case, and one that is no longer there fails the suite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+MOVING_FIELDS: Final = {
+    "absoluteSlot": "the slot at the moment of asking",
+    "blockHeight": "the height at the moment of asking",
+    "blockTime": "the time at which a block was made",
+    "blockhash": "a hash of the chain's own history",
+    "confirmations": "how many blocks came since",
+    "contextSlot": "the slot at the moment of asking",
+    "epochStartTimestamp": "the time at which the chain began",
+    "lastExtendedSlot": "the slot of a transaction",
+    "lastValidBlockHeight": "follows the height",
+    "parent": "the slot at the moment of asking",
+    "parentSlot": "the slot of a block's parent",
+    "previousBlockhash": "a hash of the chain's own history",
+    "recentBlockhash": "the blockhash that a transaction was signed with",
+    "root": "the slot at the moment of asking",
+    "slot": "the slot of a transaction, or at the moment of asking",
+    "slotIndex": "the slot at the moment of asking",
+    "subscription": "a number that the server hands out",
+    "transactionCount": "counts the votes of Agave's validator as well",
+    "unixTimestamp": "the time at the moment of asking",
+}
+"""Fields whose values come from when a chain was asked; their types must agree."""
+
+MOVING_RESULTS: Final = {
+    "accountSubscribe": "a number that the server hands out",
+    "getBlockHeight": "the height at the moment of asking",
+    "getBlockTime": "the time at which a block was made",
+    "getBlocks": "the slots of a chain",
+    "getBlocksWithLimit": "the slots of a chain",
+    "getSlot": "the slot at the moment of asking",
+    "getTransactionCount": "counts the votes of Agave's validator as well",
+    "logsSubscribe": "a number that the server hands out",
+    "programSubscribe": "a number that the server hands out",
+    "rootSubscribe": "a number that the server hands out, and the slot at the moment of telling",
+    "signatureSubscribe": "a number that the server hands out",
+    "slotSubscribe": "a number that the server hands out",
+}
+"""Methods whose whole result is such a number, or a list of them."""
+
+OWN_NAMES: Final = {
+    "faucet": "the account that airdrops come from",
+    "frozen_table": "derived from a slot",
+    "genesis": "the hash that names a chain",
+    "identity": "the node's own key",
+    "message": "holds a blockhash",
+    "sig": "signs a blockhash",
+    "table": "derived from a slot",
+    "wire": "holds a signature and a blockhash",
+    "wire58": "holds a signature and a blockhash",
+}
+"""What each chain calls by a text of its own; the scenario's names stand in its place when compared."""
+
+LISTS: Final = {
+    "by address": "the order of a list of accounts is not defined",
+    "newest": "a list of recent blocks is as long as the chain's history",
+    "of the scenario": "a block of Agave's validator also holds its votes and what other tests sent",
+    "with a price": "the lists reach back to blocks that no transaction of the scenario is in",
+}
+"""What a list of a reply is compared by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Names one field of one case, which may differ for a reason."""
+
+    case: str
+    path: str
+    reason: str
+
+
+DIFFERENCES: Final[tuple[Difference, ...]] = ()

@@ -1,0 +1,88 @@
+"""The same questions to the embedded validator and to solana-test-validator, and the same answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+import aiohttp
+import pytest
+
+from deal_localnet import Localnet, LocalnetConfig, LocalnetServer
+from tests.acceptance.localnet_conformance.cases import AnyCase
+from tests.acceptance.localnet_conformance.cases_accounts import ACCOUNT_CASES
+from tests.acceptance.localnet_conformance.cases_chain import CHAIN_CASES
+from tests.acceptance.localnet_conformance.cases_sending import SENDING_CASES, SIMULATION_CASES
+from tests.acceptance.localnet_conformance.cases_tokens import TOKEN_CASES
+from tests.acceptance.localnet_conformance.cases_transactions import TRANSACTION_CASES
+from tests.acceptance.localnet_conformance.cases_wire import HTTP_CASES, TALK_CASES, WATCH_CASES
+from tests.acceptance.localnet_conformance.comparing import comparable, deviations
+from tests.acceptance.localnet_conformance.differences import DIFFERENCES
+from tests.acceptance.localnet_conformance.nodes import Node
+from tests.acceptance.localnet_conformance.recording import Recording
+from tests.servers import ValidatorServer
+
+CASES: Final[tuple[AnyCase, ...]] = (
+    *ACCOUNT_CASES,
+    *TOKEN_CASES,
+    *CHAIN_CASES,
+    *TRANSACTION_CASES,
+    *SIMULATION_CASES,
+    *SENDING_CASES,
+    *HTTP_CASES,
+    *WATCH_CASES,
+    *TALK_CASES,
+)
+MIN_CASES: Final = 200
+MAX_DIFFERENT_CASES: Final = 15
+WHOLE: Final = {"", "result", "error", "result.value", "body", "body.result", "body.error"}
+
+
+class Recordings(NamedTuple):
+    """Holds what both nodes answered."""
+
+    ours: Recording
+    theirs: Recording
+
+
+@pytest.fixture(scope="module")
+def recordings(validator_server: ValidatorServer) -> Recordings:
+    return asyncio.run(_record(validator_server.url, validator_server.websocket_url))
+
+
+async def _record(url: str, websocket_url: str) -> Recordings:
+    async with (
+        aiohttp.ClientSession() as session,
+        Localnet(LocalnetConfig()) as localnet,
+        LocalnetServer(localnet, rpc_port=0) as server,
+    ):
+        recordings = Recordings(
+            Recording(Node(session, server.rpc_url, server.ws_url)),
+            Recording(Node(session, url, websocket_url)),
+        )
+        async with asyncio.TaskGroup() as group:
+            for recording in recordings:
+                group.create_task(recording.run(CASES))
+        return recordings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.identifier)
+def test_both_answer_alike(case: AnyCase, recordings: Recordings) -> None:
+    ours, theirs = (comparable(case, one.replies[case.identifier], one.names) for one in recordings)
+    named = {one.path for one in DIFFERENCES if one.case == case.identifier}
+    found = {one.path: one for one in deviations(ours, theirs)}
+    unnamed = [str(one) for path, one in found.items() if path not in named]
+    assert not unnamed, "\n".join(unnamed)
+    assert named <= set(found), "a difference is named that is no longer there"
+
+
+def test_there_are_enough_cases_and_each_has_a_name_of_its_own() -> None:
+    identifiers = [case.identifier for case in CASES]
+    assert len(set(identifiers)) == len(identifiers) >= MIN_CASES
+
+
+def test_few_cases_differ_and_none_as_a_whole() -> None:
+    assert len({one.case for one in DIFFERENCES}) <= MAX_DIFFERENT_CASES
+    assert {one.case for one in DIFFERENCES} <= {case.identifier for case in CASES}
+    assert not {one.path for one in DIFFERENCES} & WHOLE

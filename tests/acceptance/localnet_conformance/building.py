@@ -69,7 +69,7 @@ class Build:
         return str(signature)
 
     async def _note_faucet(self, airdrop: str) -> None:
-        entry = await self._node.call("getTransaction", airdrop, {"commitment": "confirmed"})
+        entry = await self._node.until_found("getTransaction", airdrop, {"commitment": "confirmed"})
         self.names["faucet"] = entry["transaction"]["message"]["accountKeys"][0]
 
     async def _lane(self, payer: str, lane: Sequence[Step]) -> None:

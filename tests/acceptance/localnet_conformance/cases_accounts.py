@@ -166,7 +166,11 @@ ACCOUNT_CASES: Final[tuple[Case, ...]] = (
             "no params": [],
         },
     ),
-    *group("getBalance", {"not final yet": ["$bob"], "not final, confirmed": ["$carol"]}, fresh=True),
+    *group(
+        "getBalance",
+        {"not final yet": ["$late"], "confirmed, not final yet": ["$late", {"commitment": "confirmed"}]},
+        fresh=True,
+    ),
     *group(
         "getMultipleAccounts",
         {

@@ -59,8 +59,8 @@ TRANSACTION_CASES: Final[tuple[Case, ...]] = (
     *group(
         "getTransaction",
         {
-            "not final yet": found("account_size"),
-            "confirmed, not final yet": found("account_size", commitment="confirmed"),
+            "not final yet": found("landed"),
+            "confirmed, not final yet": found("landed", commitment="confirmed"),
         },
         fresh=True,
     ),
@@ -84,9 +84,7 @@ TRANSACTION_CASES: Final[tuple[Case, ...]] = (
             "no params": [],
         },
     ),
-    *group(
-        "getSignatureStatuses", {"not final yet": [["$sig.account_size", "$sig.create_mint"]]}, fresh=True
-    ),
+    *group("getSignatureStatuses", {"not final yet": [["$sig.landed"]]}, fresh=True),
     *group(
         "getSignaturesForAddress",
         {
@@ -126,8 +124,8 @@ TRANSACTION_CASES: Final[tuple[Case, ...]] = (
     *group(
         "getSignaturesForAddress",
         {
-            "not final yet": ["$alice_tokens", {"limit": 2}],
-            "confirmed, not final yet": ["$points", {"commitment": "confirmed", "limit": 2}],
+            "not final yet": ["$late"],
+            "confirmed, not final yet": ["$late", {"commitment": "confirmed"}],
         },
         fresh=True,
     ),

@@ -57,6 +57,15 @@ class Node:
             raise AssertionError(f"{self.url} refused {method}: {reply}")
         return reply["result"]
 
+    async def until_found(self, method: str, *params: Any) -> Any:
+        """Call a method until its result is not null: a validator writes its history behind the chain."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                found = await self.call(method, *params)
+                if found is not None:
+                    return found
+                await asyncio.sleep(POLL_SECONDS)
+
     async def wait(self, signatures: Iterable[str], level: str) -> list[dict[str, Any]]:
         """Return the statuses of transactions once all of them reached a commitment."""
         wanted = list(signatures)

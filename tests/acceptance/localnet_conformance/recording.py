@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from .building import Build
 from .cases import AnyCase, Case, HttpCase, TalkCase, WatchCase, filled
 from .nodes import Listener, Node
+
+NOTIFICATION_SECONDS: Final = 60.0
+TALK_SECONDS: Final = 5.0
 
 Replies = dict[str, Any]
 
@@ -31,15 +34,15 @@ class Recording:
         """Bring the scenario about and ask every case, the fresh ones before it is final."""
         await self._build.run()
         await self._build.sign_unsent()
-        await self._build.send_unsent("landed")
+        await self._land("landed")
         await self._ask([case for case in cases if isinstance(case, Case) and case.fresh])
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch([case for case in cases if isinstance(case, WatchCase)]))
             for case in cases:
                 if isinstance(case, TalkCase):
                     group.create_task(self._talk(case))
-        signatures = [self.names[f"sig.{name}"] for name in ("watched_finalized", "landed")]
-        await self._node.wait(signatures, "finalized")
+        sent = {case.sends for case in cases if isinstance(case, WatchCase) and case.sends}
+        await self._node.wait([self.names[f"sig.{name}"] for name in sent], "finalized")
         await self._ask([case for case in cases if isinstance(case, Case) and not case.fresh])
         for case in cases:
             if isinstance(case, HttpCase):
@@ -47,6 +50,12 @@ class Recording:
                 self.replies[case.identifier] = await self._node.exchange(
                     case.body, verb=case.verb, path=case.path, headers=headers
                 )
+
+    async def _land(self, name: str) -> None:
+        await self._build.send_unsent(name)
+        signature = self.names[f"sig.{name}"]
+        await self._node.wait([signature], "confirmed")
+        await self._node.until_found("getTransaction", signature, {"commitment": "confirmed"})
 
     async def _ask(self, cases: Sequence[Case]) -> None:
         for case in cases:
@@ -58,7 +67,7 @@ class Recording:
         async with self._node.listen() as listener:
             for message in case.messages:
                 await listener.send(filled(message, self.names))
-                heard.append(await listener.next())
+                heard += await _heard(listener, 1, TALK_SECONDS)
         self.replies[case.identifier] = heard
 
     async def _watch(self, cases: Sequence[WatchCase]) -> None:
@@ -84,10 +93,10 @@ class Recording:
         self.replies[case.identifier] = {"reply": reply, "heard": heard, "ended": ended}
 
 
-async def _heard(listener: Listener, count: int) -> list[Any]:
-    """Return the notifications that come; one that stays away is for the comparison to tell."""
+async def _heard(listener: Listener, count: int, seconds: float = NOTIFICATION_SECONDS) -> list[Any]:
+    """Return the messages that come; one that stays away is for the comparison to tell."""
     heard = []
     with contextlib.suppress(TimeoutError):
         while len(heard) < count:
-            heard.append(await listener.next())
+            heard.append(await listener.next(seconds))
     return heard

@@ -35,7 +35,7 @@ MINT, NEW_MINT, WIDE_MINT, POINTS = address("mint"), address("mint 2022"), addre
 MULTISIG, OWNED = address("multisig"), address("owned")
 FIRST, SECOND, THIRD = address("first"), address("second"), address("third")
 NONCE, PLAIN, UNINITIALIZED = address("nonce"), address("plain"), address("uninitialized")
-NOBODY, POOR = address("nobody"), address("poor")
+NOBODY, POOR, LATE = address("nobody"), address("poor"), address("late")
 SEEDED: Final = Pubkey.create_with_seed(ERIN, "vault", SYSTEM)
 ALICE_TOKENS, BOB_TOKENS = associated(ALICE, MINT), associated(BOB, MINT)
 CAROL_TOKENS, DAVE_TOKENS = associated(CAROL, MINT), associated(DAVE, MINT)
@@ -63,6 +63,7 @@ ADDRESSES: Final = {
     "uninitialized": UNINITIALIZED,
     "nobody": NOBODY,
     "poor": POOR,
+    "late": LATE,
     "seeded": SEEDED,
     "alice_tokens": ALICE_TOKENS,
     "bob_tokens": BOB_TOKENS,

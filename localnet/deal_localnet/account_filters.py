@@ -5,17 +5,33 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from solders.account import Account
+from solders.pubkey import Pubkey
 
 from .addresses import TOKEN_PROGRAMS
 from .base58 import b58decode, bad_character
+from .base64_faults import base64_fault
 from .errors import invalid_params
-from .params import Config, sequence, struct, unsigned, wrong_type
-from .records import holds_tokens
+from .params import (
+    MAX_U8,
+    Config,
+    required_field,
+    sequence,
+    string,
+    struct,
+    unsigned,
+    untagged,
+    variant,
+    wrong_type,
+)
+from .records import TOKEN_ACCOUNT_BYTES, holds_tokens
 
+ADDRESS_BYTES: Final = 32
 MAX_FILTERS: Final = 4
 MAX_MEMCMP_BYTES: Final = 128
 MAX_MEMCMP_BASE58_CHARS: Final = 175
 MAX_MEMCMP_BASE64_CHARS: Final = 172
+MEMCMP_ENCODINGS: Final = ("base58", "base64", "bytes")
+TOKEN_FIELDS: Final = {0: "mint", 32: "owner"}
 FILTER_NAMES: Final = "`dataSize`, `memcmp`, `tokenAccountState`"
 
 Accepts = Callable[[Account], bool]
@@ -45,6 +61,23 @@ def _parse(value: Any) -> Accepts:
     raise invalid_params(f"Invalid params: unknown variant `{name}`, expected one of {FILTER_NAMES}.")
 
 
+def refuse_partial_addresses(program: Pubkey, config: Config) -> None:
+    """Refuse to compare a token account's mint or owner with anything but a whole address."""
+    filters = [single(item) for item in config.get("filters") or []]
+    sized = ("dataSize", TOKEN_ACCOUNT_BYTES) in filters or ("tokenAccountState", None) in filters
+    if program not in TOKEN_PROGRAMS or not sized:
+        return
+    for name, fields in filters:
+        field = TOKEN_FIELDS.get(fields["offset"]) if name == "memcmp" else None
+        if field is None:
+            continue
+        length = len(_bytes(fields["bytes"], fields.get("encoding")))
+        if length != ADDRESS_BYTES:
+            raise invalid_params(
+                f"Incorrect byte length {length} for SPL token {field} filter, expected {ADDRESS_BYTES}"
+            )
+
+
 def single(value: Any) -> tuple[str, Any]:
     """Read a word, or an object whose only key is the word."""
     if isinstance(value, str):
@@ -57,9 +90,10 @@ def single(value: Any) -> tuple[str, Any]:
 
 
 def _memcmp(fields: Config) -> Accepts:
-    for name in ("offset", "bytes"):
-        if name not in fields:
-            raise invalid_params(f"Invalid params: missing field `{name}`.")
+    required_field(fields, "offset")
+    required_field(fields, "bytes")
+    if fields.get("encoding") is not None:
+        variant(fields["encoding"], MEMCMP_ENCODINGS)
     offset = unsigned(fields["offset"], "usize")
     wanted = _bytes(fields["bytes"], fields.get("encoding"))
     if len(wanted) > MAX_MEMCMP_BYTES:
@@ -69,9 +103,9 @@ def _memcmp(fields: Config) -> Accepts:
 
 def _bytes(value: Any, encoding: Any) -> bytes:
     if isinstance(value, list):
-        return bytes(unsigned(item, "u8", 255) for item in value)
+        return untagged(lambda: bytes(unsigned(item, "u8", MAX_U8) for item in value), "DataType")
     if not isinstance(value, str):
-        raise wrong_type(value, "a string")
+        return untagged(lambda: string(value).encode(), "DataType")
     limit = MAX_MEMCMP_BASE64_CHARS if encoding == "base64" else MAX_MEMCMP_BASE58_CHARS
     if len(value) > limit:
         raise invalid_params("Invalid param: DataTooLarge")
@@ -89,4 +123,4 @@ def _base64(text: str) -> bytes:
     try:
         return b64decode(text, validate=True)
     except ValueError:
-        raise invalid_params("Invalid param: Base64DecodeError(InvalidPadding)") from None
+        raise invalid_params(f"Invalid param: Base64DecodeError({base64_fault(text)})") from None

@@ -13,9 +13,16 @@ from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
 
 from .accounts import AccountStore
-from .addresses import GENESIS_ADDRESSES, LOOKUP_TABLE_PROGRAM, SYSVAR_CLOCK, SYSVAR_SLOT_HASHES
+from .addresses import (
+    GENESIS_ADDRESSES,
+    LOOKUP_TABLE_PROGRAM,
+    SYSVAR_CLOCK,
+    SYSVAR_RECENT_BLOCKHASHES,
+    SYSVAR_SLOT_HASHES,
+)
 from .config import LocalnetConfig
-from .execution import Executor, refused_execution
+from .execution import Executor
+from .fees import LAMPORTS_PER_SIGNATURE
 from .genesis import next_block
 from .history import History
 from .live_accounts import AccountState, LiveAccounts, empty_account
@@ -23,6 +30,7 @@ from .records import Execution, TransactionRecord, WireTransaction
 from .slots import MAX_SLOT_HASHES, Block, Chain, Commitment
 from .timeless import is_timeless
 
+MAX_RECENT_BLOCKHASHES: Final = 150
 SLOT_SYSVARS: Final = frozenset({SYSVAR_CLOCK, SYSVAR_SLOT_HASHES})
 
 
@@ -146,8 +154,8 @@ class Bank:
         refusal = self.refusal(transaction, commitment) if check_blockhash else None
         newest = [key for key in dict.fromkeys(transaction.keys) if self.accounts.differs(key, slot)]
         if refusal is not None:
-            states = [self.accounts.at(key, slot) for key in transaction.keys]
-            return refused_execution(refusal, states), {}
+            states = [AccountState.of(self.accounts.at(key, slot)) for key in transaction.keys]
+            return self._executor.refused(refusal, states), {}
         self._show_sysvars(transaction)
         saved = [(key, self.accounts.current(key)) for key in newest]
         self._put((key, self.accounts.at(key, slot)) for key in newest)
@@ -219,7 +227,9 @@ class Bank:
                 unix_timestamp=block.time,
             )
         )
-        self.svm.set_slot_hashes(self.slot_hashes)
+        # Programs read this sysvar only at its full length, which LiteSVM has only when it is full.
+        unused = [(0, Hash.default())] * (MAX_SLOT_HASHES - len(self.slot_hashes))
+        self.svm.set_slot_hashes([*self.slot_hashes, *unused])
 
     @property
     def milliseconds(self) -> int:
@@ -230,7 +240,19 @@ class Bank:
         """Return an account at the end of a slot; sysvars are those of the open slot."""
         if key in SLOT_SYSVARS:
             self._show_sysvars()
+        if key == SYSVAR_RECENT_BLOCKHASHES:
+            return self._recent_blockhashes()
         return self.accounts.at(key, slot)
+
+    def _recent_blockhashes(self) -> Account | None:
+        account = self.accounts.current(SYSVAR_RECENT_BLOCKHASHES)
+        if account is None:
+            return None
+        hashes = [block.blockhash for block in self.chain.last_blocks(MAX_RECENT_BLOCKHASHES + 1)[1:]]
+        fee = LAMPORTS_PER_SIGNATURE.to_bytes(8, "little")
+        data = len(hashes).to_bytes(8, "little") + b"".join(bytes(one) + fee for one in hashes)
+        padded = data.ljust(len(account.data), b"\0")
+        return Account(account.lamports, padded, account.owner, False, account.rent_epoch)
 
     def put_slot_hashes_back(self, slot_hashes: list[tuple[int, Hash]]) -> None:
         """Show programs the slot hashes of another moment from the next transaction on."""

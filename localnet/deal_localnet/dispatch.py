@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 INTERNAL_ERROR: Final = {"code": -32603, "message": "Internal error"}
 PARSE_FAILURE: Final = b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error"},"id":null}'
+MEMBERS: Final = frozenset({"id", "jsonrpc", "method", "params"})
 BAD_VERSION: Final = "Unsupported JSON-RPC protocol version"
 
 METHODS: Final[dict[str, Method]] = {
@@ -117,7 +118,7 @@ def envelope_fault(request: dict[str, Any]) -> dict[str, Any] | None:
         request.get("params"), (list, dict, type(None))
     )
     version = request.get("jsonrpc")
-    if not well_formed or version not in (None, "2.0"):
+    if not well_formed or not MEMBERS.issuperset(request) or version not in (None, "2.0"):
         error = {"code": INVALID_REQUEST, "message": "Invalid request"}
         return {"jsonrpc": "2.0", "error": error, "id": identifier}
     if version is None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from .config import MAX_REQUEST_BODY_BYTES
-from .dispatch import answer, answer_one, parse
+from .dispatch import PARSE_FAILURE, answer, answer_one, parse
 from .faults import Fault, FaultKind, FaultScript, garbage
 from .methods_testing import PREFIX
 from .registry import Node
@@ -138,7 +138,16 @@ class Endpoint:
             reply = await answer(node, body)
         else:
             reply = await answer(node, body, lambda node, call: _answer_spoiled(node, call, lag_slots, drops))
-        return 200, JSON_HEADERS, reply or b""
+        fault = _encoding_fault(body) if reply is PARSE_FAILURE else None
+        return (200, JSON_HEADERS, reply or b"") if fault is None else (400, TEXT_HEADERS, fault)
+
+
+def _encoding_fault(body: bytes) -> bytes | None:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"utf-8 encoding error at byte {error.start} in request body".encode()
+    return None
 
 
 def _answer_spoiled(

@@ -4,12 +4,13 @@ That is: the priority fee, the rent check on every changed account, the fee of a
 cannot be loaded, and the balances before and after.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
 from solders.account import Account
 from solders.litesvm import LiteSVM
+from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction_metadata import (
     FailedTransactionMetadata,
@@ -18,7 +19,7 @@ from solders.transaction_metadata import (
 )
 
 from .accounts import AccountStore
-from .fees import MessageFee, message_fee
+from .fees import MessageFee, invalid_budget, message_fee
 from .live_accounts import AccountState, LiveAccounts, empty_account
 from .programs import program_runner
 from .records import (
@@ -27,25 +28,15 @@ from .records import (
     TokenHolding,
     WireTransaction,
 )
+from .rent import rent_exempt_minimum
 
-ACCOUNT_OVERHEAD_BYTES: Final = 128
-RENT_LAMPORTS_PER_BYTE: Final = 6_960
 LOADED_ACCOUNT_OVERHEAD_BYTES: Final = 64
+LOADED_TABLE_BYTES: Final = 8_248
 MINT_BYTES: Final = 32
-FEE_ONLY_ERRORS: Final = frozenset(
-    {
-        "ProgramAccountNotFound",
-        "InvalidProgramForExecution",
-        "MaxLoadedAccountsDataSizeExceeded",
-    }
-)
+LOADS_TOO_MUCH: Final = "MaxLoadedAccountsDataSizeExceeded"
+FEE_ONLY_ERRORS: Final = frozenset({"ProgramAccountNotFound", "InvalidProgramForExecution", LOADS_TOO_MUCH})
 
 States = list[AccountState | None]
-
-
-def rent_exempt_minimum(data_bytes: int) -> int:
-    """Return the lamports that an account of a size must hold."""
-    return (ACCOUNT_OVERHEAD_BYTES + data_bytes) * RENT_LAMPORTS_PER_BYTE
 
 
 def breaks_rent(before: AccountState | None, after: AccountState | None) -> bool:
@@ -72,8 +63,10 @@ class Executor:
         before = [self._live.state(key) for key in keys]
         costs = message_fee(transaction.message)
         fee = costs.total
-        if self._payer_error(before[0], fee) is not None:
+        if invalid_budget(transaction.message) is not None or self._payer_error(before[0], fee) is not None:
             return None
+        if _loaded_bytes(transaction, before) > costs.loaded_bytes_limit:
+            return self._land_unloaded(transaction, before, costs, slot)
         if costs.priority_fee:
             self._charge(keys[0], before[0], costs.priority_fee)
         result = self._programs.run(self._svm.send_transaction, transaction.transaction)
@@ -88,6 +81,24 @@ class Executor:
         for index in changed:
             self._accounts.record(slot, keys[index], before[index], after[index])
         return self._execution(transaction, before, after, result, error, costs, changed)
+
+    def _land_unloaded(
+        self, transaction: WireTransaction, before: States, costs: MessageFee, slot: int
+    ) -> Execution:
+        """Take the fee of a transaction whose accounts are larger than it allows itself to load."""
+        payer = transaction.keys[0]
+        self._charge(payer, before[0], costs.total)
+        after = self._after(transaction, before)
+        self._accounts.record(slot, payer, before[0], after[0])
+        return self._unloaded(before, after, costs)._replace(changed=(0,))
+
+    def _unloaded(self, before: States, after: States, costs: MessageFee) -> Execution:
+        return self.refused(LOADS_TOO_MUCH, before)._replace(
+            logs=None,
+            lamports_after=_lamports(after),
+            fee=costs.total,
+            micro_lamports_per_unit=costs.micro_lamports_per_unit,
+        )
 
     def _settle(
         self,
@@ -114,9 +125,11 @@ class Executor:
         keys = transaction.keys
         before = [self._live.state(key) for key in keys]
         costs = message_fee(transaction.message)
-        refusal = self._payer_error(before[0], costs.total)
+        refusal = invalid_budget(transaction.message) or self._payer_error(before[0], costs.total)
         if refusal is not None:
-            return refused_execution(refusal, before), {}
+            return self.refused(refusal, before), {}
+        if _loaded_bytes(transaction, before) > costs.loaded_bytes_limit:
+            return self._unloaded(before, self._with_fee(before, costs.total), costs), {}
         if costs.priority_fee:
             self._charge(keys[0], before[0], costs.priority_fee)
         result = self._programs.run(self._svm.simulate_transaction, transaction.transaction)
@@ -227,11 +240,17 @@ class Executor:
             lamports_after=_lamports(after),
             tokens_before=tuple(tokens.values()),
             tokens_after=tuple(self._holdings_after(tokens, before, after)),
-            loaded_bytes=_loaded_bytes(before) if loaded else 0,
+            loaded_bytes=_loaded_bytes(transaction, before) if loaded else 0,
             fee=costs.total,
             changed=changed,
             micro_lamports_per_unit=costs.micro_lamports_per_unit,
         )
+
+    def refused(self, error: Any, before: States) -> Execution:
+        """Return the outcome of a transaction that was refused before it ran."""
+        lamports = _lamports(before)
+        tokens = tuple(self._holdings(before).values())
+        return Execution(error, [], None, 0, "", b"", lamports, lamports, tokens, tokens, 0, None)
 
     def _holdings(self, states: States) -> dict[int, TokenHolding]:
         return {
@@ -257,25 +276,21 @@ class Executor:
         return 0 if mint is None else mint.decimals
 
 
-def refused_execution(error: Any, before: Iterable[AccountState | Account | None]) -> Execution:
-    """Build the outcome of a transaction that was refused before it ran."""
-    lamports = _lamports(before)
-    return Execution(error, [], None, 0, "", b"", lamports, lamports, (), (), 0, None)
-
-
 def _less(account: Account, lamports: int) -> Account:
     return Account(
         account.lamports - lamports, account.data, account.owner, account.executable, account.rent_epoch
     )
 
 
-def _lamports(states: Iterable[AccountState | Account | None]) -> tuple[int, ...]:
+def _lamports(states: States) -> tuple[int, ...]:
     return tuple([0 if state is None else state.lamports for state in states])
 
 
-def _loaded_bytes(states: States) -> int:
+def _loaded_bytes(transaction: WireTransaction, states: States) -> int:
     sizes = [state.data_bytes for state in states if state is not None]
-    return sum(sizes) + LOADED_ACCOUNT_OVERHEAD_BYTES * len(sizes)
+    message = transaction.message
+    tables = len(message.address_table_lookups) if isinstance(message, MessageV0) else 0
+    return sum(sizes) + LOADED_ACCOUNT_OVERHEAD_BYTES * len(sizes) + tables * LOADED_TABLE_BYTES
 
 
 def _inner(meta: TransactionMetadata) -> list[list[InnerInstruction]]:

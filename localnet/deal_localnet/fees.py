@@ -1,7 +1,7 @@
 """Fees and cost units by Agave's rules, since LiteSVM charges the signature fee alone."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from solders.instruction import CompiledInstruction
 from solders.message import Message, MessageV0
@@ -24,6 +24,7 @@ from .records import WireTransaction
 LAMPORTS_PER_SIGNATURE: Final = 5_000
 MICRO_LAMPORTS_PER_LAMPORT: Final = 1_000_000
 MAX_COMPUTE_UNITS: Final = 1_400_000
+MAX_LOADED_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_INSTRUCTION_COMPUTE_UNITS: Final = 200_000
 BUILTIN_INSTRUCTION_COMPUTE_UNITS: Final = 3_000
 SIGNATURE_COST_UNITS: Final = 720
@@ -34,8 +35,14 @@ INSTRUCTION_BYTES_PER_COST_UNIT: Final = 4
 LOADED_PAGE_BYTES: Final = 32 * 1024
 LOADED_PAGE_COST_UNITS: Final = 8
 
+MIN_HEAP_BYTES: Final = 32 * 1024
+MAX_HEAP_BYTES: Final = 256 * 1024
+HEAP_STEP_BYTES: Final = 1024
+
+REQUEST_HEAP_FRAME: Final = 1
 SET_COMPUTE_UNIT_LIMIT: Final = 2
 SET_COMPUTE_UNIT_PRICE: Final = 3
+SET_LOADED_BYTES_LIMIT: Final = 4
 BPF_LOADERS: Final = frozenset({BPF_LOADER_2, BPF_LOADER_UPGRADEABLE})
 BUILTIN_PROGRAMS: Final = frozenset(
     {
@@ -57,6 +64,7 @@ class ComputeBudget(NamedTuple):
 
     unit_limit: int
     micro_lamports_per_unit: int
+    loaded_bytes_limit: int
 
     @property
     def prioritization_fee(self) -> int:
@@ -68,14 +76,17 @@ def compute_budget(keys: Sequence[Pubkey], instructions: Sequence[CompiledInstru
     """Read the compute budget instructions; without a limit each instruction brings its default."""
     limit: int | None = None
     price = 0
+    loaded_bytes = MAX_LOADED_BYTES
     for _, data in _budget_instructions(keys, instructions):
         if data[0] == SET_COMPUTE_UNIT_LIMIT and len(data) >= 5:
             limit = int.from_bytes(data[1:5], "little")
         elif data[0] == SET_COMPUTE_UNIT_PRICE and len(data) >= 9:
             price = int.from_bytes(data[1:9], "little")
+        elif data[0] == SET_LOADED_BYTES_LIMIT and len(data) >= 5:
+            loaded_bytes = min(int.from_bytes(data[1:5], "little"), MAX_LOADED_BYTES)
     if limit is None:
         limit = sum(_default_units(keys, instruction.program_id_index) for instruction in instructions)
-    return ComputeBudget(min(limit, MAX_COMPUTE_UNITS), price)
+    return ComputeBudget(min(limit, MAX_COMPUTE_UNITS), price, loaded_bytes)
 
 
 def duplicate_budget_instruction(message: Message | MessageV0) -> int | None:
@@ -88,6 +99,21 @@ def duplicate_budget_instruction(message: Message | MessageV0) -> int | None:
         if data[0] in seen:
             return position
         seen.add(data[0])
+    return None
+
+
+def invalid_budget(message: Message | MessageV0) -> dict[str, Any] | None:
+    """Return the error of a compute budget instruction that asks for what nobody gets; else None."""
+    keys = message.account_keys
+    if COMPUTE_BUDGET_PROGRAM not in keys:
+        return None
+    for position, data in _budget_instructions(keys, message.instructions):
+        amount = int.from_bytes(data[1:5], "little")
+        heap = data[0] == REQUEST_HEAP_FRAME and not (
+            MIN_HEAP_BYTES <= amount <= MAX_HEAP_BYTES and amount % HEAP_STEP_BYTES == 0
+        )
+        if heap or (data[0] == SET_LOADED_BYTES_LIMIT and not amount):
+            return {"InstructionError": [position, "InvalidInstructionData"]}
     return None
 
 
@@ -123,6 +149,7 @@ class MessageFee(NamedTuple):
     signature_fee: int
     priority_fee: int
     micro_lamports_per_unit: int
+    loaded_bytes_limit: int
 
     @property
     def total(self) -> int:
@@ -137,10 +164,13 @@ def message_fee(message: Message | MessageV0) -> MessageFee:
     if not PRECOMPILES.isdisjoint(keys):
         signatures += sum(_precompile_signatures(message).values())
     if COMPUTE_BUDGET_PROGRAM not in keys:
-        return MessageFee(signatures * LAMPORTS_PER_SIGNATURE, 0, 0)
+        return MessageFee(signatures * LAMPORTS_PER_SIGNATURE, 0, 0, MAX_LOADED_BYTES)
     budget = compute_budget(keys, message.instructions)
     return MessageFee(
-        signatures * LAMPORTS_PER_SIGNATURE, budget.prioritization_fee, budget.micro_lamports_per_unit
+        signatures * LAMPORTS_PER_SIGNATURE,
+        budget.prioritization_fee,
+        budget.micro_lamports_per_unit,
+        budget.loaded_bytes_limit,
     )
 
 

@@ -14,8 +14,8 @@ from solders.rent import Rent
 
 from .addresses import NATIVE_MINT, SYSTEM_PROGRAM, TOKEN_PROGRAM
 from .config import DEFAULT_SLOTS_PER_EPOCH, LocalnetConfig
-from .execution import RENT_LAMPORTS_PER_BYTE
 from .live_accounts import MAX_U64
+from .rent import RENT_LAMPORTS_PER_BYTE
 from .slots import Block
 
 SEED_BYTES: Final = 32

@@ -41,7 +41,7 @@ class History:
         self._by_signature.pop(record.signature, None)
         for key in set(record.keys):
             records = self._by_address[key]
-            del records[bisect_left(records, _place(record), key=_place)]
+            del records[bisect_left(records, place_of(record), key=place_of)]
             if not records:
                 del self._by_address[key]
 
@@ -52,10 +52,11 @@ class History:
         records = self._by_address.get(address, [])
         end = bisect_right(records, max_slot, key=lambda record: record.slot)
         if before is not None:
-            end = min(end, bisect_left(records, _place(before), key=_place))
+            end = min(end, bisect_left(records, place_of(before), key=place_of))
         for position in range(end - 1, -1, -1):
             yield records[position]
 
 
-def _place(record: TransactionRecord) -> tuple[int, int]:
+def place_of(record: TransactionRecord) -> tuple[int, int]:
+    """Return where a transaction stands in the chain."""
     return record.slot, record.place

@@ -10,11 +10,25 @@ from typing import Final
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from .addresses import SYSTEM_PROGRAM, SYSVAR_OWNER, TOKEN_PROGRAMS
+from .addresses import (
+    SYSTEM_PROGRAM,
+    SYSVAR_FEES,
+    SYSVAR_OWNER,
+    SYSVAR_RECENT_BLOCKHASHES,
+    SYSVAR_SLOT_HASHES,
+    SYSVAR_STAKE_HISTORY,
+    TOKEN_PROGRAMS,
+)
 from .engine import AccountSource
 from .records import MINT_DECIMALS_OFFSET, TOKEN_IDENTITY_BYTES, holds_tokens
+from .rent import rent_exempt_minimum
 
 MAX_U64: Final = 2**64 - 1
+SYSVAR_BYTES: Final = {
+    SYSVAR_RECENT_BLOCKHASHES: 6_008,
+    SYSVAR_SLOT_HASHES: 20_488,
+    SYSVAR_STAKE_HISTORY: 16_392,
+}
 MAX_KEPT_ACCOUNTS: Final = 10_000
 DELEGATE_TAG: Final = slice(72, 76)
 NO_DELEGATE: Final = b"\0\0\0\0"
@@ -25,6 +39,19 @@ Identity = tuple[Pubkey, bytes, bytes, bytes]
 def empty_account() -> Account:
     """Return what stands in LiteSVM for an account that does not exist."""
     return Account(0, b"", SYSTEM_PROGRAM, False, MAX_U64)
+
+
+def on_chain(address: Pubkey, account: Account | None) -> Account | None:
+    """Return a sysvar as large and as rich as a validator's, where LiteSVM keeps one lamport and no more.
+
+    The sysvar of fees is gone from Agave for good.
+    """
+    if address == SYSVAR_FEES:
+        return None
+    if account is None or account.owner != SYSVAR_OWNER:
+        return account
+    data = account.data.ljust(SYSVAR_BYTES.get(address, 0), b"\0")
+    return Account(rent_exempt_minimum(len(data)), data, SYSVAR_OWNER, False, account.rent_epoch)
 
 
 class AccountState:
@@ -68,7 +95,7 @@ class LiveAccounts:
         kept = self._kept.get(address)
         if kept is not None:
             return kept
-        account = self._source.get_account(address)
+        account = on_chain(address, self._source.get_account(address))
         if account is None or not account.lamports:
             return None
         state = AccountState(account)
@@ -82,7 +109,7 @@ class LiveAccounts:
     def get_account(self, address: Pubkey) -> Account | None:
         """Return the account as it stands in LiteSVM, without keeping it."""
         kept = self._kept.get(address)
-        return kept.account if kept is not None else self._source.get_account(address)
+        return kept.account if kept is not None else on_chain(address, self._source.get_account(address))
 
     def set_account(self, address: Pubkey, account: Account) -> None:
         """Overwrite an account."""

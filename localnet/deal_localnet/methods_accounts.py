@@ -5,12 +5,12 @@ from typing import Any, Final
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from .account_filters import parse_filters
+from .account_filters import parse_filters, refuse_partial_addresses
 from .errors import invalid_params
-from .execution import rent_exempt_minimum
-from .params import flag, pubkey, sequence, struct, unsigned
+from .params import commitment_config, flag, pubkey, sequence, struct, unsigned
 from .registry import MethodTable, Node, chosen_block, with_context
 from .render_accounts import AccountFormat, AccountReader
+from .rent import rent_exempt_minimum
 
 MAX_MULTIPLE_ACCOUNTS: Final = 100
 
@@ -65,6 +65,7 @@ def get_program_accounts(node: Node, params: list[Any]) -> Any:
     program = pubkey(params[0])
     config = struct(params[1], "RpcProgramAccountsConfig")
     accepts = parse_filters(config)
+    refuse_partial_addresses(program, config)
     block, _ = chosen_block(node, config)
     read = reader_at(node, block.slot)
     shape = AccountFormat.of(config, read)
@@ -79,4 +80,6 @@ def get_program_accounts(node: Node, params: list[Any]) -> Any:
 @table.method("getMinimumBalanceForRentExemption", 1, 2)
 def get_minimum_balance(node: Node, params: list[Any]) -> int:
     """Return the lamports that an account of a size must hold."""
-    return rent_exempt_minimum(unsigned(params[0], "usize"))
+    data_bytes = unsigned(params[0], "usize")
+    commitment_config(params[1])
+    return rent_exempt_minimum(data_bytes)

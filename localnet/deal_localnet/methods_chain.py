@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from .errors import block_not_available, invalid_params, slot_skipped
-from .params import blockhash, history_level, pubkey, sequence, struct, unsigned
+from .params import Config, blockhash, history_level, pubkey, sequence, struct, unsigned, untagged
 from .registry import MethodTable, Node, chosen_block, with_context
 from .render_blocks import BlockShape, render_block
 from .slots import Block, Commitment
@@ -132,10 +132,14 @@ def get_block_time(node: Node, params: list[Any]) -> int:
 def get_block(node: Node, params: list[Any]) -> dict[str, Any]:
     """Return a block with as much of its transactions as is asked for."""
     slot = unsigned(params[0])
-    config = {"encoding": params[1]} if isinstance(params[1], str) else struct(params[1], "RpcBlockConfig")
-    shape = BlockShape.asked(config)
+    config, shape = untagged(lambda: _asked_block(params[1]), "RpcEncodingConfigWrapper")
     block = _closed_block(node, slot, history_level(config))
     return render_block(node.bank.chain, block, shape, node.block_replies)
+
+
+def _asked_block(value: Any) -> tuple[Config, BlockShape]:
+    config = {"encoding": value} if isinstance(value, str) else struct(value, "RpcBlockConfig")
+    return config, BlockShape.asked(config)
 
 
 @table.method("getBlocks", 1, 3)
@@ -144,10 +148,15 @@ def get_blocks(node: Node, params: list[Any]) -> list[int]:
     first = unsigned(params[0])
     config_at = 1 if isinstance(params[1], dict) else 2
     top = node.bank.chain.slot_at(history_level(struct(params[config_at], "RpcContextConfig")))
-    last = top if config_at == 1 or params[1] is None else min(unsigned(params[1]), top)
+    asked = None if config_at == 1 else untagged(lambda: _last_slot(params[1]), "RpcBlocksConfigWrapper")
+    last = top if asked is None else min(asked, top)
     if last - first > MAX_BLOCK_RANGE_SLOTS:
         raise invalid_params(f"Slot range too large; max {MAX_BLOCK_RANGE_SLOTS}")
     return node.bank.chain.slots_between(first, last)
+
+
+def _last_slot(value: Any) -> int | None:
+    return None if value is None else unsigned(value)
 
 
 @table.method("getBlocksWithLimit", 2, 3)

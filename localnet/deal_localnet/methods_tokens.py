@@ -11,12 +11,13 @@ from .accounts import AccountIndex
 from .addresses import TOKEN_PROGRAMS
 from .errors import invalid_params
 from .methods_accounts import reader_at
-from .params import pubkey, struct, wrong_type
+from .params import commitment_config, pubkey, struct, wrong_type
 from .registry import MethodTable, Node, chosen_block, with_context
 from .render_accounts import AccountFormat, AccountReader
 from .token_state import MintState, TokenState, decode_mint, decode_token_account, ui_amount
 
 LARGEST_ACCOUNTS: Final = 20
+TOKEN_FILTERS: Final = ("mint", "programId")
 AMOUNT: Final = slice(64, 72)
 
 Lookup = Callable[[AccountIndex, Pubkey], list[Pubkey]]
@@ -46,7 +47,7 @@ def _mint(read: AccountReader, key: Pubkey, refusal: str) -> MintState:
 def get_token_account_balance(node: Node, params: list[Any]) -> dict[str, Any]:
     """Return a token account's amount."""
     key = pubkey(params[0])
-    block, _ = chosen_block(node, struct(params[1], "CommitmentConfig"))
+    block, _ = chosen_block(node, commitment_config(params[1]))
     read = reader_at(node, block.slot)
     account = _existing(read, key)
     state = decode_token_account(account) if account.owner in TOKEN_PROGRAMS else None
@@ -60,7 +61,7 @@ def get_token_account_balance(node: Node, params: list[Any]) -> dict[str, Any]:
 def get_token_supply(node: Node, params: list[Any]) -> dict[str, Any]:
     """Return how much of a token exists."""
     key = pubkey(params[0])
-    block, _ = chosen_block(node, struct(params[1], "CommitmentConfig"))
+    block, _ = chosen_block(node, commitment_config(params[1]))
     mint = _mint(reader_at(node, block.slot), key, "not a Token mint")
     return with_context(block.slot, ui_amount(mint.supply, mint.decimals))
 
@@ -69,7 +70,7 @@ def get_token_supply(node: Node, params: list[Any]) -> dict[str, Any]:
 def get_token_largest_accounts(node: Node, params: list[Any]) -> dict[str, Any]:
     """Return the token accounts that hold most of a mint."""
     key = pubkey(params[0])
-    block, _ = chosen_block(node, struct(params[1], "CommitmentConfig"))
+    block, _ = chosen_block(node, commitment_config(params[1]))
     read = reader_at(node, block.slot)
     decimals = _known_mint(read, key).decimals
     mint = bytes(key)
@@ -85,7 +86,9 @@ def get_token_largest_accounts(node: Node, params: list[Any]) -> dict[str, Any]:
 
 
 def _known_mint(read: AccountReader, key: Pubkey) -> MintState:
-    account = _existing(read, key)
+    account = read(key)
+    if account is None:
+        raise invalid_params("Invalid param: could not find mint")
     mint = decode_mint(account)
     if mint is None:
         raise invalid_params("Invalid param: Token mint could not be unpacked")
@@ -135,11 +138,13 @@ def _token_accounts(node: Node, params: list[Any], lookup: Lookup, owns: Owns) -
 
 
 def _token_filter(value: Any) -> tuple[str, Pubkey]:
+    if isinstance(value, str) and value in TOKEN_FILTERS:
+        raise invalid_params("Invalid params: invalid type: unit variant, expected newtype variant.")
     if not isinstance(value, dict):
         raise wrong_type(value, "string or map")
     if len(value) != 1:
         raise invalid_params("Invalid params: invalid value: map, expected map with a single key.")
     field, address = next(iter(value.items()))
-    if field not in ("mint", "programId"):
+    if field not in TOKEN_FILTERS:
         raise invalid_params(f"Invalid params: unknown variant `{field}`, expected `mint` or `programId`.")
     return field, pubkey(address)

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from solders.pubkey import Pubkey
 
-from .errors import RpcError, invalid_params
+from .errors import invalid_params
 from .fees import message_fee
-from .history import STATUS_CACHE_SLOTS
+from .history import STATUS_CACHE_SLOTS, place_of
 from .memos import memo_of
 from .params import (
     MAX_U8,
@@ -18,11 +18,13 @@ from .params import (
     history_level,
     optional_unsigned,
     pubkey,
+    required_field,
     sequence,
     signature,
     string,
     struct,
     unsigned,
+    untagged,
 )
 from .records import TransactionRecord
 from .registry import MethodTable, Node, chosen_block, with_context
@@ -70,11 +72,19 @@ def get_signature_statuses(node: Node, params: list[Any]) -> dict[str, Any]:
     values = sequence(params[0])
     if len(values) > MAX_STATUSES:
         raise invalid_params(f"Too many inputs provided; max {MAX_STATUSES}")
-    search = flag(struct(params[1], "RpcSignatureStatusConfig"), "searchTransactionHistory")
+    search = _searches_history(params[1])
     chain = node.bank.chain
     tops = {level: chain.slot_at(level) for level in Commitment}
     statuses = [_status(node, value, search, tops) for value in values]
     return with_context(tops[Commitment.PROCESSED], statuses)
+
+
+def _searches_history(value: Any) -> bool:
+    if value is None:
+        return False
+    config = struct(value, "RpcSignatureStatusConfig")
+    required_field(config, "searchTransactionHistory")
+    return flag(config, "searchTransactionHistory")
 
 
 def _status(node: Node, value: Any, search: bool, tops: Mapping[Commitment, int]) -> dict[str, Any] | None:
@@ -102,10 +112,8 @@ def _status(node: Node, value: Any, search: bool, tops: Mapping[Commitment, int]
 def get_transaction(node: Node, params: list[Any]) -> dict[str, Any] | None:
     """Return a landed transaction; None until it reaches the asked commitment."""
     text = signature(params[0])
-    config = _transaction_config(params[1])
-    chosen = encoding(config, TRANSACTION_ENCODINGS, "json")
+    config, chosen, max_version = untagged(lambda: _asked_form(params[1]), "RpcEncodingConfigWrapper")
     level = history_level(config)
-    max_version = optional_unsigned(config, "maxSupportedTransactionVersion", "u8", MAX_U8)
     record = node.bank.history.find(text)
     if record is None or record.slot > node.bank.chain.slot_at(level):
         return None
@@ -113,20 +121,10 @@ def get_transaction(node: Node, params: list[Any]) -> dict[str, Any] | None:
     return {"blockTime": _block_time(node, record), **entry, "slot": record.slot}
 
 
-def _transaction_config(value: Any) -> Config:
-    if isinstance(value, str):
-        if value not in TRANSACTION_ENCODINGS:
-            raise _no_variant()
-        return {"encoding": value}
-    if value is not None and not isinstance(value, dict):
-        raise _no_variant()
-    return struct(value, "RpcTransactionConfig")
-
-
-def _no_variant() -> RpcError:
-    return invalid_params(
-        "Invalid params: data did not match any variant of untagged enum RpcEncodingConfigWrapper."
-    )
+def _asked_form(value: Any) -> tuple[Config, str, int | None]:
+    config = {"encoding": value} if isinstance(value, str) else struct(value, "RpcTransactionConfig")
+    chosen = encoding(config, TRANSACTION_ENCODINGS, "json")
+    return config, chosen, optional_unsigned(config, "maxSupportedTransactionVersion", "u8", MAX_U8)
 
 
 def _block_time(node: Node, record: TransactionRecord) -> int | None:
@@ -147,9 +145,10 @@ def get_signatures_for_address(node: Node, params: list[Any]) -> list[dict[str, 
     level = history_level(config)
     chosen_block(node, config)
     start = node.bank.history.find(before) if before is not None else None
+    end = node.bank.history.find(until) if until is not None else None
     if before is not None and start is None:
         return []
-    return _listed(node, address, level, start, until, limit)
+    return _listed(node, address, level, start, end, limit)
 
 
 def _optional_signature(config: Config, field: str) -> str | None:
@@ -162,13 +161,13 @@ def _listed(
     address: Pubkey,
     level: Commitment,
     start: TransactionRecord | None,
-    until: str | None,
+    end: TransactionRecord | None,
     limit: int,
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     top = node.bank.chain.slot_at(level)
     for record in node.bank.history.mentioning(address, max_slot=top, before=start):
-        if record.signature == until or len(found) == limit:
+        if len(found) == limit or (end is not None and place_of(record) <= place_of(end)):
             break
         found.append(
             {

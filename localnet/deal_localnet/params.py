@@ -1,7 +1,7 @@
 """Parameters of a request: read by type, refused with the texts of Agave's deserializer."""
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 from solders.hash import Hash, ParseHashError
@@ -22,7 +22,10 @@ TRANSACTION_ENCODINGS: Final = ("binary", "base64", "base58", "json", "jsonParse
 MAX_U64: Final = 2**64 - 1
 MAX_U8: Final = 255
 
+DESERIALIZER_PREFIX: Final = "Invalid params: "
+
 Config = dict[str, Any]
+ReadT = TypeVar("ReadT")
 
 
 class DataSlice(NamedTuple):
@@ -56,6 +59,8 @@ def arguments(params: Any, required: int, maximum: int) -> list[Any]:
     """Return the positional parameters, padded with None up to the method's maximum."""
     if maximum == 0:
         return _no_arguments(params)
+    if required == maximum:
+        return _exact_arguments(params, maximum)
     if params is None:
         params = []
     if not isinstance(params, list):
@@ -69,6 +74,19 @@ def arguments(params: Any, required: int, maximum: int) -> list[Any]:
             f'"Got: {len(params)}"',
         )
     return [*params, *[None] * (maximum - len(params))]
+
+
+def _exact_arguments(params: Any, count: int) -> list[Any]:
+    expected = f"a tuple of size {count}"
+    if not isinstance(params, list):
+        raise wrong_type(params, expected)
+    if len(params) < count:
+        raise invalid_params(f"Invalid params: invalid length {len(params)}, expected {expected}.")
+    if len(params) > count:
+        raise invalid_params(
+            f"Invalid params: invalid length {len(params)}, expected fewer elements in array."
+        )
+    return params
 
 
 def _no_arguments(params: Any) -> list[Any]:
@@ -213,8 +231,42 @@ def data_slice(config: Config) -> DataSlice | None:
     value = config.get("dataSlice")
     if value is None:
         return None
-    fields = struct(value, "UiDataSliceConfig")
-    for name in ("offset", "length"):
-        if name not in fields:
-            raise invalid_params(f"Invalid params: missing field `{name}`.")
-    return DataSlice(unsigned(fields["offset"], "usize"), unsigned(fields["length"], "usize"))
+    if isinstance(value, list):
+        if len(value) != len(DataSlice._fields):
+            raise invalid_params(
+                f"Invalid params: invalid length {len(value)}, "
+                "expected struct UiDataSliceConfig with 2 elements."
+            )
+        offset, length = value
+    else:
+        fields = struct(value, "UiDataSliceConfig")
+        offset, length = required_field(fields, "offset"), required_field(fields, "length")
+    return DataSlice(unsigned(offset, "usize"), unsigned(length, "usize"))
+
+
+def required_field(fields: Config, name: str) -> Any:
+    """Return a field that must be there."""
+    if name not in fields:
+        raise invalid_params(f"Invalid params: missing field `{name}`.")
+    return fields[name]
+
+
+def commitment_config(value: Any) -> Config:
+    """Read a parameter that is a commitment and nothing else, where an unknown one is refused."""
+    if value is None:
+        return {}
+    config = struct(value, "CommitmentConfig")
+    variant(required_field(config, "commitment"), tuple(COMMITMENTS))
+    return config
+
+
+def untagged(read: Callable[[], ReadT], name: str) -> ReadT:
+    """Read a parameter that has several shapes, of which Agave only says that none of them fitted."""
+    try:
+        return read()
+    except RpcError as error:
+        if not error.message.startswith(DESERIALIZER_PREFIX):
+            raise
+        raise invalid_params(
+            f"Invalid params: data did not match any variant of untagged enum {name}."
+        ) from None

@@ -207,8 +207,10 @@ class Broker:
                 subscription.notify(at_slot(slot, {"account": shown, "pubkey": str(key)}))
 
     def _shown(self, subscription: Subscription, key: Pubkey, account: Account | None, slot: int) -> Any:
-        shape = AccountFormat.of(subscription.config, lambda other: self._bank.accounts.at(other, slot))
-        return shape.render(key, account) if account is not None else DELETED_ACCOUNT
+        # Agave reads `dataSlice` of a subscription and then tells the whole account.
+        config = {**subscription.config, "dataSlice": None}
+        shape = AccountFormat.of(config, lambda other: self._bank.accounts.at(other, slot))
+        return shape.told(key, account) if account is not None else DELETED_ACCOUNT
 
 
 DELETED_ACCOUNT: Final = {

@@ -108,8 +108,6 @@ class SubscriptionSession:
         return subscribe(self, arguments(params, required, maximum))
 
     def _unsubscribe(self, params: Any) -> bool:
-        if not params:
-            raise invalid_params("Invalid params: invalid length 0, expected a tuple of size 1.")
         identifier = unsigned(arguments(params, 1, 1)[0])
         if identifier not in self._own or identifier not in self._broker:
             raise invalid_params("Invalid subscription id.")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from .addresses import NATIVE_LOADER, SYSVAR_OWNER
+from .addresses import NATIVE_LOADER, SYSVAR_EPOCH_REWARDS, SYSVAR_OWNER
 from .base58 import b58encode
 from .errors import INVALID_REQUEST, RpcError
 from .live_accounts import MAX_U64
@@ -16,6 +16,7 @@ from .params import ACCOUNT_ENCODINGS, Config, DataSlice, data_slice, encoding
 from .token_state import parsed_account
 
 MAX_BASE58_BYTES: Final = 128
+TOO_LARGE_FOR_BASE58: Final = "error: data too large for bs58 encoding"
 MAX_KNOWN_OWNERS: Final = 256
 # Magic number, no content size, a window of 2 MiB.
 ZSTD_HEADER: Final = bytes.fromhex("28b52ffd0058")
@@ -30,9 +31,9 @@ def _text(owner: Pubkey) -> str:
     return str(owner)
 
 
-def rent_epoch(account: Account) -> int:
+def rent_epoch(key: Pubkey, account: Account) -> int:
     """Return the epoch as Agave shows it: LiteSVM leaves 0 where Agave marks an account as exempt."""
-    if account.rent_epoch or account.owner in EPOCH_ZERO_OWNERS:
+    if account.rent_epoch or (account.owner in EPOCH_ZERO_OWNERS and key != SYSVAR_EPOCH_REWARDS):
         return account.rent_epoch
     return MAX_U64
 
@@ -62,14 +63,26 @@ class AccountFormat:
 
     def render(self, key: Pubkey, account: Account) -> dict[str, Any]:
         """Return the account as JSON; `read` finds the mint that a token account needs for its decimals."""
+        return self._framed(key, account, self._data(key, account))
+
+    @staticmethod
+    def _framed(key: Pubkey, account: Account, data: Any) -> dict[str, Any]:
         return {
-            "data": self._data(key, account),
+            "data": data,
             "executable": account.executable,
             "lamports": account.lamports,
             "owner": _text(account.owner),
-            "rentEpoch": rent_epoch(account),
+            "rentEpoch": rent_epoch(key, account),
             "space": len(account.data),
         }
+
+    def told(self, key: Pubkey, account: Account) -> dict[str, Any]:
+        """Return the account for a notification, where nothing can be refused any more."""
+        try:
+            return self.render(key, account)
+        except RpcError:
+            text = TOO_LARGE_FOR_BASE58
+            return self._framed(key, account, text if self._name == "binary" else [text, "base58"])
 
     def optional(self, key: Pubkey, account: Account | None) -> dict[str, Any] | None:
         """Return the account as JSON, or None when there is none."""

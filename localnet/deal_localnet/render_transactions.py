@@ -232,19 +232,22 @@ def _names(keys: tuple[Pubkey, ...]) -> list[str]:
     return [address_text(bytes(key)) for key in keys]
 
 
-def balances(execution: Execution) -> dict[str, Any]:
-    """Return lamports and tokens of every account, before and after."""
+def balances(execution: Execution, *, shows_zero: bool = False) -> dict[str, Any]:
+    """Return lamports and tokens of every account, before and after.
+
+    History has null where the tokens for display are none; a simulation, with `shows_zero`, has 0.
+    """
     return {
         "postBalances": list(execution.lamports_after),
-        "postTokenBalances": [_token_balance(holding) for holding in execution.tokens_after],
+        "postTokenBalances": [_token_balance(holding, shows_zero) for holding in execution.tokens_after],
         "preBalances": list(execution.lamports_before),
-        "preTokenBalances": [_token_balance(holding) for holding in execution.tokens_before],
+        "preTokenBalances": [_token_balance(holding, shows_zero) for holding in execution.tokens_before],
     }
 
 
-def _token_balance(holding: TokenHolding) -> dict[str, Any]:
+def _token_balance(holding: TokenHolding, shows_zero: bool) -> dict[str, Any]:
     amount = ui_amount(holding.amount, holding.decimals)
-    if not holding.amount:
+    if not holding.amount and not shows_zero:
         amount["uiAmount"] = None
     return {
         "accountIndex": holding.account_index,

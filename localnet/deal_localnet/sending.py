@@ -3,7 +3,18 @@
 from typing import Any
 
 from .errors import PREFLIGHT_FAILURE, RpcError, min_context_slot_not_reached
-from .params import COMMITMENTS, Config, flag, optional_unsigned, string, struct, unsigned
+from .params import (
+    COMMITMENTS,
+    TRANSACTION_ENCODINGS,
+    Config,
+    encoding,
+    flag,
+    optional_unsigned,
+    string,
+    struct,
+    unsigned,
+    variant,
+)
 from .records import Execution, WireTransaction
 from .registry import Node
 from .render_transactions import return_data
@@ -15,24 +26,31 @@ from .wire import decode_transaction
 def send(node: Node, params: list[Any]) -> str:
     """Take a transaction in; without preflight the reply says nothing about its fate, as in Agave."""
     config = struct(params[1], "RpcSendTransactionConfig")
-    encoding = string(config.get("encoding") or "base58")
+    chosen = encoding(config, TRANSACTION_ENCODINGS, "base58")
+    level = preflight_level(config)
     if config.get("maxRetries") is not None:
         unsigned(config["maxRetries"], "usize")
-    transaction = decode_transaction(string(params[0]), encoding, node.bank.lookup_table)
+    transaction = decode_transaction(string(params[0]), chosen, node.bank.lookup_table)
     signed = all(transaction.transaction.verify_with_results())
-    if not flag(config, "skipPreflight"):
-        _preflight(node, config, transaction, signed)
+    skips = flag(config, "skipPreflight")
+    slot = node.bank.chain.slot_at(level)
+    wanted = optional_unsigned(config, "minContextSlot")
+    if wanted is not None and slot < wanted:
+        raise min_context_slot_not_reached(slot)
+    if not skips:
+        _preflight(node, transaction, level, signed)
     if signed:
         node.bank.process(transaction)
     return transaction.signature
 
 
-def _preflight(node: Node, config: Config, transaction: WireTransaction, signed: bool) -> None:
-    level = COMMITMENTS.get(config.get("preflightCommitment") or "", Commitment.FINALIZED)
-    slot = node.bank.chain.slot_at(level)
-    wanted = optional_unsigned(config, "minContextSlot")
-    if wanted is not None and slot < wanted:
-        raise min_context_slot_not_reached(slot)
+def preflight_level(config: Config) -> Commitment:
+    """Read the commitment of the bank that a transaction is tried on first."""
+    value = config.get("preflightCommitment")
+    return Commitment.FINALIZED if value is None else COMMITMENTS[variant(value, tuple(COMMITMENTS))]
+
+
+def _preflight(node: Node, transaction: WireTransaction, level: Commitment, signed: bool) -> None:
     if not signed:
         raise _simulation_failed("SignatureFailure", None)
     execution, _ = node.bank.simulate(transaction, level)

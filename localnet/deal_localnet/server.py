@@ -9,7 +9,7 @@ from typing import Final, Self
 from aiohttp import WSMsgType, web
 
 from .config import MAX_REQUEST_BODY_BYTES
-from .endpoint import TEXT_HEADERS, ConnectionDropped, Endpoint
+from .endpoint import JSON_HEADERS, TEXT_HEADERS, ConnectionDropped, Endpoint
 from .localnet import Localnet
 
 DEFAULT_RPC_PORT: Final = 8899
@@ -62,8 +62,10 @@ class LocalnetServer:
         rpc, pubsub = _bound_pair(self._host, self._rpc_port)
         self._rpc_port = rpc.getsockname()[1]
         application = web.Application(client_max_size=2 * MAX_REQUEST_BODY_BYTES)
-        application.router.add_get("/health", self._health)
-        application.router.add_route("*", "/", self._root)
+        for verb in ("GET", "POST"):
+            application.router.add_route(verb, "/health", self._health)
+        # Agave looks at no other path.
+        application.router.add_route("*", "/{path:.*}", self._root)
         self._runner = web.AppRunner(
             application,
             access_log=None,
@@ -103,7 +105,7 @@ class LocalnetServer:
         if request.headers.get("upgrade", "").lower() == "websocket":
             return await self._pubsub(request)
         if request.method == "OPTIONS":
-            return web.Response(headers=CORS_HEADERS)
+            return web.Response(headers={**JSON_HEADERS, **CORS_HEADERS})
         if request.method != "POST":
             return web.Response(status=405, body=WRONG_VERB, headers=TEXT_HEADERS)
         if request.content_type != "application/json":

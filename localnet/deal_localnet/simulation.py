@@ -11,7 +11,18 @@ from solders.transaction import VersionedTransaction
 from .errors import invalid_params
 from .instructions import parse_instruction
 from .methods_accounts import reader_at
-from .params import ACCOUNT_ENCODINGS, Config, encoding, flag, pubkey, sequence, string, struct
+from .params import (
+    ACCOUNT_ENCODINGS,
+    TRANSACTION_ENCODINGS,
+    Config,
+    encoding,
+    flag,
+    pubkey,
+    required_field,
+    sequence,
+    string,
+    struct,
+)
 from .records import Execution, WireTransaction
 from .registry import Node, chosen_block, with_context
 from .render_accounts import AccountFormat
@@ -32,7 +43,8 @@ def simulate(node: Node, params: list[Any]) -> dict[str, Any]:
     config = struct(params[1], "RpcSimulateTransactionConfig")
     verify, swap = flag(config, "sigVerify"), flag(config, "replaceRecentBlockhash")
     text = string(params[0])
-    transaction = decode_transaction(text, string(config.get("encoding") or "base58"), node.bank.lookup_table)
+    chosen = encoding(config, TRANSACTION_ENCODINGS, "base58")
+    transaction = decode_transaction(text, chosen, node.bank.lookup_table)
     if verify and swap:
         raise invalid_params("sigVerify may not be used with replaceRecentBlockhash")
     block, level = chosen_block(node, config)
@@ -77,7 +89,7 @@ def _wanted_accounts(config: Config, transaction: WireTransaction) -> list[Pubke
     wanted = struct(config["accounts"], "RpcSimulateTransactionAccountsConfig")
     if encoding(wanted, ACCOUNT_ENCODINGS, "base64") in ("binary", "base58"):
         raise invalid_params("base58 encoding not supported")
-    addresses = sequence(wanted.get("addresses"))
+    addresses = sequence(required_field(wanted, "addresses"))
     if len(addresses) > len(transaction.keys):
         raise invalid_params(f"Too many accounts provided; max {len(transaction.keys)}")
     return [pubkey(address) for address in addresses]
@@ -91,7 +103,7 @@ def _accounts(
     execution: Execution,
     posts: dict[Pubkey, Account | None],
 ) -> list[dict[str, Any] | None] | None:
-    if not wanted or config.get("accounts") is None:
+    if config.get("accounts") is None:
         return None
     if execution.error is not None:
         return [None] * len(wanted)
@@ -113,7 +125,7 @@ def _result(transaction: WireTransaction, execution: Execution, show_inner: bool
         "loadedAccountsDataSize": execution.loaded_bytes,
         "loadedAddresses": loaded_addresses(transaction),
         "logs": execution.logs or [],
-        **balances(execution),
+        **balances(execution, shows_zero=True),
         "replacementBlockhash": None,
         "returnData": return_data(execution) if execution.return_data else None,
         "unitsConsumed": execution.units,

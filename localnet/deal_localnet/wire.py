@@ -1,7 +1,6 @@
 """Transactions and messages as they come over the wire: decoded once, checked as Agave checks them."""
 
 import binascii
-import re
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Final
@@ -11,12 +10,14 @@ from solders.pubkey import Pubkey
 from solders.transaction import SanitizeError, VersionedTransaction
 
 from .base58 import b58decode, bad_character
+from .base64_faults import base64_fault
 from .errors import RpcError, invalid_params
 from .fees import duplicate_budget_instruction
 from .records import WireTransaction, writable_indexes
 
 PACKET_BYTES: Final = 1_232
 MAX_ENCODED_CHARS: Final = {"base58": 1_683, "base64": 1_644}
+PLAIN_ENCODINGS: Final = {"binary": "base58"}
 TRANSACTION_TYPE: Final = "solana_transaction::versioned::VersionedTransaction"
 MESSAGE_TYPE: Final = "solana_message::non_bpf_modules::versions::VersionedMessage"
 SANITIZE_FAILURE: Final = "invalid transaction: Transaction failed to sanitize accounts offsets correctly"
@@ -24,7 +25,6 @@ DUPLICATE_INSTRUCTION: Final = "invalid transaction: Transaction contains a dupl
 MISSING_TABLE: Final = "invalid transaction: Transaction loads an address table account that doesn't exist"
 BAD_TABLE_INDEX: Final = "invalid transaction: Transaction address table lookup uses an invalid index"
 ADDRESS_BYTES: Final = 32
-NOT_BASE64: Final = re.compile(r"[^A-Za-z0-9+/=]")
 
 TableReader = Callable[[Pubkey], bytes | None]
 
@@ -100,6 +100,7 @@ def decode_message(encoded: str) -> Message | MessageV0:
 
 def decode_bytes(encoded: str, encoding: str, kind: str) -> bytes:
     """Decode base58 or base64 within the size of a packet."""
+    encoding = PLAIN_ENCODINGS.get(encoding, encoding)
     if encoding not in MAX_ENCODED_CHARS:
         raise invalid_params(f"unsupported encoding: {encoding}. Supported encodings: base58, base64")
     limit = MAX_ENCODED_CHARS[encoding]
@@ -118,9 +119,7 @@ def _from_base64(encoded: str) -> bytes:
     try:
         return b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        bad = NOT_BASE64.search(encoded)
-        reason = f"InvalidByte({bad.start()}, {ord(bad.group())})" if bad else "InvalidPadding"
-        raise invalid_params(f"invalid base64 encoding: {reason}") from None
+        raise invalid_params(f"invalid base64 encoding: {base64_fault(encoded)}") from None
 
 
 def _from_base58(encoded: str) -> bytes:

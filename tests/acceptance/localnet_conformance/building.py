@@ -103,7 +103,8 @@ class Build:
 
     def _note(self, name: str, transaction: VersionedTransaction) -> None:
         wire = bytes(transaction)
-        self.names[f"sig.{name}"] = str(transaction.signatures[0])
+        for index, signature in enumerate(transaction.signatures):
+            self.names[f"sig.{name}.{index}" if index else f"sig.{name}"] = str(signature)
         self.names[f"wire.{name}"] = b64encode(wire).decode()
         self.names[f"wire58.{name}"] = base58.b58encode(wire).decode()
         # A message's bytes have no signatures before them.

@@ -78,6 +78,7 @@ ACCOUNT_CASES: Final[tuple[Case, ...]] = (
     *group(
         "getAccountInfo",
         {f"sysvar {name} parsed": [address, PARSED] for name, address in SYSVARS.items()},
+        pick="newest",
     ),
     *group(
         "getAccountInfo",
@@ -154,7 +155,7 @@ ACCOUNT_CASES: Final[tuple[Case, ...]] = (
         {
             "wallet": ["$alice"],
             "payer of many fees": ["$erin"],
-            "receiver": ["$bob"],
+            "receiver": ["$hank"],
             "unknown": ["$nobody"],
             "token account": ["$alice_tokens", {"commitment": "confirmed"}],
             "closed account": ["$dave_tokens"],

@@ -48,7 +48,6 @@ BAD_WIRES: Final = {
     "too long in base64": ["A" * 1_648, {"encoding": "base64"}],
     "too long in base58": ["2" * 1_684],
     "too long when decoded": ["A" * 1_644, {"encoding": "base64"}],
-    "base64 named base58": ["$wire.ok", {"encoding": "base58"}],
     "unsupported encoding": ["$wire.ok", {"encoding": "jsonParsed"}],
     "unknown encoding": ["$wire.ok", {"encoding": "hex"}],
     "encoding a number": ["$wire.ok", {"encoding": 64}],

@@ -77,7 +77,7 @@ TRANSACTION_CASES: Final[tuple[Case, ...]] = (
             "one bad": [["$sig.transfer", "abc"]],
             "one not base58": [[NOT_BASE58]],
             "one a number": [[5]],
-            "not a list": ["$sig.transfer"],
+            "not a list": [UNKNOWN],
             "search a text": [["$sig.transfer"], {"searchTransactionHistory": "yes"}],
             "search missing": [["$sig.transfer"], {}],
             "config a text": [["$sig.transfer"], "yes"],

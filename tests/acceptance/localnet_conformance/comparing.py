@@ -106,7 +106,12 @@ def _with_a_price(case: Case, result: Any, names: Names) -> Any:
 
 
 def _newest(case: Case, result: Any, names: Names) -> Any:
-    return result[-1:]
+    if isinstance(result, list):
+        return result[-1:]
+    data = (result["value"] or {}).get("data")
+    if isinstance(data, dict) and isinstance(data["parsed"]["info"], list):
+        data["parsed"]["info"] = data["parsed"]["info"][:1]
+    return result
 
 
 PICKERS: Final[dict[str, Callable[[Case, Any, Names], Any]]] = {

@@ -40,13 +40,14 @@ from .instructions import (
     writable,
 )
 from .world import (
-    ALICE,
     BOB,
     BOB_NEW,
     DORA,
     DORA_NEW,
     ERIN,
     FRANK,
+    HANK,
+    IVAN,
     NEW_MINT,
     NOBODY,
     NONCE,
@@ -78,7 +79,7 @@ SYSTEM_LANE: Final = (
         Instruction(
             SYSTEM,
             u32(11) + u64(SOL) + counted("vault") + bytes(SYSTEM),
-            [writable(SEEDED), signing(ERIN), writable(BOB)],
+            [writable(SEEDED), signing(ERIN), writable(HANK)],
         ),
     ),
     step(
@@ -101,14 +102,14 @@ SYSTEM_LANE: Final = (
         Instruction(
             SYSTEM,
             u32(5) + u64(100_000),
-            [writable(NONCE), writable(BOB), *NONCE_SYSVARS, signing(ERIN)],
+            [writable(NONCE), writable(HANK), *NONCE_SYSVARS, signing(ERIN)],
         ),
         Instruction(SYSTEM, u32(7) + bytes(FRANK), [writable(NONCE), signing(ERIN)]),
     ),
-    step("failed_overdraft", move(ERIN, BOB, 1_000 * SOL), fails=True),
-    step("failed_second", move(ERIN, BOB, SOL), move(ERIN, BOB, 1_000 * SOL), memo("never"), fails=True),
+    step("failed_overdraft", move(ERIN, HANK, 1_000 * SOL), fails=True),
+    step("failed_second", move(ERIN, HANK, SOL), move(ERIN, HANK, 1_000 * SOL), memo("never"), fails=True),
     step("failed_no_program", Instruction(NOBODY, b"hello", [signing(ERIN)]), fails=True),
-    step("failed_wallet_as_program", Instruction(ALICE, b"hello", [signing(ERIN)]), fails=True),
+    step("failed_wallet_as_program", Instruction(HANK, b"hello", [signing(ERIN)]), fails=True),
     step("memos", memo("old form", MEMO_V1), memo("über")),
     step("failed_memo", memo(b"\xff\xfe"), fails=True),
     step("signed_memo", memo("signed by bob", MEMO, BOB), signers=["bob"]),
@@ -133,19 +134,19 @@ TABLES_LANE: Final = (
             create_table(FRANK, chain.recent_slot),
             extend_table(FRANK, chain.table, TABLE_ADDRESSES),
             create_table(FRANK, chain.recent_slot - 1),
-            extend_table(FRANK, chain.frozen_table, [BOB]),
+            extend_table(FRANK, chain.frozen_table, [IVAN]),
         ],
     ),
-    Step("versioned", lambda chain: [move(FRANK, BOB, SOL)], versioned=True),
+    Step("versioned", lambda chain: [move(FRANK, IVAN, SOL)], versioned=True),
     Step(
         "versioned_with_table",
-        lambda chain: [move(FRANK, BOB, 12_345), memo("by table")],
+        lambda chain: [move(FRANK, IVAN, 12_345), memo("by table")],
         versioned=True,
         uses_table=True,
     ),
     Step(
         "failed_versioned",
-        lambda chain: [move(FRANK, BOB, 1_000 * SOL)],
+        lambda chain: [move(FRANK, IVAN, 1_000 * SOL)],
         versioned=True,
         uses_table=True,
         fails=True,
@@ -156,7 +157,7 @@ TABLES_LANE: Final = (
 
 FEE_MINT_BYTES: Final = 166 + (4 + 108) + (4 + 32) + (4 + 32) + (4 + 64)
 METADATA_BYTES: Final = 300
-WIDE_MINT_BYTES: Final = 166 + (4 + 1) + (4 + 64) + (4 + 64) + (4 + 64) + (4 + 33)
+WIDE_MINT_BYTES: Final = 166 + (4 + 1) + (4 + 64) + (4 + 64) + (4 + 64)
 
 
 def new_token(number: int, data: bytes, *accounts: AccountMeta) -> Instruction:
@@ -244,7 +245,6 @@ NEW_TOKEN_LANE: Final = (
         new_token(36, b"\0" + bytes(DORA) + bytes(NOBODY), writable(WIDE_MINT)),
         new_token(40, b"\0" + bytes(DORA) + bytes(WIDE_MINT), writable(WIDE_MINT)),
         new_token(41, b"\0" + bytes(DORA) + bytes(WIDE_MINT), writable(WIDE_MINT)),
-        new_token(44, b"\0" + bytes(DORA), writable(WIDE_MINT)),
         new_token(20, mint_fields(DORA, 0), writable(WIDE_MINT)),
         signers=["wide"],
     ),

@@ -19,6 +19,7 @@ from tests.acceptance.localnet_conformance.cases_wire import HTTP_CASES, TALK_CA
 from tests.acceptance.localnet_conformance.comparing import comparable, deviations
 from tests.acceptance.localnet_conformance.differences import DIFFERENCES
 from tests.acceptance.localnet_conformance.nodes import Node
+from tests.acceptance.localnet_conformance.programs import adopt_programs
 from tests.acceptance.localnet_conformance.recording import Recording
 from tests.servers import ValidatorServer
 
@@ -56,10 +57,11 @@ async def _record(url: str, websocket_url: str) -> Recordings:
         Localnet(LocalnetConfig()) as localnet,
         LocalnetServer(localnet, rpc_port=0) as server,
     ):
+        validator = Node(session, url, websocket_url)
         recordings = Recordings(
-            Recording(Node(session, server.rpc_url, server.ws_url)),
-            Recording(Node(session, url, websocket_url)),
+            Recording(Node(session, server.rpc_url, server.ws_url)), Recording(validator)
         )
+        await adopt_programs(validator, localnet)
         async with asyncio.TaskGroup() as group:
             for recording in recordings:
                 group.create_task(recording.run(CASES))

@@ -35,6 +35,8 @@ MINT, NEW_MINT, WIDE_MINT, POINTS = address("mint"), address("mint 2022"), addre
 MULTISIG, OWNED = address("multisig"), address("owned")
 FIRST, SECOND, THIRD = address("first"), address("second"), address("third")
 NONCE, PLAIN, UNINITIALIZED = address("nonce"), address("plain"), address("uninitialized")
+HANK, IVAN = address("hank"), address("ivan")
+JUDY, KIM, LEO = address("judy"), address("kim"), address("leo")
 NOBODY, POOR, LATE = address("nobody"), address("poor"), address("late")
 SEEDED: Final = Pubkey.create_with_seed(ERIN, "vault", SYSTEM)
 ALICE_TOKENS, BOB_TOKENS = associated(ALICE, MINT), associated(BOB, MINT)
@@ -51,6 +53,8 @@ ADDRESSES: Final = {
     "erin": ERIN,
     "frank": FRANK,
     "gina": GINA,
+    "hank": HANK,
+    "ivan": IVAN,
     "mint": MINT,
     "new_mint": NEW_MINT,
     "wide_mint": WIDE_MINT,
@@ -123,4 +127,4 @@ def mint_fields(authority: Pubkey, decimals: int, freeze: Pubkey | None = None) 
     return bytes([decimals]) + bytes(authority) + (b"\0" if freeze is None else b"\1" + bytes(freeze))
 
 
-TABLE_ADDRESSES: Final = [BOB, CAROL, ALICE_TOKENS, BOB_TOKENS, MINT, NONCE]
+TABLE_ADDRESSES: Final = [IVAN, CAROL, ALICE_TOKENS, BOB_TOKENS, MINT, NONCE]

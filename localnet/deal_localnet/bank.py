@@ -11,6 +11,7 @@ from solders.clock import Clock
 from solders.hash import Hash
 from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
 
 from .accounts import AccountStore
 from .addresses import (
@@ -26,7 +27,7 @@ from .fees import LAMPORTS_PER_SIGNATURE
 from .genesis import next_block
 from .history import History
 from .live_accounts import AccountState, LiveAccounts, empty_account
-from .records import Execution, TransactionRecord, WireTransaction
+from .records import Execution, TransactionRecord, WireTransaction, writable_indexes
 from .slots import MAX_SLOT_HASHES, Block, Chain, Commitment
 from .timeless import is_timeless
 
@@ -260,11 +261,16 @@ class Bank:
         self._stale_sysvars = True
 
     def lowest_price(self, block: Block, keys: set[Pubkey]) -> int:
-        """Return the lowest price per compute unit that landed in a block and wrote to all of the keys."""
-        prices = [
-            record.execution.micro_lamports_per_unit for record in block.records if keys.issubset(record.keys)
-        ]
-        return min(prices, default=0)
+        """Return the price per compute unit that a block asked of who writes to the keys.
+
+        It is the highest of the lowest prices: of the whole block, and of those that wrote to each key.
+        """
+        lowest: dict[Pubkey | None, int] = {}
+        for record in block.records:
+            price = record.execution.micro_lamports_per_unit
+            for key in (None, *(keys & _written(record) if keys.intersection(record.keys) else ())):
+                lowest[key] = min(lowest.get(key, price), price)
+        return max(lowest.values(), default=0)
 
     def rollback(self, slot: int) -> list[TransactionRecord]:
         """Drop the blocks above a slot, as a losing fork would vanish, and return their transactions."""
@@ -282,3 +288,9 @@ class Bank:
         self.slot_hashes.insert(0, (parent.slot, parent.blockhash))
         self._open_after(parent, dropped[-1].slot + 1)
         return records
+
+
+def _written(record: TransactionRecord) -> set[Pubkey]:
+    message = VersionedTransaction.from_bytes(record.wire).message
+    static = len(record.keys) - record.loaded_writable - record.loaded_readonly
+    return {record.keys[index] for index in writable_indexes(message, static, record.loaded_writable)}

@@ -17,6 +17,7 @@ class BlockForm(NamedTuple):
     details: str
     encoding: str
     max_version: int | None
+    shows_rewards: bool = True
 
 
 class BlockReplies:

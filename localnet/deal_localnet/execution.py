@@ -19,6 +19,7 @@ from solders.transaction_metadata import (
 )
 
 from .accounts import AccountStore
+from .addresses import BPF_LOADER_UPGRADEABLE
 from .fees import MessageFee, invalid_budget, message_fee
 from .live_accounts import AccountState, LiveAccounts, empty_account
 from .programs import program_runner
@@ -32,6 +33,8 @@ from .rent import rent_exempt_minimum
 
 LOADED_ACCOUNT_OVERHEAD_BYTES: Final = 64
 LOADED_TABLE_BYTES: Final = 8_248
+PROGRAM_BYTES: Final = 36
+PROGRAM_TAG_BYTES: Final = 4
 MINT_BYTES: Final = 32
 LOADS_TOO_MUCH: Final = "MaxLoadedAccountsDataSizeExceeded"
 FEE_ONLY_ERRORS: Final = frozenset({"ProgramAccountNotFound", "InvalidProgramForExecution", LOADS_TOO_MUCH})
@@ -65,7 +68,7 @@ class Executor:
         fee = costs.total
         if invalid_budget(transaction.message) is not None or self._payer_error(before[0], fee) is not None:
             return None
-        if _loaded_bytes(transaction, before) > costs.loaded_bytes_limit:
+        if self._loaded_bytes(transaction, before) > costs.loaded_bytes_limit:
             return self._land_unloaded(transaction, before, costs, slot)
         if costs.priority_fee:
             self._charge(keys[0], before[0], costs.priority_fee)
@@ -128,7 +131,7 @@ class Executor:
         refusal = invalid_budget(transaction.message) or self._payer_error(before[0], costs.total)
         if refusal is not None:
             return self.refused(refusal, before), {}
-        if _loaded_bytes(transaction, before) > costs.loaded_bytes_limit:
+        if self._loaded_bytes(transaction, before) > costs.loaded_bytes_limit:
             return self._unloaded(before, self._with_fee(before, costs.total), costs), {}
         if costs.priority_fee:
             self._charge(keys[0], before[0], costs.priority_fee)
@@ -240,7 +243,7 @@ class Executor:
             lamports_after=_lamports(after),
             tokens_before=tuple(tokens.values()),
             tokens_after=tuple(self._holdings_after(tokens, before, after)),
-            loaded_bytes=_loaded_bytes(transaction, before) if loaded else 0,
+            loaded_bytes=self._loaded_bytes(transaction, before) if loaded else 0,
             fee=costs.total,
             changed=changed,
             micro_lamports_per_unit=costs.micro_lamports_per_unit,
@@ -251,6 +254,29 @@ class Executor:
         lamports = _lamports(before)
         tokens = tuple(self._holdings(before).values())
         return Execution(error, [], None, 0, "", b"", lamports, lamports, tokens, tokens, 0, None)
+
+    def _loaded_bytes(self, transaction: WireTransaction, states: States) -> int:
+        """Return the bytes that running a transaction loads, the code of upgradeable programs included."""
+        loaded = {
+            key: state.data_bytes
+            for key, state in zip(transaction.keys, states, strict=True)
+            if state is not None
+        }
+        for state in states:
+            if (
+                state is not None
+                and state.owner == BPF_LOADER_UPGRADEABLE
+                and state.data_bytes == PROGRAM_BYTES
+            ):
+                code = Pubkey.from_bytes(state.account.data[PROGRAM_TAG_BYTES:])
+                found = self._live.state(code)
+                if found is not None:
+                    loaded[code] = found.data_bytes
+        message = transaction.message
+        tables = len(message.address_table_lookups) if isinstance(message, MessageV0) else 0
+        return (
+            sum(loaded.values()) + LOADED_ACCOUNT_OVERHEAD_BYTES * len(loaded) + tables * LOADED_TABLE_BYTES
+        )
 
     def _holdings(self, states: States) -> dict[int, TokenHolding]:
         return {
@@ -284,13 +310,6 @@ def _less(account: Account, lamports: int) -> Account:
 
 def _lamports(states: States) -> tuple[int, ...]:
     return tuple([0 if state is None else state.lamports for state in states])
-
-
-def _loaded_bytes(transaction: WireTransaction, states: States) -> int:
-    sizes = [state.data_bytes for state in states if state is not None]
-    message = transaction.message
-    tables = len(message.address_table_lookups) if isinstance(message, MessageV0) else 0
-    return sum(sizes) + LOADED_ACCOUNT_OVERHEAD_BYTES * len(sizes) + tables * LOADED_TABLE_BYTES
 
 
 def _inner(meta: TransactionMetadata) -> list[list[InnerInstruction]]:

@@ -50,7 +50,7 @@ def render_block(chain: Chain, block: Block, shape: BlockShape, replies: BlockRe
     frame = _frame(chain, block, shape)
     if shape.details in BRIEF_DETAILS:
         return {**frame, **_transactions(block.records, shape)}
-    form = BlockForm(block.slot, len(block.records), shape.details, shape.encoding, shape.max_version)
+    form = BlockForm(block.slot, len(block.records), *shape)
     return {**frame, "transactions": replies.transactions(form, lambda: _entries(block.records, shape))}
 
 
@@ -96,4 +96,6 @@ def _entries(records: Sequence[TransactionRecord], shape: BlockShape) -> list[di
     views = [TransactionView(record) for record in records]
     if shape.details == "accounts":
         return [view.accounts_entry(shape.max_version) for view in views]
-    return [view.entry(shape.encoding, shape.max_version) for view in views]
+    return [
+        view.entry(shape.encoding, shape.max_version, shows_rewards=shape.shows_rewards) for view in views
+    ]

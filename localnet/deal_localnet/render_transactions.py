@@ -56,11 +56,11 @@ class TransactionView:
         """Return "legacy" or the version's number."""
         return 0 if isinstance(self._message, MessageV0) else "legacy"
 
-    def entry(self, encoding: str, max_version: int | None) -> dict[str, Any]:
+    def entry(self, encoding: str, max_version: int | None, *, shows_rewards: bool = True) -> dict[str, Any]:
         """Return transaction, meta and, when the reader knows versions, the version."""
         self._check_version(max_version)
         entry: dict[str, Any] = {
-            "meta": self.meta(encoding),
+            "meta": self.meta(encoding) | ({} if shows_rewards else {"rewards": None}),
             "transaction": self.encoded(encoding),
         }
         if max_version is not None:

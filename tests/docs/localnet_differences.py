@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from textwrap import wrap
+from typing import Final
 
 from tests.acceptance.localnet_conformance.differences import (
     DIFFERENCES,
     LISTS,
     MOVING_FIELDS,
     MOVING_RESULTS,
+    NOT_COMPARED,
+    OTHER_BUILDS,
     OWN_NAMES,
 )
 
-INTRODUCTION = """\
+LINE_CHARACTERS: Final = 110
+INTRODUCTION: Final = """\
 # Where the embedded validator differs
 
 `tests/acceptance/localnet_conformance` puts the same questions to `deal_localnet` and to
@@ -29,6 +34,8 @@ def localnet_differences_page() -> str:
 
 def _lines() -> Iterator[str]:
     yield INTRODUCTION
+    for text in (OTHER_BUILDS, NOT_COMPARED):
+        yield "\n".join(wrap(text, LINE_CHARACTERS)) + "\n"
     yield "## Fields that differ\n"
     yield from _table("case | field | reason", [(one.case, one.path, one.reason) for one in DIFFERENCES])
     yield "\n## Fields that move\n"

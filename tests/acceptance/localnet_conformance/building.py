@@ -15,12 +15,12 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from .instructions import associated, keypair
+from .instructions import keypair
 from .lanes_programs import NEW_TOKEN_LANE, SYSTEM_LANE, TABLES_LANE
 from .lanes_tokens import CLASSIC_LANE, SHARED_LANE
 from .nodes import Node
-from .unsent import OPENED, UNSENT, Unsent
-from .world import ADDRESSES, FUNDS, MINT, TABLE_ADDRESSES, Chain, Step
+from .unsent import CREATED, UNSENT, Unsent
+from .world import ADDRESSES, FUNDS, TABLE_ADDRESSES, Chain, Step
 
 LANES: Final = {
     "alice": CLASSIC_LANE,
@@ -42,7 +42,7 @@ class Build:
         self._chain = Chain()
         self.names: dict[str, Any] = {name: str(address) for name, address in ADDRESSES.items()}
         self.names["genesis_of_nothing"] = str(SOME_HASH)
-        self.names["opened_tokens"] = str(associated(OPENED, MINT))
+        self.names["created"] = str(CREATED)
 
     async def run(self) -> None:
         """Fund the payers, then send every lane; returns once all transactions are confirmed."""

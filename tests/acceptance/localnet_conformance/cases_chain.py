@@ -101,9 +101,9 @@ CHAIN_CASES: Final[tuple[Case, ...]] = (
             "none": block(transactionDetails="none"),
             "rewards": block(transactionDetails="none", rewards=True),
             "confirmed": block(transactionDetails="none", commitment="confirmed"),
-            "encoding alone": ["$slot.failed_multisig", "base64"],
+            "encoding alone": ["$slot.landed", "base64"],
             "version not named": [
-                "$slot.failed_multisig",
+                "$slot.landed",
                 {"transactionDetails": "accounts", "rewards": False},
             ],
             "versioned": [VERSIONED, {"encoding": "jsonParsed", "rewards": False, **FULL}],

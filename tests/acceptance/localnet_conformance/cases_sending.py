@@ -30,7 +30,7 @@ REFUSED: Final = (
     "unsigned_stale",
     "bad_memo",
 )
-RUN: Final = ("ok", "ok_priced", "ok_versioned", "ok_table", "ok_inner", "ok_return")
+RUN: Final = ("ok", "ok_priced", "ok_versioned", "ok_table", "ok_create", "ok_return")
 
 
 def wire(name: str, **config: Any) -> list[Any]:
@@ -98,7 +98,7 @@ SIMULATION_CASES: Final[tuple[Case, ...]] = (
             "accounts unknown": wire("ok", accounts={"addresses": ["$nobody"]}),
             "accounts of others": wire("ok", accounts={"addresses": ["$points", "$alice"]}),
             "accounts created": wire(
-                "ok_inner", accounts={"encoding": "jsonParsed", "addresses": ["$opened_tokens"]}
+                "ok_create", accounts={"encoding": "jsonParsed", "addresses": ["$created"]}
             ),
             "accounts of a failure": wire("too_much", accounts={"addresses": ["$alice_tokens"]}),
             "accounts too many": wire("ok_versioned", accounts={"addresses": ["$alice"] * 9}),
@@ -109,11 +109,11 @@ SIMULATION_CASES: Final[tuple[Case, ...]] = (
             "flag a text": wire("ok", sigVerify="yes"),
             "min context slot not reached": wire("ok", minContextSlot=4_000_000_000),
             "everything": wire(
-                "ok_inner",
+                "ok_create",
                 replaceRecentBlockhash=True,
                 innerInstructions=True,
                 commitment="confirmed",
-                accounts={"encoding": "jsonParsed", "addresses": ["$opened_tokens"]},
+                accounts={"encoding": "jsonParsed", "addresses": ["$created"]},
             ),
         },
     ),

@@ -215,8 +215,6 @@ TALK_CASES: Final = (
         "program with a bad memcmp",
         said("programSubscribe", "$token", {"filters": [{"memcmp": {"offset": 0, "bytes": "0OIl"}}]}),
     ),
-    talk("blocks", said("blockSubscribe", "all")),
-    talk("votes", said("voteSubscribe", bare=True)),
     talk("slot with params", said("slotSubscribe", 1)),
     talk("root with params", said("rootSubscribe", 1)),
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from .cases import AnyCase, Case, HttpCase, TalkCase
-from .differences import MOVING_FIELDS, MOVING_RESULTS, OWN_NAMES
+from .differences import MOVING_FIELDS, MOVING_RESULTS, OWN_NAMES, Difference
 
+ANY_ENTRY: Final = "[*]"
+FIGURES: Final = re.compile(r"\d+")
 MENTIONED: Final = ("faucet", "frozen_table", "identity", "table")
 
 
@@ -63,6 +66,18 @@ class Names:
             shown = shown["signatures"]
         text = shown[0] if isinstance(shown, list) else shown
         return text in {self._values[f"{kind}.{step}"] for kind in ("sig", "wire", "wire58")}
+
+
+def forgives(difference: Difference, deviation: Deviation) -> bool:
+    """Tell whether a named difference is this one."""
+    if not difference.path.endswith(ANY_ENTRY):
+        return difference.path == deviation.path
+    texts = (deviation.ours, deviation.theirs)
+    return (
+        deviation.path.startswith(difference.path.removesuffix(ANY_ENTRY) + "[")
+        and all(isinstance(text, str) for text in texts)
+        and len({FIGURES.sub("#", text) for text in texts}) == 1
+    )
 
 
 def comparable(case: AnyCase, reply: Any, values: Mapping[str, Any]) -> Any:

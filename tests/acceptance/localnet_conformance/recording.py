@@ -54,7 +54,8 @@ class Recording:
     async def _land(self, name: str) -> None:
         await self._build.send_unsent(name)
         signature = self.names[f"sig.{name}"]
-        await self._node.wait([signature], "confirmed")
+        (status,) = await self._node.wait([signature], "confirmed")
+        self.names[f"slot.{name}"] = status["slot"]
         await self._node.until_found("getTransaction", signature, {"commitment": "confirmed"})
 
     async def _ask(self, cases: Sequence[Case]) -> None:

@@ -10,6 +10,8 @@ from solders.instruction import Instruction
 
 from .instructions import (
     SYSTEM,
+    TOKEN,
+    TOKEN_ACCOUNT_BYTES,
     address,
     create,
     heap_frame,
@@ -23,6 +25,7 @@ from .instructions import (
     u64,
     unit_limit,
     unit_price,
+    writable,
 )
 from .world import (
     ALICE,
@@ -74,6 +77,7 @@ def unsent(
 
 
 OPENED: Final = address("opened")
+CREATED: Final = address("created")
 HELLO: Final = memo("hello")
 
 UNSENT: Final = (
@@ -82,6 +86,13 @@ UNSENT: Final = (
     unsent("ok_versioned", "frank", move(FRANK, IVAN, 1_000), versioned=True),
     unsent("ok_table", "frank", move(FRANK, IVAN, 1_001), HELLO, versioned=True, uses_table=True),
     unsent("ok_inner", "gina", open_associated(GINA, OPENED, MINT)),
+    unsent(
+        "ok_create",
+        "gina",
+        create(GINA, CREATED, TOKEN_ACCOUNT_BYTES, TOKEN),
+        token(18, bytes(GINA), writable(CREATED), readonly(MINT)),
+        signers=["created"],
+    ),
     unsent("ok_return", "alice", token(23, u64(42), readonly(MINT))),
     unsent("ok_sent", "erin", move(ERIN, BOB, 2_002), memo("sent by a case")),
     unsent("ok_base58", "erin", move(ERIN, BOB, 2_003), memo("sent in base58")),
@@ -96,8 +107,8 @@ UNSENT: Final = (
     unsent("no_money", "nobody", move(NOBODY, BOB, 1)),
     unsent("poor", "poor", move(POOR, BOB, 1)),
     unsent("below_rent", "alice", move(ALICE, address("new wallet"), 1)),
-    unsent("no_program", "erin", Instruction(NOBODY, b"hello", [paying(ERIN)])),
-    unsent("wallet_program", "erin", Instruction(ALICE, b"hello", [paying(ERIN)])),
+    unsent("no_program", "erin", Instruction(NOBODY, b"hello again", [paying(ERIN)])),
+    unsent("wallet_program", "erin", Instruction(ALICE, b"hello again", [paying(ERIN)])),
     unsent("bad_instruction", "erin", Instruction(SYSTEM, u32(77), [paying(ERIN)])),
     unsent("too_few_accounts", "erin", token(3, u64(1), paying(ERIN))),
     unsent("no_units", "erin", unit_limit(500), memo("more than five hundred")),

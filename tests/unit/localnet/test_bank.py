@@ -109,12 +109,23 @@ async def test_recent_fees_are_the_lowest_price_of_each_block(driver: Driver) ->
         for price in prices:
             await driver.run(set_compute_unit_price(price), driver.pay(FRIEND, SOL + price))
         driver.advance()
-    payer, stranger = str(driver.payer.pubkey()), str(Keypair().pubkey())
-    found = await driver.call("getRecentPrioritizationFees", [payer])
-    assert [fee["prioritizationFee"] for fee in found] == [0, 300, 500]
-    assert all(
-        not fee["prioritizationFee"] for fee in await driver.call("getRecentPrioritizationFees", [stranger])
-    )
+    assert await prices_for(driver, driver.payer.pubkey()) == [0, 300, 500]
+
+
+async def prices_for(driver: Driver, *keys: Pubkey) -> list[int]:
+    found = await driver.call("getRecentPrioritizationFees", [str(key) for key in keys])
+    return [fee["prioritizationFee"] for fee in found]
+
+
+async def test_recent_fees_are_those_of_who_wrote_to_the_account(driver: Driver) -> None:
+    for price, to in ((700, FRIEND), (300, Pubkey.new_unique())):
+        await driver.run(set_compute_unit_price(price), driver.pay(to, SOL + price))
+    driver.advance()
+    assert (await prices_for(driver, FRIEND))[-1] == 700
+    assert (await prices_for(driver, FRIEND, driver.payer.pubkey()))[-1] == 700
+    # Who is not written to, or only read, pays what the block asked of everyone.
+    assert (await prices_for(driver, Pubkey.new_unique()))[-1] == 300
+    assert (await prices_for(driver, SYSTEM))[-1] == 300
 
 
 async def test_priority_fees_are_charged_for_failures_too(driver: Driver) -> None:

@@ -1,5 +1,6 @@
 """Methods about slots, blocks, epochs and the node itself."""
 
+from itertools import islice
 from typing import Any, Final
 
 from .errors import block_not_available, invalid_params, slot_skipped
@@ -12,6 +13,8 @@ from .version import API_VERSION, FEATURE_SET
 MAX_BLOCK_RANGE_SLOTS: Final = 500_000
 MAX_FEE_ACCOUNTS: Final = 128
 RECENT_FEE_BLOCKS: Final = 150
+# Agave counts blocks that transactions landed in; an idle chain is not searched to its beginning.
+SEARCHED_FEE_BLOCKS: Final = 3_000
 
 table: Final = MethodTable()
 
@@ -188,9 +191,8 @@ def get_recent_prioritization_fees(node: Node, params: list[Any]) -> list[dict[s
     if len(wanted) > MAX_FEE_ACCOUNTS:
         raise invalid_params(f"Too many inputs provided; max {MAX_FEE_ACCOUNTS}")
     keys = {pubkey(value) for value in wanted}
-    blocks = node.bank.chain.last_blocks(RECENT_FEE_BLOCKS)
+    used = (block for block in node.bank.chain.last_blocks(SEARCHED_FEE_BLOCKS) if block.records)
     return [
         {"prioritizationFee": node.bank.lowest_price(block, keys), "slot": block.slot}
-        for block in reversed(blocks)
-        if block.records
+        for block in reversed(list(islice(used, RECENT_FEE_BLOCKS)))
     ]

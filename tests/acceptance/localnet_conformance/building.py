@@ -16,7 +16,7 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from .instructions import keypair
-from .lanes_programs import NEW_TOKEN_LANE, SYSTEM_LANE, TABLES_LANE
+from .lanes_programs import FAILING_LANE, NEW_TOKEN_LANE, SYSTEM_LANE, TABLES_LANE
 from .lanes_tokens import CLASSIC_LANE, SHARED_LANE
 from .nodes import Node
 from .unsent import CREATED, UNSENT, Unsent
@@ -28,9 +28,11 @@ LANES: Final = {
     "erin": SYSTEM_LANE,
     "frank": TABLES_LANE,
     "gina": SHARED_LANE,
+    "henry": FAILING_LANE,
 }
 STEPS: Final = tuple(one for lane in LANES.values() for one in lane)
 SOME_HASH: Final = Hash.hash(b"no block of any chain")
+SENT_EARLY: Final = ("landed", "watched_")
 SKIP: Final = {"encoding": "base64", "skipPreflight": True}
 
 
@@ -111,10 +113,12 @@ class Build:
         message = wire[1 + 64 * len(transaction.signatures) :]
         self.names[f"message.{name}"] = b64encode(message).decode()
 
-    async def sign_unsent(self) -> None:
-        """Sign the transactions that only the cases send or simulate, with a fresh blockhash."""
+    async def sign_unsent(self, *, early: bool) -> None:
+        """Sign the transactions that are sent early on, or all others, with a fresh blockhash."""
         recent = await self._blockhash("finalized")
         for one in UNSENT:
+            if early != one.name.startswith(SENT_EARLY):
+                continue
             message = self._message(one.payer, one, SOME_HASH if one.stale else recent)
             if one.unsigned:
                 blank = [Signature.default()] * message.header.num_required_signatures

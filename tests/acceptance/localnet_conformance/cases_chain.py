@@ -68,7 +68,6 @@ CHAIN_CASES: Final[tuple[Case, ...]] = (
         {
             "unknown": ["$genesis_of_nothing"],
             "unknown, processed": ["$genesis_of_nothing", {"commitment": "processed"}],
-            "genesis": ["$genesis"],
             "not base58": [NOT_BASE58],
             "too short": ["abc"],
             "a number": [1],

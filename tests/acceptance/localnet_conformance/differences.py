@@ -14,6 +14,7 @@ MOVING_FIELDS: Final = {
     "blockHeight": "the height at the moment of asking",
     "blockTime": "the time at which a block was made",
     "blockhash": "a hash of the chain's own history",
+    "bumpSeed": "found for an address that is derived from a slot",
     "confirmations": "how many blocks came since",
     "contextSlot": "the slot at the moment of asking",
     "deactivationSlot": "the slot of a transaction",

@@ -47,6 +47,7 @@ from .world import (
     ERIN,
     FRANK,
     HANK,
+    HENRY,
     IVAN,
     NEW_MINT,
     NOBODY,
@@ -111,6 +112,9 @@ SYSTEM_LANE: Final = (
     step("failed_no_program", Instruction(NOBODY, b"hello", [signing(ERIN)]), fails=True),
     step("failed_wallet_as_program", Instruction(HANK, b"hello", [signing(ERIN)]), fails=True),
     step("memos", memo("old form", MEMO_V1), memo("über")),
+)
+
+FAILING_LANE: Final = (
     step("failed_memo", memo(b"\xff\xfe"), fails=True),
     step("signed_memo", memo("signed by bob", MEMO, BOB), signers=["bob"]),
     step(
@@ -123,8 +127,8 @@ SYSTEM_LANE: Final = (
     ),
     step("failed_compute", unit_limit(1_000), memo("runs out of units"), fails=True),
     step("failed_data_size", loaded_data_limit(1_000), memo("loads too much"), fails=True),
-    step("failed_unknown_instruction", Instruction(SYSTEM, u32(99), [paying(ERIN)]), fails=True),
-    step("failed_token_instruction", Instruction(TOKEN, b"\xfe", [paying(ERIN)]), fails=True),
+    step("failed_unknown_instruction", Instruction(SYSTEM, u32(99), [paying(HENRY)]), fails=True),
+    step("failed_token_instruction", Instruction(TOKEN, b"\xfe", [paying(HENRY)]), fails=True),
 )
 
 TABLES_LANE: Final = (
@@ -133,6 +137,11 @@ TABLES_LANE: Final = (
         lambda chain: [
             create_table(FRANK, chain.recent_slot),
             extend_table(FRANK, chain.table, TABLE_ADDRESSES),
+        ],
+    ),
+    Step(
+        "create_frozen_table",
+        lambda chain: [
             create_table(FRANK, chain.recent_slot - 1),
             extend_table(FRANK, chain.frozen_table, [IVAN]),
         ],

@@ -33,7 +33,7 @@ class Recording:
     async def run(self, cases: Sequence[AnyCase]) -> None:
         """Bring the scenario about and ask every case, the fresh ones before it is final."""
         await self._build.run()
-        await self._build.sign_unsent()
+        await self._build.sign_unsent(early=True)
         await self._land("landed")
         await self._ask([case for case in cases if isinstance(case, Case) and case.fresh])
         async with asyncio.TaskGroup() as group:
@@ -43,6 +43,7 @@ class Recording:
                     group.create_task(self._talk(case))
         sent = {case.sends for case in cases if isinstance(case, WatchCase) and case.sends}
         await self._node.wait([self.names[f"sig.{name}"] for name in sent], "finalized")
+        await self._build.sign_unsent(early=False)
         await self._ask([case for case in cases if isinstance(case, Case) and not case.fresh])
         for case in cases:
             if isinstance(case, HttpCase):

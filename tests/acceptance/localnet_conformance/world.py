@@ -27,7 +27,14 @@ from .instructions import (
 SOL: Final = 1_000_000_000
 DEAL: Final = 100_000_000
 DECIMALS: Final = 8
-FUNDS: Final = {"alice": 100 * SOL, "dora": 20 * SOL, "erin": 20 * SOL, "frank": 20 * SOL, "gina": 20 * SOL}
+FUNDS: Final = {
+    "alice": 100 * SOL,
+    "dora": 20 * SOL,
+    "erin": 20 * SOL,
+    "frank": 20 * SOL,
+    "gina": 20 * SOL,
+    "henry": SOL,
+}
 
 ALICE, BOB, CAROL, DAVE = address("alice"), address("bob"), address("carol"), address("dave")
 DORA, ERIN, FRANK, GINA = address("dora"), address("erin"), address("frank"), address("gina")
@@ -35,7 +42,7 @@ MINT, NEW_MINT, WIDE_MINT, POINTS = address("mint"), address("mint 2022"), addre
 MULTISIG, OWNED = address("multisig"), address("owned")
 FIRST, SECOND, THIRD = address("first"), address("second"), address("third")
 NONCE, PLAIN, UNINITIALIZED = address("nonce"), address("plain"), address("uninitialized")
-HANK, IVAN = address("hank"), address("ivan")
+HANK, HENRY, IVAN = address("hank"), address("henry"), address("ivan")
 JUDY, KIM, LEO = address("judy"), address("kim"), address("leo")
 NOBODY, POOR, LATE = address("nobody"), address("poor"), address("late")
 SEEDED: Final = Pubkey.create_with_seed(ERIN, "vault", SYSTEM)
@@ -54,6 +61,7 @@ ADDRESSES: Final = {
     "frank": FRANK,
     "gina": GINA,
     "hank": HANK,
+    "henry": HENRY,
     "ivan": IVAN,
     "mint": MINT,
     "new_mint": NEW_MINT,

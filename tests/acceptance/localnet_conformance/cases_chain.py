@@ -159,8 +159,8 @@ CHAIN_CASES: Final[tuple[Case, ...]] = (
     *group(
         "getRecentPrioritizationFees",
         {
-            "of an account": [["$alice_tokens"]],
-            "of two": [["$alice_tokens", "$bob_tokens"]],
+            "of an account": [["$priced"]],
+            "of two": [["$priced", "$alice_tokens"]],
             "one bad": [["abc"]],
             "129": [["$nobody"] * 129],
             "a text": ["$alice"],

@@ -152,7 +152,6 @@ SENDING_CASES: Final[tuple[Case, ...]] = (
             "with table": ["$message.ok_table", {"commitment": "processed"}],
             "two signers": ["$message.frozen_paid"],
             "unknown blockhash": ["$message.stale"],
-            "transaction": ["$wire.ok"],
             "not base64": ["***"],
             "empty": [""],
             "cut short": ["AQAB"],

@@ -199,7 +199,10 @@ TALK_CASES: Final = (
     talk("signature too short", said("signatureSubscribe", "$alice")),
     talk("signature a number", said("signatureSubscribe", 5)),
     talk("signature missing", said("signatureSubscribe")),
-    talk("signature flag a text", said("signatureSubscribe", "$sig.transfer", {"enableReceivedNotification": "x"})),
+    talk(
+        "signature flag a text",
+        said("signatureSubscribe", "$sig.transfer", {"enableReceivedNotification": "x"}),
+    ),
     talk("logs of nothing", said("logsSubscribe")),
     talk("logs of a word", said("logsSubscribe", "some")),
     talk("logs of two", said("logsSubscribe", {"mentions": ["$alice", "$bob"]})),

@@ -45,6 +45,7 @@ from .world import (
     MULTISIG,
     OWNED,
     POINTS,
+    PRICED,
     SECOND,
     SOL,
     THIRD,
@@ -83,6 +84,7 @@ CLASSIC_LANE: Final = (
         transfer(150_000_000),
         memo("order 17"),
         memo("second, signed", MEMO, ALICE),
+        move(ALICE, PRICED, 2_000_000),
     ),
     step(
         "approve",

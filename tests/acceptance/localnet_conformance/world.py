@@ -45,6 +45,7 @@ NONCE, PLAIN, UNINITIALIZED = address("nonce"), address("plain"), address("unini
 HANK, HENRY, IVAN = address("hank"), address("henry"), address("ivan")
 JUDY, KIM, LEO = address("judy"), address("kim"), address("leo")
 NOBODY, POOR, LATE = address("nobody"), address("poor"), address("late")
+PRICED: Final = address("priced")
 SEEDED: Final = Pubkey.create_with_seed(ERIN, "vault", SYSTEM)
 ALICE_TOKENS, BOB_TOKENS = associated(ALICE, MINT), associated(BOB, MINT)
 CAROL_TOKENS, DAVE_TOKENS = associated(CAROL, MINT), associated(DAVE, MINT)
@@ -75,6 +76,7 @@ ADDRESSES: Final = {
     "uninitialized": UNINITIALIZED,
     "nobody": NOBODY,
     "poor": POOR,
+    "priced": PRICED,
     "late": LATE,
     "seeded": SEEDED,
     "alice_tokens": ALICE_TOKENS,

@@ -86,7 +86,7 @@ SIMULATION_CASES: Final[tuple[Case, ...]] = (
             "base58": ["$wire58.ok"],
             "processed": wire("ok", commitment="processed"),
             "confirmed": wire("ok", commitment="confirmed"),
-            "landed": wire("landed"),
+            "landed": wire("repeated", commitment="processed"),
             "accounts": wire("ok", accounts={"addresses": ["$alice_tokens", "$bob_tokens"]}),
             "accounts parsed": wire(
                 "ok", accounts={"encoding": "jsonParsed", "addresses": ["$alice_tokens", "$mint"]}
@@ -127,8 +127,8 @@ SENDING_CASES: Final[tuple[Case, ...]] = (
         {
             "too much, at processed": wire("too_much", preflightCommitment="processed"),
             "too much, at an unknown commitment": wire("too_much", preflightCommitment="sure"),
-            "landed": wire("landed", preflightCommitment="processed"),
-            "landed, skipped": wire("landed", skipPreflight=True),
+            "landed": wire("repeated", preflightCommitment="processed"),
+            "landed, skipped": wire("repeated", skipPreflight=True),
             "stale, skipped": wire("stale", skipPreflight=True),
             "unsigned, skipped": wire("unsigned", skipPreflight=True),
             "failing, skipped": wire("too_much_skipped", skipPreflight=True),

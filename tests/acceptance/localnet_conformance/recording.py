@@ -44,6 +44,7 @@ class Recording:
         sent = {case.sends for case in cases if isinstance(case, WatchCase) and case.sends}
         await self._node.wait([self.names[f"sig.{name}"] for name in sent], "finalized")
         await self._build.sign_unsent(early=False)
+        await self._land("repeated")
         await self._ask([case for case in cases if isinstance(case, Case) and not case.fresh])
         for case in cases:
             if isinstance(case, HttpCase):

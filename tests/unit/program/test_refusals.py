@@ -223,6 +223,29 @@ def test_an_allowance_opens_only_at_its_address_and_for_real_accounts(
     assert world.send([approval, opening], owner.keypair).error == "WrongAddress"
 
 
+def other_bump(*seeds: bytes) -> Pubkey:
+    """Return the next address of some seeds after the canonical one."""
+    _, bump = Pubkey.find_program_address(list(seeds), PROGRAM_ID)
+    for lower in range(bump - 1, -1, -1):
+        try:
+            return Pubkey.create_program_address([*seeds, bytes([lower])], PROGRAM_ID)
+        except ValueError:
+            continue
+    raise AssertionError("no other bump gives an address")
+
+
+def test_an_address_of_another_bump_is_nobodys(world: ProgramWorld, uninitialized: ProgramWorld) -> None:
+    """The seeds give many addresses; were each accepted, an owner had as many sequences."""
+    owner = world.owner()
+    second = other_bump(b"allowance", bytes(world.merchant_address), bytes(owner.keypair.pubkey()))
+    opening = [owner.approving(delegate=second), owner.opening(allowance=second)[1]]
+    assert world.send(opening, owner.keypair).error == "WrongAddress"
+    creator, mint = uninitialized.creator.pubkey(), uninitialized.mint
+    merchant = other_bump(b"merchant", bytes(creator), bytes(mint))
+    beginning = uninitialized.initialize(merchant=merchant)
+    assert uninitialized.send([beginning], uninitialized.creator).error == "WrongAddress"
+
+
 @pytest.mark.parametrize(
     "terms",
     [

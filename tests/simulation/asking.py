@@ -11,10 +11,11 @@ from solders.transaction import VersionedTransaction
 
 from deal_sdk import Deal
 from deal_sdk.amounts import format_amount
-from deal_sdk.errors import PaymentPendingError, TokenError
-from deal_sdk.payments import PurchaseLimit
+from deal_sdk.errors import Outcome, PaymentPendingError, TokenError
+from deal_sdk.payments import Charge, PurchaseLimit
 from deal_sdk.payments.batches import BatchReport, RewardLine
 from deal_sdk.records import Transaction
+from tests.simulation.charges import CHARGED_USERS
 from tests.simulation.prepared import (
     CROWD,
     DELEGATING_USER,
@@ -32,13 +33,20 @@ PURCHASED_MINT: Final = "purchased"
 LINES_OF_KIND: Final = {"batch": 3, "airdrop": CROWD}
 """How many recipients a wish has that pays several; an airdrop's are enough for a lookup table."""
 BATCH_SECONDS: Final = 15.0
+ORDER: Final = ("failed", "expired", "pending", "confirmed", "finalized")
+"""From the payment that speaks first for several to the last."""
 
 
 async def ask(deal: Deal, wish: Wish) -> Transaction | BatchReport:
     """Make one call of a wish's caller and return what it was told."""
     if wish.kind in LINES_OF_KIND:
         return await _pay_many(deal, wish)
-    special = {"prepared": _pay_from_own_wallet, "accrued": _accrue_and_settle, "refund": _pay_and_refund}
+    special = {
+        "prepared": _pay_from_own_wallet,
+        "accrued": _accrue_and_settle,
+        "refund": _pay_and_refund,
+        "charges": _charge_many,
+    }
     if wish.kind in special:
         return await special[wish.kind](deal, wish)
     return await _pay(deal, wish)
@@ -68,6 +76,9 @@ async def _pay(deal: Deal, wish: Wish) -> Transaction:
         return await tokens.transfer_from(
             "treasury", owner, wish.payee, amount, name, idempotency_key=key, wait_for=wait_for
         )
+    if wish.kind == "charge":
+        owner = user_id(wish.index % CHARGED_USERS)
+        return await deal.allowances.charge(owner, amount, name, idempotency_key=key, wait_for=wait_for)
     limit = PurchaseLimit(PURCHASED_MINT, MAX_PURCHASES) if wish.kind == "purchase" else None
     return await tokens.transfer(
         wish.payer,
@@ -87,6 +98,26 @@ async def _pay_and_refund(deal: Deal, wish: Wish) -> Transaction:
     return await deal.tokens.refund(
         paid.id, half, wish.name, idempotency_key=wish.key, wait_for=wish.wait_for
     )
+
+
+async def _charge_many(deal: Deal, wish: Wish) -> Transaction:
+    """Charge every owner at once; whoever was refused speaks for all, or who is behind the others."""
+    charges = [
+        Charge(
+            user_id(line),
+            format_amount(wish.amount_base_units + line),
+            wish.name,
+            idempotency_key=f"{wish.name}-line-{line}",
+        )
+        for line in range(CHARGED_USERS)
+    ]
+    results = await deal.allowances.charge_many(charges, wait_for=wish.wait_for)
+    errors = [result for result in results if isinstance(result, TokenError)]
+    # An error that tells nothing certain has them all charged again under their keys.
+    if errors:
+        raise min(errors, key=lambda error: error.outcome is not Outcome.UNKNOWN)
+    payments = [result for result in results if isinstance(result, Transaction)]
+    return min(payments, key=lambda payment: ORDER.index(payment.status))
 
 
 async def _pay_many(deal: Deal, wish: Wish) -> BatchReport:

@@ -21,6 +21,8 @@ class Form:
     is_railed: bool = False
     delivers_webhooks: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
+    """What is wanted there; without any, what is wanted everywhere."""
 
 
 DAILY_CAP: Final = "6"
@@ -49,7 +51,11 @@ TOLD: Final = Form(
 )
 TABLED: Final = Form("lookup tables", settings={"lookup_table_uses": 100_000})
 POOLED: Final = Form("two endpoints", has_pool=True, settings={"rpc_expiry_opinions": 2})
-FORMS: Final = (ALONE, SHARED, ALONE, NEWER, POOLED, RAILED, ALONE, TOLD, ALONE, POOLED)
+ALLOWED: Final = Form(
+    "allowances",
+    kinds=("charge", "charge", "charge", "charges", "charges", "transfer", "purchase", "refund", "batch"),
+)
+FORMS: Final = (ALONE, SHARED, ALONE, NEWER, POOLED, RAILED, ALLOWED, TOLD, ALONE, POOLED)
 
 
 def form_of(seed: int) -> Form:

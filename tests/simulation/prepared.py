@@ -25,12 +25,14 @@ from deal_localnet import Localnet, LocalnetConfig
 from deal_sdk import Deal
 from deal_sdk.amounts import parse_amount
 from deal_sdk.chain import Keystore, LocalnetTransport
+from deal_sdk.chain.allowance import embedded_programs
 from deal_sdk.client import GivenBackends
 from deal_sdk.client.backends import INITIAL_SUPPLY_BASE_UNITS
 from deal_sdk.clock import ManualClock, SystemClock
 from deal_sdk.payments import RewardLine
 from deal_sdk.records import Database
 from deal_sdk.settings import TokenProgram
+from tests.simulation.charges import CHARGED_USERS, open_allowances
 from tests.simulation.faults import Misfortune
 from tests.simulation.rest import SimulationLoop, current_loop
 from tests.simulation.storage import SqliteConnections
@@ -97,6 +99,7 @@ def localnet_config(clock: ManualClock, ledger_directory: Path) -> LocalnetConfi
         finality_slots=FINALITY_SLOTS,
         ledger_directory=ledger_directory,
         wall_clock=lambda: clock.now().timestamp(),
+        programs=embedded_programs(),
     )
 
 
@@ -179,6 +182,7 @@ async def _prepare_chain(directory: Path, clock: ManualClock, program: TokenProg
             crowd = [RewardLine(crowd_address(index), CROWD_TOKENS, "crowd") for index in range(CROWD)]
             await deal.rewards.distribute_batch(crowd, batch_key="crowd")
             await deal.tokens.approve(user_id(DELEGATING_USER), "treasury", APPROVED_TOKENS)
+            await open_allowances(deal, [user_id(index) for index in range(CHARGED_USERS)])
             await deal.webhooks.add(WEBHOOK_URL, secret="a secret of the simulation's")
             assert await deal.settled()
             await deal.reconcile()

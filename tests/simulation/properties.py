@@ -17,10 +17,12 @@ from solders.transaction import VersionedTransaction
 from deal_localnet.slots import Commitment
 from deal_sdk.amounts import parse_amount
 from deal_sdk.records.accrual_tables import service_fee_accruals, service_fee_settlements
+from deal_sdk.records.allowance_tables import allowance_charges
 from deal_sdk.records.purchase_tables import token_purchases
 from deal_sdk.records.tables import payment_attempts, prepared_transactions, token_transactions
 from deal_sdk.records.webhook_tables import webhook_deliveries, webhook_events
 from tests.simulation.asking import MAX_PURCHASES, PURCHASED_MINT
+from tests.simulation.charges import charges_of, disagreements
 from tests.simulation.faults import LIMIT_DISTURBING
 from tests.simulation.forms import DAILY_CAP
 from tests.simulation.prepared import BALANCES_BEFORE, keypair_of
@@ -67,6 +69,7 @@ async def broken_properties(world: World) -> list[str]:
         _fees_settled_once(seen, world.wishes),
         _webhooks_agree(seen, world),
         _rails_kept(seen, world),
+        disagreements(world.localnet, seen.rows),
     ):
         broken.extend(found)
     return broken
@@ -235,11 +238,13 @@ async def _look(world: World) -> Seen:
             str(one) for one in await connection.scalars(sa.select(service_fee_settlements.c.payment_id))
         }
         prepared = set(await connection.scalars(sa.select(prepared_transactions.c.payment_id)))
+        taken = sa.select(allowance_charges.c.payment_id, allowance_charges.c.sequence)
+        sequences = {payment_id: sequence for payment_id, sequence in await connection.execute(taken)}
         members: dict[str, list[str]] = defaultdict(list)
         for carrier_id, payment_id in carried:
             members[str(carrier_id)].append(str(payment_id))
     rows = {
-        str(row["id"]): {**row, "prepared": row["id"] in prepared}
+        str(row["id"]): {**row, "prepared": row["id"] in prepared, "sequence": sequences.get(row["id"])}
         for row in payments
         if (_name_of(row) or "").startswith(WISH_PREFIX) or str(row["id"]) in settlements
     }
@@ -299,7 +304,13 @@ def _paid_by(world: World, members: Mapping[str, Sequence[str]]) -> Iterator[str
         for record in block.records:
             if record.execution.error is not None:
                 continue
-            for instruction in VersionedTransaction.from_bytes(record.wire).message.instructions:
+            message = VersionedTransaction.from_bytes(record.wire).message
+            charges = [charge.payment_id for charge in charges_of(message, block.time)]
+            if charges:
+                # Each names its payment itself, and several may share a transaction.
+                yield from charges
+                continue
+            for instruction in message.instructions:
                 data = bytes(instruction.data)
                 if data.startswith(BATCH_MEMO_PREFIX):
                     yield from members[data.removeprefix(BATCH_MEMO_PREFIX).decode()]

@@ -12,6 +12,7 @@ from uuid import UUID
 from deal_sdk import Deal
 from deal_sdk.clock import Clock
 from deal_sdk.errors import (
+    AllowanceError,
     DelegationError,
     IdempotencyConflictError,
     InsufficientBalanceError,
@@ -26,7 +27,8 @@ from deal_sdk.errors import (
 from deal_sdk.payments.batches import BatchReport
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
-from tests.simulation.asking import LINES_OF_KIND, ask
+from tests.simulation.asking import LINES_OF_KIND, ORDER, ask
+from tests.simulation.charges import CHARGED_USERS
 from tests.simulation.prepared import Prepared
 
 PAYMENTS: Final = 20
@@ -37,8 +39,9 @@ KINDS: Final = (
     *("transfer", "transfer", "purchase", "purchase", "fee", "reward", "mint", "burn", "pay_in"),
     *("refund", "delegated", "batch", "prepared", "accrued"),
 )
-ALWAYS_KEYED: Final = frozenset({"fee", "refund", "batch", "prepared", "accrued"})
+ALWAYS_KEYED: Final = frozenset({"fee", "refund", "batch", "prepared", "accrued", "charges"})
 REFUSALS: Final = (
+    AllowanceError,
     InsufficientBalanceError,
     LimitExceededError,
     SafetyRailError,
@@ -84,7 +87,7 @@ class Wish:
     @property
     def payments(self) -> int:
         """Return how many payments it takes."""
-        return {"refund": 2, **LINES_OF_KIND}.get(self.kind, 1)
+        return {"refund": 2, "charges": CHARGED_USERS, **LINES_OF_KIND}.get(self.kind, 1)
 
     @property
     def key(self) -> str | None:
@@ -99,17 +102,19 @@ class Wish:
         )
 
 
-def draw_wishes(random: Random, prepared: Prepared, payments: int) -> list[Wish]:
-    """Draw what is wanted in a run: wishes that take so many payments or a few more."""
+def draw_wishes(
+    random: Random, prepared: Prepared, payments: int, kinds: Sequence[str] = KINDS
+) -> list[Wish]:
+    """Draw what is wanted in a run: wishes of some kinds that take so many payments or a few more."""
     wishes: list[Wish] = []
     while sum(wish.payments for wish in wishes) < payments:
-        wishes.append(_draw(random, prepared, len(wishes)))
+        wishes.append(_draw(random, prepared, len(wishes), kinds))
     return wishes
 
 
-def _draw(random: Random, prepared: Prepared, index: int) -> Wish:
+def _draw(random: Random, prepared: Prepared, index: int, kinds: Sequence[str]) -> Wish:
     payer, payee = random.sample(prepared.users, 2)
-    kind = random.choice(KINDS)
+    kind = random.choice(kinds)
     tokens = random.choice((1, 3, 10, 30, 90)) / 10 * random.uniform(0.5, 1.0)
     has_key = kind in ALWAYS_KEYED or random.random() < 0.9
     return Wish(
@@ -180,8 +185,7 @@ def _heard(payment: Transaction | BatchReport) -> Told:
 
 def _heard_report(report: BatchReport) -> Told:
     # One line speaks for the batch: one that was not paid, or one that is behind, or any.
-    order = ("failed", "expired", "pending", "confirmed", "finalized")
-    line = min(report.recipients, key=lambda found: order.index(found.status))
+    line = min(report.recipients, key=lambda found: ORDER.index(found.status))
     answers: dict[str, Answer] = {"confirmed": "paid", "finalized": "paid", "pending": "pending"}
     return Told(answers.get(line.status, "not_paid"), line.status, str(line.payment_id))
 

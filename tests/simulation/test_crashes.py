@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deal_sdk.clock import ManualClock
-from tests.simulation.forms import ALONE, SHARED, TABLED, TOLD, Form
+from tests.simulation.forms import ALLOWED, ALONE, SHARED, TABLED, TOLD, Form
 from tests.simulation.playing import Played, play
 from tests.simulation.prepared import Prepared
 from tests.simulation.story import Wish
@@ -37,6 +37,8 @@ FLOWS = {
     "own wallet": Flow("prepared"),
     "accrued fee": Flow("accrued"),
     "lookup table": Flow("airdrop", TABLED, every=4),
+    "charge": Flow("charge", ALLOWED),
+    "charges together": Flow("charges", ALLOWED),
     "told by webhooks": Flow("transfer", TOLD),
     "one of two processes": Flow("transfer", SHARED),
 }

@@ -80,7 +80,15 @@ def test_every_kind_of_fault_strikes(prepared: Prepared, directory: Path) -> Non
 
 def test_the_seeds_are_shared_among_every_form_of_a_world() -> None:
     played = {form_of(seed).name for seed in range(300)}
-    assert played == {"alone", "two processes", "two endpoints", "Token-2022", "safety rails", "webhooks"}
+    assert played == {
+        "alone",
+        "two processes",
+        "two endpoints",
+        "Token-2022",
+        "safety rails",
+        "webhooks",
+        "allowances",
+    }
     assert len(FORMS) <= 10
 
 

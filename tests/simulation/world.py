@@ -25,6 +25,7 @@ from deal_sdk.client import GivenBackends
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import TokenError
 from deal_sdk.payments import micro_fees, owner_signing
+from deal_sdk.payments.allowances import sharing
 from deal_sdk.payments.batches import distributor, driver
 from tests.simulation import faults
 from tests.simulation.faults import Fault, Misfortune, draw_faults
@@ -41,7 +42,7 @@ from tests.simulation.prepared import (
 from tests.simulation.receiver import Receiver, SimulatedSender
 from tests.simulation.rest import SimulationLoop, current_loop
 from tests.simulation.storage import Files, SqliteConnections, StoreClient, open_store_client
-from tests.simulation.story import PAYMENTS, Wish, draw_wishes, pursue
+from tests.simulation.story import KINDS, PAYMENTS, Wish, draw_wishes, pursue
 
 T = TypeVar("T")
 
@@ -109,7 +110,8 @@ class World:
         self.form = form_of(seed) if form is None else form
         self.random = Random(seed)
         self.clock = clock
-        self.wishes = draw_wishes(self.random, prepared, PAYMENTS) if wishes is None else list(wishes)
+        kinds = self.form.kinds or KINDS
+        self.wishes = draw_wishes(self.random, prepared, PAYMENTS, kinds) if wishes is None else list(wishes)
         self.planned = draw_faults(self.random) if planned is None else list(planned)
         self.kill_at = kill_at
         self.localnet = Localnet(localnet_config(clock, directory / "ledger"))
@@ -289,7 +291,7 @@ def simulate(
 
     with ExitStack() as stack:
         stack.enter_context(world.connections.installed())
-        for module in (deal_sdk.payments.admission, driver, distributor, micro_fees, owner_signing):
+        for module in (deal_sdk.payments.admission, driver, distributor, micro_fees, owner_signing, sharing):
             stack.enter_context(mock.patch.object(module, "uuid4", world.new_id))
         runner = stack.enter_context(asyncio.Runner(loop_factory=lambda: SimulationLoop(clock)))
         return runner.run(run())

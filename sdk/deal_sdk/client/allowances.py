@@ -24,6 +24,7 @@ from deal_sdk.payments import (
     PreparedAllowanceStore,
     ProgramDeployment,
     ProgramPublisher,
+    SharedCharges,
     TransactionFees,
 )
 from deal_sdk.records import Database
@@ -47,6 +48,7 @@ class ProgramWiring:
     database: Database
     deployment: ProgramDeployment
     charges: ChargeInstructions
+    sharing: SharedCharges
 
 
 def open_signer(
@@ -83,7 +85,8 @@ def open_signer(
         deployment=deployment, turns=turns, keystore=deal.keystore, rpc=deal.rpc, clock=deal.clock
     )
     signer.program = charges
-    return signer, ProgramWiring(database, deployment, charges)
+    sharing = SharedCharges(charges=charges, signer=signer, clock=deal.clock)
+    return signer, ProgramWiring(database, deployment, charges, sharing)
 
 
 def make_confirmations(deal: ProgramSurroundings, confirmer: Confirmer) -> Confirmations:
@@ -129,5 +132,6 @@ def make_allowances(
         deployment=wiring.deployment,
         owners=owners,
         publisher=publisher,
+        sharing=wiring.sharing,
     )
     return AllowanceProgram(parts)

@@ -314,6 +314,7 @@ class Deal:
             observers=(LimitSettlement(self.gate), self._invalidation, self._follow_up),
             on_attempt_end=self._fees.learn,
             may_sign_again=self._program.charges.may_sign_again,
+            sharing=self._program.sharing,
         )
         records = RecordParts(self._backends, observer=self._note_landing, **shared)
         payers = PayerParts(self._parties, self._rails, self._balance_reads)

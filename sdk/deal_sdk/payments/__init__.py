@@ -20,6 +20,7 @@ from deal_sdk.payments.allowances import (
     ProgramDeployment,
     ProgramPublisher,
     ProgramStatus,
+    SharedCharges,
 )
 from deal_sdk.payments.attempts import AttemptStore
 from deal_sdk.payments.balances import BalanceInvalidation, BalanceReads
@@ -72,7 +73,8 @@ from deal_sdk.payments.owner_signing import OwnerSigning
 from deal_sdk.payments.package_values import CreditPackage
 from deal_sdk.payments.packages import CreditPackages, PackageGrants
 from deal_sdk.payments.parties import TREASURY, PartyReference, PartyResolver
-from deal_sdk.payments.pipeline import PaymentPipeline, PipelineBounds
+from deal_sdk.payments.pipeline import PaymentPipeline
+from deal_sdk.payments.pipeline_seams import PipelineBounds
 from deal_sdk.payments.policies import StoredPolicies
 from deal_sdk.payments.prepared_expiry import PreparedExpiry
 from deal_sdk.payments.prepared_store import PreparedStore
@@ -169,6 +171,7 @@ __all__ = [
     "SettlementBounds",
     "SettlementJob",
     "SettlementReport",
+    "SharedCharges",
     "StoredPolicies",
     "SyncReport",
     "TableReport",

@@ -41,6 +41,8 @@ class LiveAttempt:
     payment_id: UUID
     number: int
     transaction: SignedTransaction
+    is_shared: bool = False
+    """Whether it carries other payments as well; a failure of it judges none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,19 @@ class AttemptStore:
             has ended or is leased to another holder by now, in which case nothing may be sent.
         """
         return await self._attempts.submit(attempt)
+
+    async def add_together(self, attempts: Sequence[LiveAttempt]) -> bool:
+        """Commit the attempts of payments that share a transaction, all or none, so that it may be sent.
+
+        Returns:
+            True when every one of them is recorded; False when one of the payments has another live
+            attempt, has ended or is leased to another holder by now: nothing is recorded, and nothing may
+            be sent.
+        """
+        try:
+            return await self._database.run(lambda connection: self._add_all(connection, attempts))
+        except ConstraintError:
+            return False
 
     async def settle(self, change: Change) -> datetime:
         """Commit what became of an attempt, with reservation, purchase and payment together.
@@ -134,6 +149,7 @@ class AttemptStore:
                 attempt.signed_bytes,
                 attempt.last_valid_block_height,
                 attempt.context_slot,
+                _has_sharers().label("is_shared"),
             )
             .select_from(token_transactions.outerjoin(payment_attempts, live))
             .where(unfinished)
@@ -174,15 +190,7 @@ class AttemptStore:
         await refuse_when_paused(connection)
         now = self._clock.now()
         ids = [attempt.payment_id for attempt in attempts]
-        # Locked so that a payment can neither end nor be taken over between this look and the insert.
-        pending = sa.select(token_transactions.c.id).where(
-            token_transactions.c.id.in_(ids),
-            token_transactions.c.status == "pending",
-            token_transactions.c.lease_owner == self.lease_owner,
-        )
-        open_ids = set(
-            (await connection.execute(pending.order_by(token_transactions.c.id).with_for_update())).scalars()
-        )
+        open_ids = await self._lock_pending(connection, ids)
         rows = [
             attempt_row(attempt.payment_id, attempt.number, attempt.transaction, now)
             for attempt in attempts
@@ -193,6 +201,31 @@ class AttemptStore:
             mine |= await _live_signatures(connection, ids)
         await _show_signatures(connection, [payment_id for payment_id, _ in mine], now)
         return [(attempt.payment_id, attempt.transaction.signature) in mine for attempt in attempts]
+
+    async def _add_all(self, connection: AsyncConnection, attempts: Sequence[LiveAttempt]) -> bool:
+        await refuse_when_paused(connection)
+        now = self._clock.now()
+        ids = [attempt.payment_id for attempt in attempts]
+        if await self._lock_pending(connection, ids) != set(ids):
+            return False
+        live = await _live_signatures(connection, ids)
+        if live:
+            # They are here already when an earlier commit's answer was lost.
+            return live == {(attempt.payment_id, attempt.transaction.signature) for attempt in attempts}
+        rows = [attempt_row(one.payment_id, one.number, one.transaction, now) for one in attempts]
+        await connection.execute(payment_attempts.insert(), rows)
+        await _show_signatures(connection, ids, now)
+        return True
+
+    async def _lock_pending(self, connection: AsyncConnection, ids: Sequence[UUID]) -> set[UUID]:
+        """Lock the payments that are still ours to sign, so that none ends or is taken over meanwhile."""
+        pending = sa.select(token_transactions.c.id).where(
+            token_transactions.c.id.in_(ids),
+            token_transactions.c.status == "pending",
+            token_transactions.c.lease_owner == self.lease_owner,
+        )
+        found = await connection.execute(pending.order_by(token_transactions.c.id).with_for_update())
+        return set(found.scalars())
 
     async def _insert(self, connection: AsyncConnection, rows: list[dict[str, Any]]) -> set[tuple[UUID, str]]:
         if not rows:
@@ -234,10 +267,22 @@ async def _show_signatures(connection: AsyncConnection, ids: Sequence[UUID], now
     await connection.execute(update.values(signature=live, updated_at=now))
 
 
+def _has_sharers() -> sa.Exists:
+    """Select whether another payment has an attempt of the same signature."""
+    mine, other = payment_attempts.c, payment_attempts.alias("other").c
+    return (
+        sa.select(other.id)
+        .where(other.signature == mine.signature, other.payment_id != mine.payment_id)
+        .correlate(payment_attempts)
+        .exists()
+    )
+
+
 def _open_payment(row: Mapping[Any, Any], attempts_made: int) -> OpenPayment:
     attempt = None
     if row["number"] is not None:
-        attempt = LiveAttempt(row["id"], row["number"], _signed_transaction(row, row["attempt_signature"]))
+        transaction = _signed_transaction(row, row["attempt_signature"])
+        attempt = LiveAttempt(row["id"], row["number"], transaction, bool(row["is_shared"]))
     return OpenPayment(row_to_transaction(row), row["instruction"] or {}, attempt, attempts_made)
 
 

@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from typing import Protocol
 
-from deal_sdk.amounts import Amount
+from deal_sdk.amounts import Amount, BaseUnits
 from deal_sdk.errors import DelegationError, SignatureRequiredError
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
 from deal_sdk.payments.approvals import refuse_unproven
 from deal_sdk.payments.delegation import Delegations
 from deal_sdk.payments.mint_amounts import MintAmounts
-from deal_sdk.payments.orders import Party, PurchaseLimit, transfer_plan
+from deal_sdk.payments.orders import Party, Plan, PurchaseLimit, transfer_plan
 from deal_sdk.payments.parties import PartyReference, PartyResolver
 from deal_sdk.payments.signing import PaymentSigner
 from deal_sdk.records import Transaction
 from deal_sdk.settings import WaitFor
+
+
+class FeeAllowances(Protocol):
+    """The on-chain allowances that fees may be charged by."""
+
+    async def fee_plan(self, sender: Party, treasury: Party, amount: BaseUnits) -> Plan | None:
+        """Return how a fee is charged by the sender's allowance, or None where the sender has none."""
+        ...
+
+    async def most_per_fee(self, sender: Party) -> int | None:
+        """Return the most that one fee may take by the sender's allowance now, or None where it has none."""
+        ...
 
 
 class DelegatedPayments(MintAmounts):
@@ -26,6 +39,7 @@ class DelegatedPayments(MintAmounts):
     _parties: PartyResolver
     _delegations: Delegations
     _signer: PaymentSigner
+    _allowances: FeeAllowances
 
     async def transfer_from(
         self,
@@ -122,12 +136,21 @@ class DelegatedPayments(MintAmounts):
         owner, delegate = await self._parties.resolve_both(owner_id, delegate_id, wallet=wallet)
         return self._shown(await self._delegations.allowance(owner, delegate))
 
-    async def _fee_authority(self, sender: Party, treasury: Party) -> str:
-        """Return who signs a fee: the wallet where its key is here, otherwise the treasury."""
+    async def _fee_plan(self, sender: Party, treasury: Party, fee: BaseUnits) -> Plan:
+        """Return how a fee is paid: by the wallet's key, its allowance, or the treasury's approval."""
         if await self._signer.can_sign(sender.address):
-            return sender.address
+            return transfer_plan(sender, treasury, authority=sender.address)
+        plan = await self._allowances.fee_plan(sender, treasury, fee)
+        if plan is not None:
+            return plan
         refuse_unproven(sender, treasury)
-        return treasury.address
+        return transfer_plan(sender, treasury, authority=treasury.address)
+
+    async def _fee_cap(self, sender: Party) -> int | None:
+        """Return the most that one fee may take now, in base units, where an allowance bounds it."""
+        if await self._signer.can_sign(sender.address):
+            return None
+        return await self._allowances.most_per_fee(sender)
 
 
 @contextmanager

@@ -16,13 +16,7 @@ from deal_sdk.errors import Outcome, TokenError
 from deal_sdk.payments.accruals import MAX_TOTALS_PER_QUERY, AccrualStore, AccruedFee, AccruedTotal, DueFees
 from deal_sdk.payments.admission import Draft, PaymentOptions
 from deal_sdk.payments.delegated import DelegatedPayments, signature_required_without_approval
-from deal_sdk.payments.orders import (
-    FeeClaim,
-    Order,
-    Party,
-    Plan,
-    transfer_plan,
-)
+from deal_sdk.payments.orders import FeeClaim, Order
 from deal_sdk.payments.own_wallet import ServicePrices
 from deal_sdk.payments.parties import TREASURY
 from deal_sdk.payments.rails import SafetyRails
@@ -117,6 +111,7 @@ class MicroFeePayments(DelegatedPayments):
             UnknownServiceTypeError: for a service without a price.
             InsufficientBalanceError, DelegationError: when balance or approval, less what is reserved and
                 owed already, do not cover it; nothing was recorded.
+            AllowanceError: when the wallet's allowance would not let it be charged; nothing was recorded.
             SignatureRequiredError, LimitExceededError, SafetyRailError, PaymentsPausedError: nothing was
                 recorded.
         """
@@ -130,7 +125,9 @@ class MicroFeePayments(DelegatedPayments):
         try:
             fee = await self._prices.get_service_fee(service_type)
             sender = await self._parties.resolve(parse_user_id(user_id), wallet=wallet)
-            plan, treasury = await self._fee_plan(sender)
+            treasury = await self._parties.resolve(TREASURY)
+            with signature_required_without_approval():
+                plan = await self._fee_plan(sender, treasury, fee)
         except TokenError as error:
             raise error.told(outcome=Outcome.NOT_SENT) from error
         order = Order(
@@ -168,7 +165,7 @@ class MicroFeePayments(DelegatedPayments):
         """Settle accrued fees, one payment for each user and wallet; safe to call from many places at once.
 
         Every fee is paid by one settlement. Those of a settlement that provably failed are owed again and
-        go into the next one.
+        go into the next one. A wallet's allowance pays as many of the oldest fees as one charge may take.
 
         Args:
             user_id: only this user's fees; everybody's otherwise, at most 1,000 wallets a call.
@@ -203,7 +200,7 @@ class MicroFeePayments(DelegatedPayments):
 
     async def _settle(self, total: AccruedTotal, wait_for: WaitFor) -> Transaction | UnsettledFees | None:
         try:
-            cap = self._micro_fees.rails.max_payment_base_units
+            cap = await self._settlement_cap(total)
             found = await self._micro_fees.accruals.next_claim(total, cap_base_units=cap)
             return None if found is None else await self._pay_claim(total, *found, wait_for)
         except TokenError as error:
@@ -216,7 +213,8 @@ class MicroFeePayments(DelegatedPayments):
             # The wallet may have been disconnected since, or be another user's by now; the fee is not.
             party = await self._parties.resolve(total.owner_address)
             sender = replace(party, user_id=total.user_id)
-            plan, treasury = await self._fee_plan(sender)
+            treasury = await self._parties.resolve(TREASURY)
+            plan = await self._fee_plan(sender, treasury, BaseUnits(amount))
             return Draft(BaseUnits(amount), plan, sender, treasury, debits=True, claim=claim)
 
         inputs = {"token_account": total.token_account, "through": claim.through_id}
@@ -224,11 +222,10 @@ class MicroFeePayments(DelegatedPayments):
         with signature_required_without_approval():
             return await self._admission.pay("service_fee", inputs, options, draft)
 
-    async def _fee_plan(self, sender: Party) -> tuple[Plan, Party]:
-        treasury = await self._parties.resolve(TREASURY)
-        with signature_required_without_approval():
-            authority = await self._fee_authority(sender, treasury)
-        return transfer_plan(sender, treasury, authority=authority), treasury
+    async def _settlement_cap(self, total: AccruedTotal) -> int | None:
+        owner = await self._parties.resolve(total.owner_address)
+        caps = self._micro_fees.rails.max_payment_base_units, await self._fee_cap(owner)
+        return min((cap for cap in caps if cap is not None), default=None)
 
     def _due(self) -> DueFees:
         now, bounds = self._micro_fees.clock.now(), self._micro_fees.bounds

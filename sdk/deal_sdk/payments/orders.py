@@ -55,6 +55,8 @@ class Plan:
     batch_id: str | None = None
     """With the index, the bit that a reward out of the vault sets."""
     index: int | None = None
+    group_id: str | None = None
+    """Of charges that were asked for together; those of one group may share a transaction."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as the row of `token_transactions` keeps it."""
@@ -71,6 +73,8 @@ class Plan:
             written["allowance"] = self.allowance
         if self.batch_id is not None:
             written |= {"batch_id": self.batch_id, "index": self.index}
+        if self.group_id is not None:
+            written["group_id"] = self.group_id
         return written
 
     @classmethod

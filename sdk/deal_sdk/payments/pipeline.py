@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from deal_sdk.batching import Collector
-from deal_sdk.chain import SignedTransaction, Verdict
+from deal_sdk.chain import Verdict
 from deal_sdk.clock import Clock, wait_within
 from deal_sdk.errors import DatabaseError, Outcome, PaymentPendingError
 from deal_sdk.events import EventBus
@@ -25,7 +25,15 @@ from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.intents import IntentStore
 from deal_sdk.payments.lost_commits import LostCommits
 from deal_sdk.payments.orders import Plan
-from deal_sdk.payments.pipeline_seams import FailureJudge, PlanSigner, TransactionFollower
+from deal_sdk.payments.pipeline_seams import (
+    AttemptEndObserver,
+    AttemptSharing,
+    FailureJudge,
+    PaymentObserver,
+    PipelineBounds,
+    PlanSigner,
+    TransactionFollower,
+)
 from deal_sdk.payments.places import Place, Places
 from deal_sdk.payments.progress import Progress, has_reached, tell_outcome
 from deal_sdk.payments.retrying import until_done
@@ -39,19 +47,6 @@ T = TypeVar("T")
 RECORDED_POLL_SECONDS: Final = 0.5
 MAX_PAYMENTS_PER_TELLING: Final = 512
 MAX_TELLINGS_IN_FLIGHT: Final = 4
-
-AttemptEndObserver = Callable[[SignedTransaction, Verdict], None]
-"""Told how each signed transaction ended, whatever that means for its payment."""
-PaymentObserver = Callable[[Sequence[Transaction]], Awaitable[None]]
-"""Called after changes of payments' statuses were committed; what it raises is logged."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineBounds:
-    """The pipeline's bounds, from the settings."""
-
-    max_attempts: int
-    max_in_flight: int
 
 
 class PaymentPipeline:
@@ -71,6 +66,7 @@ class PaymentPipeline:
         observers: Sequence[PaymentObserver] = (),
         on_attempt_end: AttemptEndObserver | None = None,
         may_sign_again: FailureJudge | None = None,
+        sharing: AttemptSharing | None = None,
     ) -> None:
         """Wire the parts; nothing runs before the first `submit` or `resume`."""
         self._intents = intents
@@ -84,6 +80,7 @@ class PaymentPipeline:
         self._observers = observers
         self._on_attempt_end = on_attempt_end
         self._may_sign_again = may_sign_again
+        self._sharing = sharing
         self._news: Collector[Transaction, None] = Collector(
             self._tell, max_items=MAX_PAYMENTS_PER_TELLING, max_in_flight=MAX_TELLINGS_IN_FLIGHT
         )
@@ -288,10 +285,11 @@ class PaymentPipeline:
         """Sign and commit an attempt, or return None when another worker or the owner's wallet must."""
         if plan.signed_by != "backend":
             return None
-
-        async def sign() -> SignedTransaction:
-            return await self._signer.sign(payment.id, plan, payment.amount)
-
+        if number == 1 and plan.group_id is not None and self._sharing is not None:
+            shared = await self._sharing.first_attempt(payment, plan, self._attempts.add_together)
+            if shared is not None:
+                return shared
+        sign = partial(self._signer.sign, payment.id, plan, payment.amount)
         attempt = LiveAttempt(payment.id, number, await self._until_done(payment.id, sign))
         is_ours = await self._until_done(payment.id, lambda: self._attempts.add(attempt))
         return attempt if is_ours else None
@@ -327,6 +325,9 @@ class PaymentPipeline:
 
     async def _end_of_failed(self, progress: Progress, attempt: LiveAttempt, verdict: Verdict) -> AttemptEnd:
         """Tell a payment that failed from one whose sequence another charge took, which is signed again."""
+        if attempt.is_shared:
+            # Another one's part of it may have failed: each is tried alone, where only its own can.
+            return "attempt_failed"
         payment, judge = progress.payment, self._may_sign_again
         if judge is None:
             return "failed"

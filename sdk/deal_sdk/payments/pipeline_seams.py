@@ -1,17 +1,36 @@
-"""What the pipeline needs of others: who signs a plan, who follows what was signed, who judges a failure."""
+"""What the pipeline needs of others and tells them, and its bounds.
+
+Others sign a plan, let several share a transaction, follow what was signed and judge a failure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
 from deal_sdk.chain import SignedTransaction, Verdict
+from deal_sdk.payments.attempts import LiveAttempt
 from deal_sdk.payments.orders import Plan
 from deal_sdk.records import Transaction
 
 FailureJudge = Callable[[Transaction, Mapping[str, Any]], Awaitable[bool]]
 """Says of a finalized failure, by its evidence, whether the payment may be signed again all the same."""
+AttemptEndObserver = Callable[[SignedTransaction, Verdict], None]
+"""Told how each signed transaction ended, whatever that means for its payment."""
+PaymentObserver = Callable[[Sequence[Transaction]], Awaitable[None]]
+"""Called after changes of payments' statuses were committed; what it raises is logged."""
+CommitTogether = Callable[[Sequence[LiveAttempt]], Awaitable[bool]]
+"""Commits attempts that share a transaction, all or none; see `AttemptStore.add_together`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineBounds:
+    """The pipeline's bounds, from the settings."""
+
+    max_attempts: int
+    max_in_flight: int
 
 
 class Following(Protocol):
@@ -35,4 +54,14 @@ class PlanSigner(Protocol):
 
     async def sign(self, payment_id: UUID, plan: Plan, amount_base_units: int) -> SignedTransaction:
         """Build and sign the plan with a fresh blockhash."""
+        ...
+
+
+class AttemptSharing(Protocol):
+    """Has payments that were asked for together begin in one transaction."""
+
+    async def first_attempt(
+        self, payment: Transaction, plan: Plan, commit: CommitTogether
+    ) -> LiveAttempt | None:
+        """Return the committed attempt that a payment shares with others, or None when it goes alone."""
         ...

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from solders.pubkey import Pubkey
 
-from deal_sdk.amounts import Amount, BaseUnits
+from deal_sdk.amounts import Amount
 from deal_sdk.chain import MintFacts, Rpc
 from deal_sdk.errors import (
     ConfigurationError,
@@ -18,10 +18,10 @@ from deal_sdk.errors import (
     TransactionFailedError,
 )
 from deal_sdk.payments.admission import Admission, Draft, PaymentOptions
-from deal_sdk.payments.delegated import signature_required_without_approval
+from deal_sdk.payments.delegated import FeeAllowances, signature_required_without_approval
 from deal_sdk.payments.delegation import Delegations
 from deal_sdk.payments.micro_fees import MicroFeePayments, MicroFees
-from deal_sdk.payments.orders import Party, Plan, PurchaseLimit, transfer_plan
+from deal_sdk.payments.orders import Plan, PurchaseLimit, transfer_plan
 from deal_sdk.payments.own_wallet import OwnWalletPayments, ServicePrices
 from deal_sdk.payments.owner_signing import OwnerSigning
 from deal_sdk.payments.parties import TREASURY, PartyReference, PartyResolver
@@ -47,14 +47,6 @@ class RecordedPayments(Protocol):
         Raises:
             PaymentNotFoundError: when there is none.
         """
-        ...
-
-
-class FeeAllowances(Protocol):
-    """The on-chain allowances that fees may be charged by."""
-
-    async def fee_plan(self, sender: Party, treasury: Party, amount: BaseUnits) -> Plan | None:
-        """Return how a fee is charged by the sender's allowance, or None where the sender has none."""
         ...
 
 
@@ -198,7 +190,7 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
         async def draft() -> Draft:
             fee = await self._prices.get_service_fee(service_type)
             sender, treasury = await self._parties.resolve_both(user_id, TREASURY, wallet=wallet)
-            plan = await self._charged_fee_plan(sender, treasury, fee)
+            plan = await self._fee_plan(sender, treasury, fee)
             return Draft(fee, plan, sender, treasury, debits=True)
 
         inputs = {"user": user_id, "service_type": service_type, "wallet": wallet}
@@ -315,15 +307,6 @@ class TokenService(MicroFeePayments, OwnWalletPayments):
         options = PaymentOptions(reason, idempotency_key, wait_for)
         inputs = {"from": from_id, "amount": units, "wallet": wallet}
         return await self._admission.pay("burn", inputs, options, draft)
-
-    async def _charged_fee_plan(self, sender: Party, treasury: Party, fee: BaseUnits) -> Plan:
-        authority = sender.address
-        if not await self._signer.can_sign(authority):
-            plan = await self._allowances.fee_plan(sender, treasury, fee)
-            if plan is not None:
-                return plan
-            authority = await self._fee_authority(sender, treasury)
-        return transfer_plan(sender, treasury, authority=authority)
 
     def _mint_authority(self) -> str:
         if self._mint.mint_authority is None:

@@ -313,6 +313,25 @@ async def test_a_service_fee_uses_the_allowance_of_a_wallet_that_has_one(deal: D
         await deal.tokens.deduct_service_fee(plain.user.id, "search")
 
 
+async def test_accrued_fees_are_settled_by_the_allowance_as_far_as_one_charge_goes(deal: Deal) -> None:
+    wallet = await allowed(deal, request=AllowanceRequest("2", timedelta(days=1), "1.5", "9"))
+    for number in range(3):
+        await deal.tokens.accrue_service_fee(wallet.user.id, "goal", idempotency_key=f"goal {number}")
+    for left in (2, 1):
+        report = await deal.tokens.settle_service_fees(wallet.user.id)
+        (payment,) = report.payments
+        assert payment.instruction is not None
+        assert (payment.instruction["kind"], payment.amount) == ("charge", 100_000_000)
+        (total,) = await deal.tokens.accrued_service_fees(wallet.user.id)
+        assert total.fees == left
+    (waiting,) = (await deal.tokens.settle_service_fees(wallet.user.id)).unsettled
+    assert waiting.error.facts["problem"] == "over_period_cap"
+    assert await deal.tokens.balance_of(wallet.user.id) == Decimal(8)
+    tight = await allowed(deal, request=AllowanceRequest("2", timedelta(days=1), "0.5", "9"))
+    with pytest.raises(AllowanceError):
+        await deal.tokens.accrue_service_fee(tight.user.id, "goal")
+
+
 async def test_a_strangers_allowance_is_never_charged_for_a_user(deal: Deal) -> None:
     wallet = await allowed(deal)
     await deal.wallets.disconnect_wallet(wallet.user.id, wallet.address)

@@ -20,7 +20,8 @@ from deal_sdk.payments.changes import Change
 from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.intents import IntentStore, Recorded
 from deal_sdk.payments.orders import Plan
-from deal_sdk.payments.pipeline import PaymentObserver, PaymentPipeline, PipelineBounds
+from deal_sdk.payments.pipeline import PaymentPipeline
+from deal_sdk.payments.pipeline_seams import PaymentObserver, PipelineBounds
 from deal_sdk.records import Database, Transaction
 from tests.contract.payment_orders import intent
 

@@ -1,8 +1,9 @@
 """Allowances: fees from users' own wallets by the on-chain program, within caps that the owners signed.
 
-Owns where the program and the merchant are, what owners are asked to sign, and which charge takes which
-sequence. It never charges beyond what is recorded, and never gives a payment another sequence before a
-finalized transaction shows that somebody else's charge took the one that it had.
+Owns where the program and the merchant are, what owners are asked to sign, which charge takes which
+sequence, and which charges share a transaction. It never charges beyond what is recorded, and never gives a
+payment another sequence before a finalized transaction shows that somebody else's charge took the one that
+it had.
 """
 
 from deal_sdk.payments.allowances.charges import ChargeInstructions
@@ -11,6 +12,7 @@ from deal_sdk.payments.allowances.owners import AllowanceOwners, PreparedAllowan
 from deal_sdk.payments.allowances.prepared_rows import PreparedAllowanceStore
 from deal_sdk.payments.allowances.publishing import ProgramPublisher, ProgramStatus
 from deal_sdk.payments.allowances.service import AllowanceParts, AllowanceProgram, Charge
+from deal_sdk.payments.allowances.sharing import SharedCharges
 from deal_sdk.payments.allowances.terms import AllowanceRequest
 from deal_sdk.payments.allowances.turns import ChargeTurns
 
@@ -27,4 +29,5 @@ __all__ = [
     "ProgramDeployment",
     "ProgramPublisher",
     "ProgramStatus",
+    "SharedCharges",
 ]

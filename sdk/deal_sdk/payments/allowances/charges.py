@@ -64,11 +64,21 @@ class ChargeInstructions:
             ChainError, DatabaseError: nothing was signed; ask again.
         """
         if plan.kind == "charge":
-            return await self._charge(payment_id, plan, amount_base_units)
+            turn = await self._turn(payment_id, plan)
+            return await self._charge(payment_id, plan, amount_base_units, turn)
         if plan.kind == "vault_reward":
             return await self._vault_reward(plan, amount_base_units)
         client = await self._deployment.client()
         return client.withdraw_vault(await self._deployment.merchant(), amount_base_units=amount_base_units)
+
+    async def charge_now(self, payment_id: UUID, plan: Plan, amount_base_units: int) -> Instruction | None:
+        """Build a charge if it is its turn now; see `movement`.
+
+        Returns:
+            None while another charge of the allowance is under way.
+        """
+        turn = await self._turns.take(payment_id, str(_allowance(plan)), _required(plan.source))
+        return None if turn is None else await self._charge(payment_id, plan, amount_base_units, turn)
 
     async def may_sign_again(self, payment: Transaction, evidence: Mapping[str, Any]) -> bool:
         """Say whether a payment whose only live attempt failed for good may be signed again all the same.
@@ -106,9 +116,8 @@ class ChargeInstructions:
         await self._turns.give_up(payment.id, sequence)
         return True
 
-    async def _charge(self, payment_id: UUID, plan: Plan, amount_base_units: int) -> Instruction:
+    async def _charge(self, payment_id: UUID, plan: Plan, amount_base_units: int, turn: Turn) -> Instruction:
         merchant = await self._deployment.merchant()
-        turn = await self._turn(payment_id, plan)
         address = _allowance(plan)
         sequence = turn.sequence
         if sequence is None:

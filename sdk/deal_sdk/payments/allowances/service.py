@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID, uuid4
+
+from solders.pubkey import Pubkey
 
 from deal_sdk.amounts import Amount, BaseUnits
 from deal_sdk.chain import MintFacts, Rpc, instructions
@@ -19,6 +21,7 @@ from deal_sdk.payments.allowances.deployment import MERCHANT_META, ProgramDeploy
 from deal_sdk.payments.allowances.owners import AllowanceOwners
 from deal_sdk.payments.allowances.publishing import ProgramPublisher
 from deal_sdk.payments.allowances.rules import check_charge
+from deal_sdk.payments.allowances.sharing import SharedCharges
 from deal_sdk.payments.approvals import refuse_unproven
 from deal_sdk.payments.batches import check_reward_type
 from deal_sdk.payments.orders import Party, Plan, transfer_plan
@@ -43,6 +46,7 @@ class AllowanceParts:
     deployment: ProgramDeployment
     owners: AllowanceOwners
     publisher: ProgramPublisher
+    sharing: SharedCharges
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class AllowanceProgram(MerchantControl):
         self._signer = parts.signer
         self._deployment = parts.deployment
         self._owners = parts.owners
+        self._sharing = parts.sharing
         self.publisher: Final = parts.publisher
         """Deploys, shows and upgrades the program itself."""
 
@@ -128,22 +133,17 @@ class AllowanceProgram(MerchantControl):
             ChargeRefusedError: the program refused it when it landed; `facts["refusal"]` names why.
             PaymentPendingError: the wait ran out; the payment goes on.
         """
-        units = self._units(amount)
-
-        async def draft() -> Draft:
-            sender = await self._parties.resolve(user_id, wallet=wallet)
-            treasury = await self._parties.resolve(TREASURY)
-            plan = await self._charge_plan(sender, treasury, units)
-            return Draft(units, plan, sender, treasury, debits=True)
-
-        inputs = {"allowance_of": user_id, "amount": units, "wallet": wallet}
-        options = PaymentOptions(reason, idempotency_key, wait_for)
-        return await self._admission.pay("service_fee", inputs, options, draft)
+        charge = Charge(user_id, amount, reason, wallet, idempotency_key)
+        return await self._charge(charge, wait_for)
 
     async def charge_many(
         self, charges: Sequence[Charge], *, wait_for: WaitFor = "confirmed"
     ) -> list[Transaction | TokenError]:
-        """Charge several owners at once, each by a payment of its own; one refusal holds up nobody else.
+        """Charge several owners at once, many in one transaction, each by a payment of its own.
+
+        A refusal before anything is sent holds up nobody else. Where a shared transaction fails, none of
+        its charges happened, and each is made again alone. Of several charges of one owner the first one
+        shares; the others follow it.
 
         Args:
             charges: whom and how much.
@@ -153,20 +153,30 @@ class AllowanceProgram(MerchantControl):
             The payment of each, or in its place the error, in the order of the charges.
         """
 
-        async def one(charge: Charge) -> Transaction | TokenError:
+        if not charges:
+            return []
+        company = self._sharing.gather(len(charges))
+
+        async def record(charge: Charge) -> Transaction | TokenError:
+            payment = None
             try:
-                return await self.charge(
-                    charge.user_id,
-                    charge.amount,
-                    charge.reason,
-                    wallet=charge.wallet,
-                    idempotency_key=charge.idempotency_key,
-                    wait_for=wait_for,
-                )
+                payment = await self._charge(charge, "recorded", company.id)
+                return payment
+            except TokenError as error:
+                return error
+            finally:
+                company.expect(payment)
+
+        async def wait(recorded: Transaction | TokenError) -> Transaction | TokenError:
+            if isinstance(recorded, TokenError):
+                return recorded
+            try:
+                return await self._admission.wait(recorded, wait_for)
             except TokenError as error:
                 return error
 
-        return list(await asyncio.gather(*map(one, charges)))
+        recorded = await asyncio.gather(*map(record, charges))
+        return list(await asyncio.gather(*map(wait, recorded)))
 
     async def fee_plan(self, sender: Party, treasury: Party, amount: BaseUnits) -> Plan | None:
         """Return how a fee is charged by the sender's allowance, or None where the sender has none.
@@ -174,13 +184,20 @@ class AllowanceProgram(MerchantControl):
         Raises:
             AllowanceError: when the approval is the allowance's and it does not cover the fee.
         """
-        if not await self._deployment.is_initialized():
-            return None
-        owner = self._address(sender.address)
-        balance = await self._rpc.get_token_balance(self._address(sender.token_account))
-        if balance.delegate != await self._deployment.allowance_address(owner):
+        if await self._approved_allowance(sender) is None:
             return None
         return await self._charge_plan(sender, treasury, amount)
+
+    async def most_per_fee(self, sender: Party) -> int | None:
+        """Return the most that one fee may take by the sender's allowance now, or None where it has none.
+
+        In base units; 0 once the period's cap is used up.
+        """
+        address = await self._approved_allowance(sender)
+        state = None if address is None else await self._deployment.allowance(address)
+        if state is None:
+            return None
+        return min(state.terms.max_per_charge_base_units, state.left_in_period(self._clock.now()))
 
     async def fund_vault(
         self,
@@ -298,6 +315,27 @@ class AllowanceProgram(MerchantControl):
         if landed is None:
             raise PaymentNotFoundError("the chain has no such transaction", signature=signature)
         return (await self._deployment.client()).events(landed.logs)
+
+    async def _approved_allowance(self, sender: Party) -> Pubkey | None:
+        """Return the sender's allowance where its token account has approved it."""
+        if not await self._deployment.is_initialized():
+            return None
+        address = await self._deployment.allowance_address(self._address(sender.address))
+        balance = await self._rpc.get_token_balance(self._address(sender.token_account))
+        return address if balance.delegate == address else None
+
+    async def _charge(self, charge: Charge, wait_for: WaitFor, group_id: str | None = None) -> Transaction:
+        units = self._units(charge.amount)
+
+        async def draft() -> Draft:
+            sender = await self._parties.resolve(charge.user_id, wallet=charge.wallet)
+            treasury = await self._parties.resolve(TREASURY)
+            plan = await self._charge_plan(sender, treasury, units)
+            return Draft(units, replace(plan, group_id=group_id), sender, treasury, debits=True)
+
+        inputs = {"allowance_of": charge.user_id, "amount": units, "wallet": charge.wallet}
+        options = PaymentOptions(charge.reason, charge.idempotency_key, wait_for)
+        return await self._admission.pay("service_fee", inputs, options, draft)
 
     async def _charge_plan(self, sender: Party, treasury: Party, amount: BaseUnits) -> Plan:
         refuse_unproven(sender, treasury)

@@ -66,7 +66,7 @@ class ChargeTurns:
             floor, slot = (await connection.execute(_landed(allowance))).one()
             return Turn(sequence, 0 if floor is None else floor + 1, slot or 0)
 
-        return await self._database.run(unit)
+        return await self._database.write(unit, lock_key=token_account)
 
     async def assign(self, payment_id: UUID, sequence: int) -> int:
         """Give a payment a sequence, and return the one that it has: the first one given stays.
@@ -84,7 +84,7 @@ class ChargeTurns:
             kept = sa.select(_charge.sequence).where(_charge.payment_id == payment_id)
             return int((await connection.execute(kept)).scalar_one())
 
-        return await self._database.run(unit)
+        return await self._database.write(unit)
 
     async def sequence_of(self, payment_id: UUID) -> int | None:
         """Return the sequence that a payment has."""

@@ -137,10 +137,18 @@ def early_release_of_a_limit() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def early_signing_of_transfers() -> Iterator[None]:
+    """Sign any payment again before its last transaction is proven dead, as only a sequence allows."""
+    with mock.patch.object(Plan, "is_sequenced", property(lambda plan: plan.signed_by == "backend")):
+        yield
+
+
 DEFECTS: Final = (
     send_before_commit,
     no_error_check,
     expiry_without_finalized_height,
     new_attempt_on_unknown,
     early_release_of_a_limit,
+    early_signing_of_transfers,
 )

@@ -18,7 +18,7 @@ from deal_sdk.batching import Collector
 from deal_sdk.chain import SignedTransaction
 from deal_sdk.clock import Clock
 from deal_sdk.errors import ConstraintError, PaymentNotFoundError
-from deal_sdk.payments.changes import Change
+from deal_sdk.payments.changes import SIGNED_AGAIN_EARLY, Change
 from deal_sdk.payments.intent_rows import attempt_row
 from deal_sdk.payments.outbox import NO_OUTBOX, PaymentOutbox
 from deal_sdk.payments.rails import refuse_when_paused
@@ -100,6 +100,36 @@ class AttemptStore:
         except ConstraintError:
             return False
 
+    async def was_given_up_early(self, payment_id: UUID) -> bool:
+        """Return whether an attempt ended without proof, so that it may have landed; see `look_again`."""
+        query = sa.select(payment_attempts.c.evidence).where(
+            payment_attempts.c.payment_id == payment_id, payment_attempts.c.status == "expired"
+        )
+        return any(SIGNED_AGAIN_EARLY in (row[0] or {}) for row in await self._database.fetch(query))
+
+    async def look_again(self, payment_id: UUID) -> LiveAttempt | None:
+        """Make the newest attempt that was given up early live again, so that its end is proven.
+
+        Returns:
+            The payment's live attempt; None when there is none, or the payment is no longer ours to drive.
+        """
+
+        async def unit(connection: AsyncConnection) -> LiveAttempt | None:
+            if not await self._lock_pending(connection, [payment_id]):
+                return None
+            attempt = payment_attempts.c
+            query = sa.select(
+                payment_attempts, attempt.signature.label("attempt_signature"), _has_sharers()
+            ).where(attempt.payment_id == payment_id)
+            rows = (await connection.execute(query.order_by(attempt.number.desc()))).mappings().all()
+            open_rows = [row for row in rows if row["status"] in LIVE_ATTEMPT_STATUSES]
+            if not open_rows:
+                open_rows = [row for row in rows if SIGNED_AGAIN_EARLY in (row["evidence"] or {})][:1]
+                await self._revive(connection, payment_id, [row["number"] for row in open_rows])
+            return _live_attempt(payment_id, open_rows[0]) if open_rows else None
+
+        return await self._database.run(unit)
+
     async def settle(self, change: Change) -> datetime:
         """Commit what became of an attempt, with reservation, purchase and payment together.
 
@@ -149,7 +179,7 @@ class AttemptStore:
                 attempt.signed_bytes,
                 attempt.last_valid_block_height,
                 attempt.context_slot,
-                _has_sharers().label("is_shared"),
+                _has_sharers(),
             )
             .select_from(token_transactions.outerjoin(payment_attempts, live))
             .where(unfinished)
@@ -217,6 +247,13 @@ class AttemptStore:
         await _show_signatures(connection, ids, now)
         return True
 
+    async def _revive(self, connection: AsyncConnection, payment_id: UUID, numbers: Sequence[int]) -> None:
+        now = self._clock.now()
+        column = payment_attempts.c
+        revived = payment_attempts.update().where(column.payment_id == payment_id, column.number.in_(numbers))
+        await connection.execute(revived.values(status="signed", evidence=sa.null(), updated_at=now))
+        await _show_signatures(connection, [payment_id], now)
+
     async def _lock_pending(self, connection: AsyncConnection, ids: Sequence[UUID]) -> set[UUID]:
         """Lock the payments that are still ours to sign, so that none ends or is taken over meanwhile."""
         pending = sa.select(token_transactions.c.id).where(
@@ -267,23 +304,28 @@ async def _show_signatures(connection: AsyncConnection, ids: Sequence[UUID], now
     await connection.execute(update.values(signature=live, updated_at=now))
 
 
-def _has_sharers() -> sa.Exists:
-    """Select whether another payment has an attempt of the same signature."""
+def _has_sharers() -> sa.Label[bool]:
+    """Select as `is_shared` whether another payment has an attempt of the same signature."""
     mine, other = payment_attempts.c, payment_attempts.alias("other").c
     return (
         sa.select(other.id)
         .where(other.signature == mine.signature, other.payment_id != mine.payment_id)
         .correlate(payment_attempts)
         .exists()
+        .label("is_shared")
     )
 
 
 def _open_payment(row: Mapping[Any, Any], attempts_made: int) -> OpenPayment:
     attempt = None
     if row["number"] is not None:
-        transaction = _signed_transaction(row, row["attempt_signature"])
-        attempt = LiveAttempt(row["id"], row["number"], transaction, bool(row["is_shared"]))
+        attempt = _live_attempt(row["id"], row)
     return OpenPayment(row_to_transaction(row), row["instruction"] or {}, attempt, attempts_made)
+
+
+def _live_attempt(payment_id: UUID, row: Mapping[Any, Any]) -> LiveAttempt:
+    transaction = _signed_transaction(row, row["attempt_signature"])
+    return LiveAttempt(payment_id, row["number"], transaction, bool(row["is_shared"]))
 
 
 def _signed_transaction(row: Mapping[Any, Any], signature: str) -> SignedTransaction:

@@ -14,6 +14,8 @@ AttemptEnd: TypeAlias = Literal[
     "confirmed", "finalized", "failed", "expired", "attempt_expired", "attempt_failed"
 ]
 """The last two end one attempt and leave the payment pending for the next."""
+SIGNED_AGAIN_EARLY: Final = "signed_again_early"
+"""In the evidence of an attempt that ended without proof, because its sequence lets one of several happen."""
 ENDS_OF_ONE_ATTEMPT: Final = ("attempt_expired", "attempt_failed")
 
 

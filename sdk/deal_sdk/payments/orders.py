@@ -58,6 +58,14 @@ class Plan:
     group_id: str | None = None
     """Of charges that were asked for together; those of one group may share a transaction."""
 
+    @property
+    def is_sequenced(self) -> bool:
+        """Return whether the chain lets one of its transactions happen, however many are signed.
+
+        Only then may it be signed again before the last transaction is proven dead.
+        """
+        return self.kind == "charge"
+
     def to_json(self) -> dict[str, Any]:
         """Return the plan as the row of `token_transactions` keeps it."""
         # Written out, because it is done for every payment: `asdict` copies each value by a search.

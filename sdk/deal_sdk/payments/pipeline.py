@@ -19,6 +19,7 @@ from deal_sdk.clock import Clock, wait_within
 from deal_sdk.errors import DatabaseError, Outcome, PaymentPendingError
 from deal_sdk.events import EventBus
 from deal_sdk.metrics import Metrics
+from deal_sdk.payments.attempt_ends import AttemptEnds
 from deal_sdk.payments.attempts import AttemptStore, LiveAttempt
 from deal_sdk.payments.changes import ENDS_OF_ONE_ATTEMPT, AttemptEnd, Change, advanced
 from deal_sdk.payments.intent_rows import Intent
@@ -76,10 +77,11 @@ class PaymentPipeline:
         self._clock = clock
         self._events = events
         self._metrics = metrics
-        self._max_attempts = bounds.max_attempts
         self._observers = observers
         self._on_attempt_end = on_attempt_end
-        self._may_sign_again = may_sign_again
+        self._ends = AttemptEnds(
+            attempts, clock=clock, max_attempts=bounds.max_attempts, may_sign_again=may_sign_again
+        )
         self._sharing = sharing
         self._news: Collector[Transaction, None] = Collector(
             self._tell, max_items=MAX_PAYMENTS_PER_TELLING, max_in_flight=MAX_TELLINGS_IN_FLIGHT
@@ -267,10 +269,9 @@ class PaymentPipeline:
                     attempt = await self._make_attempt(progress.payment, plan, attempts_made + 1)
                 if attempt is None:
                     return
-                attempts_made = attempt.number
-                verdict = await self._follow(progress, plan, attempt, started_seconds)
-                await self._end_attempt(progress, plan, attempt, verdict)
-                attempt = None
+                attempts_made = max(attempts_made, attempt.number)
+                verdict = await self._follow(progress, plan, attempt, attempts_made, started_seconds)
+                attempt = await self._end_attempt(progress, plan, attempt, attempts_made, verdict)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -295,10 +296,15 @@ class PaymentPipeline:
         return attempt if is_ours else None
 
     async def _follow(
-        self, progress: Progress, plan: Plan, attempt: LiveAttempt, started_seconds: float
+        self,
+        progress: Progress,
+        plan: Plan,
+        attempt: LiveAttempt,
+        attempts_made: int,
+        started_seconds: float,
     ) -> Verdict:
         following = self._follower.follow(attempt.transaction)
-        verdict = await following.reached("confirmed")
+        verdict = await self._ends.first_verdict(following, plan, attempt, attempts_made)
         if verdict.state == "confirmed":
             await self._settle(progress, plan, attempt, verdict, "confirmed")
         if verdict.succeeded:
@@ -310,30 +316,14 @@ class PaymentPipeline:
         return await following.reached("finalized")
 
     async def _end_attempt(
-        self, progress: Progress, plan: Plan, attempt: LiveAttempt, verdict: Verdict
-    ) -> None:
+        self, progress: Progress, plan: Plan, attempt: LiveAttempt, attempts_made: int, verdict: Verdict
+    ) -> LiveAttempt | None:
+        """Settle an attempt's end, and return an earlier one that is to be looked at again, if any."""
         if self._on_attempt_end is not None:
             self._on_attempt_end(attempt.transaction, verdict)
-        if verdict.state == "expired":
-            # What the owner's wallet signed ends by a proof that covers what the owner may have sent.
-            is_last = attempt.number >= self._max_attempts and plan.signed_by == "backend"
-            end: AttemptEnd = "expired" if is_last else "attempt_expired"
-        else:
-            assert verdict.final
-            end = "finalized" if verdict.succeeded else await self._end_of_failed(progress, attempt, verdict)
+        end = await self._ends.meaning(progress.payment, plan, attempt, verdict, attempts_made)
         await self._settle(progress, plan, attempt, verdict, end)
-
-    async def _end_of_failed(self, progress: Progress, attempt: LiveAttempt, verdict: Verdict) -> AttemptEnd:
-        """Tell a payment that failed from one whose sequence another charge took, which is signed again."""
-        if attempt.is_shared:
-            # Another one's part of it may have failed: each is tried alone, where only its own can.
-            return "attempt_failed"
-        payment, judge = progress.payment, self._may_sign_again
-        if judge is None:
-            return "failed"
-        # Asked of the last attempt as well: nothing failed while the chain does not show whose charge it was.
-        again = await self._until_done(payment.id, lambda: judge(payment, verdict.evidence))
-        return "attempt_failed" if again and attempt.number < self._max_attempts else "failed"
+        return await self._ends.next_look(progress.payment, plan, verdict)
 
     async def _settle(
         self, progress: Progress, plan: Plan, attempt: LiveAttempt, verdict: Verdict, end: AttemptEnd

@@ -36,6 +36,11 @@ class PipelineBounds:
 class Following(Protocol):
     """A signed transaction on its way to an end."""
 
+    @property
+    def is_seen(self) -> bool:
+        """Return whether a node has it in a block, of whatever commitment."""
+        ...
+
     async def reached(self, commitment: Any) -> Verdict:
         """Return the verdict at a commitment, or the end when that comes first."""
         ...

@@ -53,6 +53,8 @@ class Following:
         self.poll_at_seconds = now_seconds
         self.followed_at_seconds = now_seconds
         self.noted_status: str | None = None
+        self.unseen_count = 0
+        """How often a node that could know of it said that it has it in no block."""
         self._seen: SignatureStatus | None = None
         self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
@@ -134,6 +136,7 @@ class Following:
             logger.warning("%s vanished from slot %d", self.signature, self._seen.slot)
             self._seen = None
             self._take_back()
+        self.unseen_count += 1
         return True
 
     def expire(self, evidence: dict[str, Any]) -> None:

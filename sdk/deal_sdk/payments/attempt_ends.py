@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 EARLY_SECONDS: Final = 15.0
 """A sequenced transaction that no node has in a block by then is signed again; a blockhash lasts a minute."""
+EARLY_LOOK_SECONDS: Final = 0.5
 
 
 class AttemptEnds:
@@ -70,7 +71,12 @@ class AttemptEnds:
             return await following.reached("confirmed")
         reached = asyncio.ensure_future(following.reached("confirmed"))
         try:
-            if await wait_within(self._clock, reached, self._early_seconds) or following.is_seen:
+            is_there = await wait_within(self._clock, reached, self._early_seconds)
+            unseen_count = following.unseen_count
+            # Nothing is given up in the dark: a node must say by now that it does not have it.
+            while not is_there and (following.is_seen or following.unseen_count == unseen_count):
+                is_there = await wait_within(self._clock, reached, EARLY_LOOK_SECONDS)
+            if is_there:
                 return await reached
         finally:
             reached.cancel()

@@ -41,6 +41,9 @@ class Following(Protocol):
         """Return whether a node has it in a block, of whatever commitment."""
         ...
 
+    unseen_count: int
+    """How often a node that could know of it said that it has it in no block."""
+
     async def reached(self, commitment: Any) -> Verdict:
         """Return the verdict at a commitment, or the end when that comes first."""
         ...

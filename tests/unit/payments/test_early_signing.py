@@ -8,7 +8,7 @@ import pytest
 
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import DatabaseUnavailableError, TransactionExpiredError, TransactionFailedError
-from deal_sdk.payments.attempt_ends import EARLY_SECONDS
+from deal_sdk.payments.attempt_ends import EARLY_LOOK_SECONDS, EARLY_SECONDS
 from deal_sdk.payments.changes import SIGNED_AGAIN_EARLY
 from deal_sdk.payments.intent_rows import Intent
 from deal_sdk.payments.orders import Funds, Plan
@@ -41,21 +41,32 @@ async def attempts(world: World) -> list[tuple[int, str, bool]]:
     )
 
 
+async def give_up(world: World, signature: str) -> None:
+    """Let the time pass after which a charge may be signed again, and a node say that it has it nowhere."""
+    await world.clock.advance(EARLY_SECONDS)
+    world.chain.drop(signature)
+    await world.clock.advance(EARLY_LOOK_SECONDS)
+
+
 async def hurried(world: World, count: int = 2) -> list[str]:
     """Let a charge nobody sees be signed so often, and return the signatures."""
     for number in range(1, count):
-        await world.sent(number)
-        await world.clock.advance(EARLY_SECONDS)
+        await give_up(world, await world.sent(number))
     await world.sent(count)
     return world.chain.given[:count]
 
 
 async def test_what_no_node_has_seen_is_signed_again_early(world: World) -> None:
     payment = await charge(world)
-    await world.sent(1)
+    first = await world.sent(1)
+    world.chain.drop(first)
     await world.clock.advance(EARLY_SECONDS - 0.1)
     assert await attempts(world) == [(1, "signed", False)]
-    await world.clock.advance(0.1)
+    # While nobody answers nothing is given up: it may have landed.
+    await world.clock.advance(10 * EARLY_SECONDS)
+    assert await attempts(world) == [(1, "signed", False)]
+    world.chain.drop(first)
+    await world.clock.advance(EARLY_LOOK_SECONDS)
     second = await world.sent(2)
     assert await attempts(world) == [(1, "expired", True), (2, "signed", False)]
     world.chain.land(second)
@@ -70,14 +81,18 @@ async def test_what_a_node_has_in_a_block_is_waited_for(world: World) -> None:
     world.chain.land(first, "processed")
     await world.clock.advance(10 * EARLY_SECONDS)
     assert world.chain.given == [first]
-    world.chain.land(first)
-    assert (await world.wait(payment)).signature == first
+    # A fork takes it back: now no node has it.
+    world.chain.drop(first)
+    await world.clock.advance(EARLY_LOOK_SECONDS)
+    second = await world.sent(2)
+    world.chain.land(second)
+    assert (await world.wait(payment)).signature == second
 
 
 async def test_a_transfer_is_never_signed_again_early(world: World) -> None:
     payment = await world.submit()
     first = await world.sent(1)
-    await world.clock.advance(10 * EARLY_SECONDS)
+    await give_up(world, first)
     assert world.chain.given == [first]
     world.chain.land(first)
     await world.wait(payment)
@@ -120,7 +135,7 @@ async def test_nothing_ends_while_an_earlier_one_may_land(
 async def test_all_that_were_given_up_are_looked_at_again_before_the_end(world: World) -> None:
     payment = await charge(world)
     first, second, third = await hurried(world, 3)
-    await world.clock.advance(10 * EARLY_SECONDS)
+    await give_up(world, third)
     assert len(world.chain.given) == 3, "the last one is waited for"
     world.chain.land(third, error=REFUSED)
     assert await world.sent(4) == second

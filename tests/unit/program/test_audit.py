@@ -36,7 +36,7 @@ def sources() -> list[str]:
     return [path.read_text() for path in sorted(HERE.glob("test_*.py")) if path != Path(__file__)]
 
 
-def tests_by_name() -> dict[str, str]:
+def sources_by_test() -> dict[str, str]:
     """Return by its name the source of every test function, with what it is parametrized by."""
     functions = {
         node.name: _source(text, node)
@@ -69,8 +69,8 @@ def table() -> dict[str, tuple[list[str], list[str]]]:
     }
 
 
-def test_every_check_has_tests_by_name() -> None:
-    found, known = table(), tests_by_name()
+def test_every_check_has_sources_by_test() -> None:
+    found, known = table(), sources_by_test()
     assert found.keys() == CHECKS
     for check, (refusals, tests) in found.items():
         assert tests, check

@@ -26,6 +26,7 @@ CHARGED_USERS: Final = 3
 """So many users, from the first one on, have opened an allowance."""
 REQUEST: Final = AllowanceRequest("8", timedelta(minutes=1), "5", "1000")
 CHARGE: Final = discriminator("global", "charge")
+ALLOWANCE: Final = discriminator("account", "Allowance")
 AMPLE: Final = 10**18
 _ALLOWANCE: Final = 2
 """The place of the allowance among a charge's accounts."""
@@ -67,17 +68,34 @@ def charges_of(message: Message | MessageV0, at: int) -> Iterator[LandedCharge]:
 def landed_charges(localnet: Localnet) -> Iterator[LandedCharge]:
     """Iterate over every charge that landed, in the chain's order."""
     chain = localnet.bank.chain
-    for block in chain.last_blocks(chain.open.height + 1):
+    blocks = chain.last_blocks(chain.open.height + 1)
+    for block in sorted(blocks, key=lambda found: found.height):
         for record in block.records:
             if record.execution.error is None:
                 yield from charges_of(VersionedTransaction.from_bytes(record.wire).message, block.time)
 
 
-def disagreements(localnet: Localnet, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def allowances_of(localnet: Localnet) -> dict[Pubkey, AllowanceState]:
+    """Return the finalized state of every allowance."""
+    slot = localnet.bank.chain.slot_at(Commitment.FINALIZED)
+    client = AllowanceProgramClient(EMBEDDED_PROGRAM_ID)
+    found = {}
+    for address in localnet.bank.accounts.index.of_program(EMBEDDED_PROGRAM_ID):
+        account = localnet.bank.accounts.at(address, slot)
+        if account is not None and account.data.startswith(ALLOWANCE):
+            snapshot = AccountSnapshot(address, account.owner, account.lamports, account.data, False, slot)
+            found[address] = client.allowance(snapshot)
+    return found
+
+
+def disagreements(
+    localnet: Localnet, opened: Mapping[Pubkey, AllowanceState], rows: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
     """Say where the chain's allowances differ from a model that is told every charge that landed.
 
     Args:
         localnet: the chain.
+        opened: the allowances before the first charge.
         rows: the payments by id, each with the `sequence` that it took.
     """
     by_allowance: dict[Pubkey, list[LandedCharge]] = defaultdict(list)
@@ -86,16 +104,12 @@ def disagreements(localnet: Localnet, rows: Mapping[str, Mapping[str, Any]]) -> 
         row = rows.get(charge.payment_id)
         if row is None or (row["amount"], row["sequence"]) != (charge.amount, charge.sequence):
             yield f"{charge} landed, and is recorded as {row}"
-    for address, charges in by_allowance.items():
-        yield from _differs(_state(localnet, address), charges)
+    for address, state in allowances_of(localnet).items():
+        yield from _differs(opened[address], state, by_allowance[address])
 
 
-def _differs(state: AllowanceState, charges: Sequence[LandedCharge]) -> Iterator[str]:
-    terms = state.terms
-    # Periods follow one another without gaps, so that any of them tells where all begin.
-    owner = ModelOwner(
-        AMPLE, True, AMPLE, terms, is_open=True, period_start=state.period_start % terms.period_seconds
-    )
+def _differs(before: AllowanceState, state: AllowanceState, charges: Sequence[LandedCharge]) -> Iterator[str]:
+    owner = ModelOwner(AMPLE, True, AMPLE, before.terms, is_open=True, period_start=before.period_start)
     model = Model(0, [owner])
     for charge in charges:
         model.now = charge.at
@@ -111,11 +125,3 @@ def _differs(state: AllowanceState, charges: Sequence[LandedCharge]) -> Iterator
     )
     if told != wanted:
         yield f"allowance {state.address} is at {told}, its charges make {wanted}"
-
-
-def _state(localnet: Localnet, address: Pubkey) -> AllowanceState:
-    slot = localnet.bank.chain.slot_at(Commitment.FINALIZED)
-    account = localnet.bank.accounts.at(address, slot)
-    assert account is not None, f"allowance {address} is gone"
-    snapshot = AccountSnapshot(address, account.owner, account.lamports, account.data, False, slot)
-    return AllowanceProgramClient(EMBEDDED_PROGRAM_ID).allowance(snapshot)

@@ -69,7 +69,7 @@ async def broken_properties(world: World) -> list[str]:
         _fees_settled_once(seen, world.wishes),
         _webhooks_agree(seen, world),
         _rails_kept(seen, world),
-        disagreements(world.localnet, seen.rows),
+        disagreements(world.localnet, world.allowances, seen.rows),
     ):
         broken.extend(found)
     return broken

@@ -17,10 +17,12 @@ from unittest import mock
 from uuid import UUID
 
 import fakeredis
+from solders.pubkey import Pubkey
 
 import deal_sdk.payments.admission
 from deal_localnet import Localnet
 from deal_sdk import Deal
+from deal_sdk.chain.allowance import AllowanceState
 from deal_sdk.client import GivenBackends
 from deal_sdk.clock import ManualClock
 from deal_sdk.errors import TokenError
@@ -28,6 +30,7 @@ from deal_sdk.payments import micro_fees, owner_signing
 from deal_sdk.payments.allowances import sharing
 from deal_sdk.payments.batches import distributor, driver
 from tests.simulation import faults
+from tests.simulation.charges import allowances_of
 from tests.simulation.faults import Fault, Misfortune, draw_faults
 from tests.simulation.forms import Form, form_of
 from tests.simulation.life import Life, bury, start_for
@@ -120,6 +123,8 @@ class World:
         self.connections = SqliteConnections(self.misfortune)
         self.receiver = Receiver(clock, Random(seed + 3))
         self.store_server = fakeredis.FakeServer()
+        self.allowances: dict[Pubkey, AllowanceState] = {}
+        """As the run found them."""
         self.deaths: list[str] = []
         self.story_passages: list[str] = []
         self.opened_at = 0
@@ -150,6 +155,7 @@ class World:
     def begin(self) -> None:
         """Start the processes."""
         self.localnet.bank.journal = None
+        self.allowances = allowances_of(self.localnet)
         for number in range(self.form.processes):
             self._begin(number, Life(ends_at=self.kill_at if number == 0 else None))
 

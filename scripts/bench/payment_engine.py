@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from deal_sdk import PurchaseLimit, User, collect_rarely
+from deal_sdk import PurchaseLimit, User, collect_rarely, switch_threads_sooner
 from deal_sdk.clock import SystemClock
 from deal_sdk.records import Database
 from deal_sdk.records.tables import token_balance_history
@@ -56,6 +56,7 @@ class PaymentEngine:
         await self._until_history_rows(HISTORY_ROWS_PER_PAYMENT * users)
         # As `dealctl worker` does, and as any service may.
         collect_rarely()
+        switch_threads_sooner()
         return {}
 
     async def run(self, payments: int, callers: int) -> dict[str, Any]:

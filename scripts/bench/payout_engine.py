@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from solders.keypair import Keypair
 
-from deal_sdk import collect_rarely
+from deal_sdk import collect_rarely, switch_threads_sooner
 from deal_sdk.chain import ensure_lamports, parse_address
 from deal_sdk.payments import RewardLine
 from scripts.bench.contestants import Handler, Stopwatch, answer_commands
@@ -44,6 +44,7 @@ class PayoutEngine:
         await self._pay_together(self._recipients)
         # As `dealctl worker` does, and as any service may.
         collect_rarely()
+        switch_threads_sooner()
         return {}
 
     async def run(self, payments: int, callers: int) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from deal_sdk.garbage import collect_rarely
 from deal_sdk.payments import PurchaseLimit, VerifyReport
 from deal_sdk.records import Transaction, User
 from deal_sdk.settings import Settings
+from deal_sdk.threads import switch_threads_sooner
 from deal_sdk.wallets import Wallet
 from deal_sdk.webhooks import verify_webhook
 
@@ -83,6 +84,7 @@ __all__ = [
     "collect_rarely",
     "format_amount",
     "parse_amount",
+    "switch_threads_sooner",
     "to_decimal",
     "verify_webhook",
 ]

@@ -10,7 +10,7 @@ from tests.tidy.modules import Import, Module
 LINES: Final = (
     ("_version", "errors"),
     ("amounts", "settings", "clock", "tls"),
-    ("metrics", "events", "batching", "flights", "garbage"),
+    ("metrics", "events", "batching", "flights", "garbage", "threads"),
     ("records",),
     ("limits", "chain"),
     ("cache", "webhooks"),

@@ -16,6 +16,7 @@ from deal_sdk.cli.session import Session
 from deal_sdk.cli.stopping import stop_signal
 from deal_sdk.errors import ConfigurationError
 from deal_sdk.garbage import collect_rarely
+from deal_sdk.threads import switch_threads_sooner
 
 if TYPE_CHECKING:
     from deal_sdk.dashboard import Dashboard, DashboardAccess, TlsFiles
@@ -65,6 +66,7 @@ async def serve(
                     "warning", f"{host} is reached by others without TLS: tokens can be read on the way"
                 )
             collect_rarely()
+            switch_threads_sooner()
             document = {"url": server.url, "openapi_url": f"{server.url}/api/v1/openapi.json"}
             session.output.reply(Reply(document, [fields("Dashboard", document)]))
             await stopped.wait()

@@ -15,6 +15,7 @@ from deal_sdk.client.backends import GivenBackends
 from deal_sdk.client.monitoring import MonitoringServer
 from deal_sdk.garbage import collect_rarely
 from deal_sdk.settings import load_settings
+from deal_sdk.threads import switch_threads_sooner
 
 DEFAULT_METRICS_PORT = 9464
 """Among the ports that Prometheus' list of exporters gives to applications' own metrics."""
@@ -46,6 +47,7 @@ async def worker(
             async with server:
                 # A worker is a process of its own, and all that it needs is open by now.
                 collect_rarely()
+                switch_threads_sooner()
                 document: dict[str, Any] = {
                     "worker": str(deal.leases.owner),
                     "metrics_url": f"{server.url}/metrics",

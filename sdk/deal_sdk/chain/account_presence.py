@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from solders.pubkey import Pubkey
 
-from deal_sdk.chain.replies import text
+from deal_sdk.chain.reply_fields import text
 from deal_sdk.chain.rpc import MAX_ACCOUNTS_PER_CALL, Rpc
 from deal_sdk.settings import Commitment
 

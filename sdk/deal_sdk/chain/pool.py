@@ -16,7 +16,8 @@ from deal_sdk.chain._errors import error_of_all, may_succeed_elsewhere
 from deal_sdk.chain.channel import SEND_TRANSACTION, Answer, Parse, RpcChannel, is_quick_read
 from deal_sdk.chain.hedging import HedgeBudget, first_answer, hedge_delay_seconds
 from deal_sdk.chain.pool_member import PoolMember
-from deal_sdk.chain.replies import COMMITMENTS, integer, read_reply
+from deal_sdk.chain.replies import COMMITMENTS, read_reply
+from deal_sdk.chain.reply_fields import integer
 from deal_sdk.chain.slot_lag import Tips
 from deal_sdk.chain.transport import Transport
 from deal_sdk.clock import Clock

@@ -8,7 +8,8 @@ from typing import Any
 
 from deal_sdk.chain.channel import RpcChannel
 from deal_sdk.chain.guard import EndpointGuard
-from deal_sdk.chain.replies import read_reply, text
+from deal_sdk.chain.replies import read_reply
+from deal_sdk.chain.reply_fields import text
 from deal_sdk.chain.slot_lag import Sighting, SlotLag, Tips, sighting_in, sighting_in_refusal
 from deal_sdk.errors import ChainError
 from deal_sdk.metrics import FOREIGN_ENDPOINT, Metrics

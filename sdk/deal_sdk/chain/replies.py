@@ -16,6 +16,14 @@ from solders.hash import Hash, ParseHashError
 from solders.pubkey import Pubkey
 
 from deal_sdk.chain.memos import parse_memos
+from deal_sdk.chain.reply_fields import (
+    decimal_integer,
+    integer,
+    integers,
+    optional_integer,
+    text,
+    texts,
+)
 from deal_sdk.errors import RpcMalformedReplyError
 from deal_sdk.settings import Commitment
 
@@ -176,40 +184,9 @@ def read_reply(method: str, parse: Callable[[Any], Value], reply: Any) -> Value:
         ) from None
 
 
-def integer(value: Any) -> int:
-    """Accept a non-negative JSON integer."""
-    if type(value) is not int or value < 0:
-        raise ValueError("not an unsigned integer")
-    return value
-
-
-def text(value: Any) -> str:
-    """Accept a JSON string."""
-    if not isinstance(value, str):
-        raise TypeError("not a string")
-    return value
-
-
-def optional_integer(value: Any) -> int | None:
-    """Accept a JSON integer of either sign, or null."""
-    if value is None:
-        return None
-    if type(value) is not int:
-        raise TypeError("not an integer")
-    return value
-
-
 def context_slot(reply: Any) -> int:
     """Read the slot at which a reply was true."""
     return integer(reply["context"]["slot"])
-
-
-def decimal_integer(value: Any) -> int:
-    """Accept an unsigned integer written as a string, as token amounts are."""
-    digits = text(value)
-    if not (digits.isascii() and digits.isdigit()):
-        raise ValueError("not a decimal integer")
-    return int(digits)
 
 
 def commitment(value: Any) -> Commitment:
@@ -304,7 +281,7 @@ def parse_block(slot: int, reply: Any) -> tuple[LandedTransaction, ...] | None:
 def _landed(
     signature: str, slot: int, block_time: int | None, keys: list[Any], meta: Any, memos: tuple[str, ...] = ()
 ) -> LandedTransaction:
-    account_keys = tuple(text(key) for key in keys)
+    account_keys = texts(keys)
     return LandedTransaction(
         signature=signature,
         slot=slot,
@@ -314,10 +291,10 @@ def _landed(
         account_keys=account_keys,
         token_balances_before=_holdings(account_keys, meta.get("preTokenBalances")),
         token_balances_after=_holdings(account_keys, meta.get("postTokenBalances")),
-        logs=tuple(text(line) for line in meta.get("logMessages") or ()),
+        logs=texts(meta.get("logMessages") or ()),
         memos=memos,
-        lamports_before=tuple(map(integer, meta.get("preBalances") or ())),
-        lamports_after=tuple(map(integer, meta.get("postBalances") or ())),
+        lamports_before=integers(meta.get("preBalances") or ()),
+        lamports_after=integers(meta.get("postBalances") or ()),
     )
 
 

@@ -34,13 +34,12 @@ from deal_sdk.chain.replies import (
     Simulation,
     StatusReply,
     TokenBalance,
-    integer,
     parse_accounts,
     parse_latest_blockhash,
     parse_simulation,
     parse_statuses,
-    text,
 )
+from deal_sdk.chain.reply_fields import integer, text
 from deal_sdk.chain.rpc_history import HistoryReads
 from deal_sdk.chain.token_state import delegation_in
 from deal_sdk.chain.transport import Transport

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.signature import Signature
@@ -42,11 +43,12 @@ class Signer(Protocol):
 class KeypairSigner:
     """Signs with a key held in this process's memory."""
 
-    __slots__ = ("_keypair", "address")
+    __slots__ = ("_key", "address")
 
     def __init__(self, keypair: Keypair) -> None:
         """Take over a keypair; keep no other reference to it."""
-        self._keypair = keypair
+        # OpenSSL makes the same signatures as solders in somewhat less time, and a payment takes two.
+        self._key = Ed25519PrivateKey.from_private_bytes(keypair.secret())
         self.address = keypair.pubkey()
 
     def __repr__(self) -> str:
@@ -103,7 +105,7 @@ class KeypairSigner:
 
     async def sign(self, message: bytes) -> Signature:
         """Sign a message."""
-        return self._keypair.sign_message(message)
+        return Signature.from_bytes(self._key.sign(message))
 
 
 def read_key_file(path: str | Path) -> bytes:

@@ -22,20 +22,24 @@ def pack(commands: Sequence[Words]) -> bytes:
 
 def _pack_one(words: Words) -> bytes:
     parts = [""]
-    count = 0
+    count = len(words)
     for word in words:
-        if isinstance(word, Packed):
+        if isinstance(word, str):
+            parts.append(f"${len(word)}\r\n{word}\r\n")
+        elif isinstance(word, Packed):
             parts.append(word.written)
-            count += len(word.words)
-            continue
-        if isinstance(word, int):
-            word = str(word)
-        elif isinstance(word, bytes) or not word.isascii():
+            count += len(word.words) - 1
+        elif isinstance(word, int):
+            digits = str(word)
+            parts.append(f"${len(digits)}\r\n{digits}\r\n")
+        else:
             return _pack_bytes(words)
-        parts.append(f"${len(word)}\r\n{word}\r\n")
-        count += 1
     parts[0] = f"*{count}\r\n"
-    return "".join(parts).encode("ascii")
+    try:
+        return "".join(parts).encode("ascii")
+    except UnicodeEncodeError:
+        # A word that is not ASCII has more bytes than characters.
+        return _pack_bytes(words)
 
 
 def _pack_bytes(words: Words) -> bytes:

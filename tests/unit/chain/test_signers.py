@@ -18,6 +18,7 @@ async def test_it_signs_for_its_address():
     signer = KeypairSigner(KEYPAIR)
     signature = await signer.sign(b"message")
     assert signature.verify(signer.address, b"message")
+    assert signature == KEYPAIR.sign_message(b"message")
     assert not signature.verify(signer.address, b"another")
 
 

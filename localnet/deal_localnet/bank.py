@@ -27,6 +27,7 @@ from .fees import LAMPORTS_PER_SIGNATURE
 from .genesis import next_block
 from .history import History
 from .live_accounts import AccountState, LiveAccounts, empty_account
+from .nonces import NonceUse, lives_by_nonce, moves_nonces, next_nonce, nonce_use
 from .records import Execution, TransactionRecord, WireTransaction, writable_indexes
 from .slots import MAX_SLOT_HASHES, Block, Chain, Commitment
 from .timeless import is_timeless
@@ -108,9 +109,16 @@ class Bank:
         """Return why a transaction may not run in the bank of a commitment, before anything is executed."""
         if self._is_duplicate(transaction, commitment):
             return "AlreadyProcessed"
-        if not self.chain.is_blockhash_valid(transaction.blockhash, commitment):
-            return "BlockhashNotFound"
-        return None
+        if self.chain.is_blockhash_valid(transaction.blockhash, commitment):
+            return None
+        use = nonce_use(transaction.message, transaction.keys, transaction.writable)
+        return None if self.is_nonce_usable(use, transaction.blockhash, commitment) else "BlockhashNotFound"
+
+    def is_nonce_usable(self, use: NonceUse | None, named: Hash, commitment: Commitment) -> bool:
+        """Tell whether a message may live by the nonce that it names, in the bank of a commitment."""
+        block = self.chain.block_at(commitment)
+        following = next_nonce(self.chain, block)
+        return lives_by_nonce(use, named, lambda key: self.accounts.at(key, block.slot), following)
 
     def _is_duplicate(self, transaction: WireTransaction, commitment: Commitment) -> bool:
         record = self.history.find(transaction.signature)
@@ -128,7 +136,9 @@ class Bank:
             return None
         self._show_sysvars(transaction)
         block = self.chain.open
-        execution = self._executor.land(transaction, block.slot)
+        moves = moves_nonces(transaction.message, transaction.keys)
+        following = next_nonce(self.chain, block) if moves else None
+        execution = self._executor.land(transaction, block.slot, following)
         if execution is None:
             return None
         record = TransactionRecord(

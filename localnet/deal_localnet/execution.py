@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 from solders.account import Account
+from solders.hash import Hash
 from solders.litesvm import LiteSVM
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
@@ -22,6 +23,7 @@ from .accounts import AccountStore
 from .addresses import BPF_LOADER_UPGRADEABLE
 from .fees import MessageFee, invalid_budget, message_fee
 from .live_accounts import AccountState, LiveAccounts, empty_account
+from .nonces import advanced, nonce_use
 from .programs import program_runner
 from .records import (
     Execution,
@@ -60,8 +62,14 @@ class Executor:
         self._accounts = accounts
         self._programs = program_runner()
 
-    def land(self, transaction: WireTransaction, slot: int) -> Execution | None:
-        """Execute for good; None when it may not even pay its fee and so leaves no trace."""
+    def land(self, transaction: WireTransaction, slot: int, next_nonce: Hash | None) -> Execution | None:
+        """Execute for good; None when it may not even pay its fee and so leaves no trace.
+
+        Args:
+            transaction: what to execute.
+            slot: the open one.
+            next_nonce: what nonces advance to in this slot; None when the transaction moves none.
+        """
         keys = transaction.keys
         before = [self._live.state(key) for key in keys]
         costs = message_fee(transaction.message)
@@ -80,6 +88,8 @@ class Executor:
                 self._put(keys[0], before[0])
                 return None
             after = self._after(transaction, before)
+        if next_nonce is not None:
+            after = self._with_nonces(transaction, before, after, next_nonce, failed=error is not None)
         changed = tuple([index for index in transaction.writable if after[index] is not before[index]])
         for index in changed:
             self._accounts.record(slot, keys[index], before[index], after[index])
@@ -102,6 +112,20 @@ class Executor:
             fee=costs.total,
             micro_lamports_per_unit=costs.micro_lamports_per_unit,
         )
+
+    def _with_nonces(
+        self, transaction: WireTransaction, before: States, after: States, value: Hash, *, failed: bool
+    ) -> States:
+        """Move the nonces that LiteSVM moved, or of a failed transaction the one that it lived by."""
+        lived_by = nonce_use(transaction.message, transaction.keys, transaction.writable) if failed else None
+        for index in transaction.writable:
+            key, state = transaction.keys[index], after[index]
+            if state is None or (state is before[index] and (lived_by is None or key != lived_by.account)):
+                continue
+            account = advanced(state.account, value, transaction.blockhash if failed else None)
+            if account is not None:
+                self._live.set_account(key, account)
+        return self._after(transaction, before)
 
     def _settle(
         self,

@@ -9,6 +9,7 @@ from .errors import invalid_params
 from .fees import message_fee
 from .history import STATUS_CACHE_SLOTS, place_of
 from .memos import memo_of
+from .nonces import nonce_use
 from .params import (
     MAX_U8,
     TRANSACTION_ENCODINGS,
@@ -26,7 +27,7 @@ from .params import (
     unsigned,
     untagged,
 )
-from .records import TransactionRecord
+from .records import TransactionRecord, writable_indexes
 from .registry import MethodTable, Node, chosen_block, with_context
 from .render_transactions import TransactionView, status
 from .sending import send
@@ -62,7 +63,10 @@ def get_fee_for_message(node: Node, params: list[Any]) -> dict[str, Any]:
     """Return what a message would cost, or None when its blockhash cannot be used."""
     message = decode_message(string(params[0]))
     block, level = chosen_block(node, struct(params[1], "RpcContextConfig"))
-    usable = node.bank.chain.is_blockhash_valid(message.recent_blockhash, level)
+    keys = message.account_keys
+    use = nonce_use(message, keys, writable_indexes(message, len(keys), 0))
+    named = message.recent_blockhash
+    usable = node.bank.chain.is_blockhash_valid(named, level) or node.bank.is_nonce_usable(use, named, level)
     return with_context(block.slot, message_fee(message).total if usable else None)
 
 

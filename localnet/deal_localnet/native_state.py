@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from solders.account import Account
 from solders.hash import Hash
@@ -18,6 +18,7 @@ ADDRESS_BYTES: Final = 32
 NONCE_BYTES: Final = 80
 NONCE_VERSIONS: Final = (0, 1)
 NONCE_INITIALIZED: Final = 1
+NONCE_BLOCKHASH: Final = slice(40, 72)
 BUFFER_TAG: Final = 1
 PROGRAM_TAG: Final = 2
 PROGRAM_DATA_TAG: Final = 3
@@ -56,16 +57,32 @@ def _lookup_table(data: bytes) -> Parsed | None:
     return "address-lookup-table", "lookupTable", info
 
 
-def _nonce(data: bytes) -> Parsed | None:
+class NonceState(NamedTuple):
+    """Holds what an initialized nonce account says."""
+
+    authority: Pubkey
+    value: Hash
+    lamports_per_signature: int
+
+
+def initialized_nonce(data: bytes) -> NonceState | None:
+    """Read a nonce; None for anything else, and for an account that is only allocated."""
     if len(data) != NONCE_BYTES or _number(data, 0, 4) not in NONCE_VERSIONS:
         return None
-    # An account that is only allocated may still become anything else.
     if _number(data, 4, 4) != NONCE_INITIALIZED:
         return None
+    value = Hash.from_bytes(data[NONCE_BLOCKHASH])
+    return NonceState(Pubkey.from_bytes(data[8:40]), value, _number(data, 72))
+
+
+def _nonce(data: bytes) -> Parsed | None:
+    nonce = initialized_nonce(data)
+    if nonce is None:
+        return None
     info = {
-        "authority": _address(data, 8),
-        "blockhash": str(Hash.from_bytes(data[40:72])),
-        "feeCalculator": {"lamportsPerSignature": str(_number(data, 72))},
+        "authority": str(nonce.authority),
+        "blockhash": str(nonce.value),
+        "feeCalculator": {"lamportsPerSignature": str(nonce.lamports_per_signature)},
     }
     return "nonce", "initialized", info
 

@@ -77,6 +77,7 @@ def test_solana_kit_walks_a_story_and_all_of_its_methods(server: Addresses, node
     assert told["blockHasIt"] is True
     assert told["holders"] == [str(MOVED), str(MINTED - MOVED)]
     assert (told["tableAddresses"], told["loaded"]) == (3, 3)
+    assert told["nonceMoved"] is True
     check_kit_sweep(told["sweep"])
 
 

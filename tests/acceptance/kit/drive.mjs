@@ -16,12 +16,20 @@ import {
   getU64Encoder,
   lamports,
   pipe,
+  sendAndConfirmDurableNonceTransactionFactory,
   sendAndConfirmTransactionFactory,
   setTransactionMessageFeePayerSigner,
   setTransactionMessageLifetimeUsingBlockhash,
+  setTransactionMessageLifetimeUsingDurableNonce,
   signTransactionMessageWithSigners,
 } from "@solana/kit";
-import { getCreateAccountInstruction, getTransferSolInstruction } from "@solana-program/system";
+import {
+  fetchNonce,
+  getCreateAccountInstruction,
+  getInitializeNonceAccountInstruction,
+  getNonceSize,
+  getTransferSolInstruction,
+} from "@solana-program/system";
 import {
   TOKEN_PROGRAM_ADDRESS,
   fetchToken,
@@ -165,6 +173,36 @@ const lookedUp = await run(
   tables,
 );
 
+// A transaction that lives by a durable nonce.
+const nonce = await generateKeyPairSigner();
+const nonceSpace = BigInt(getNonceSize());
+await run(payer, [
+  getCreateAccountInstruction({
+    lamports: await rpc.getMinimumBalanceForRentExemption(nonceSpace).send(),
+    newAccount: nonce,
+    payer,
+    programAddress: SYSTEM_PROGRAM,
+    space: nonceSpace,
+  }),
+  getInitializeNonceAccountInstruction({ nonceAccount: nonce.address, nonceAuthority: payer.address }),
+]);
+const held = await fetchNonce(rpc, nonce.address, { commitment });
+const lifetime = {
+  nonce: held.data.blockhash,
+  nonceAccountAddress: nonce.address,
+  nonceAuthorityAddress: payer.address,
+};
+const durable = await signTransactionMessageWithSigners(
+  pipe(
+    createTransactionMessage({ version: 0 }),
+    (m) => setTransactionMessageFeePayerSigner(payer, m),
+    (m) => setTransactionMessageLifetimeUsingDurableNonce(lifetime, m),
+    (m) => appendTransactionMessageInstructions([pay(nonce.address, 5n)], m),
+  ),
+);
+await sendAndConfirmDurableNonceTransactionFactory({ rpc, rpcSubscriptions })(durable, { commitment });
+const movedOn = await fetchNonce(rpc, nonce.address, { commitment });
+
 const token = await fetchToken(rpc, to, { commitment });
 const balance = await rpc.getBalance(friend.address, { commitment }).send();
 const config = { commitment, encoding: "jsonParsed", maxSupportedTransactionVersion: 0 };
@@ -193,6 +231,7 @@ console.log(
       blockHasIt: block.transactions.some((entry) => entry.transaction.signatures[0] === moved),
       holders: holders.map((holder) => holder.account.data.parsed.info.tokenAmount.amount).sort(),
       tableAddresses: tables[table].length,
+      nonceMoved: held.data.blockhash !== movedOn.data.blockhash,
       loaded: raw.meta.loadedAddresses.writable.length,
       sweep: await sweep({
         rpc,

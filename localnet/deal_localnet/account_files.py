@@ -5,7 +5,7 @@ An account's file is what `solana account ADDRESS --output json` writes and sola
 """
 
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -161,11 +161,6 @@ def read_address(address_or_key: str) -> Pubkey:
         return Keypair.from_bytes(bytes(numbers)).pubkey()
     except (TypeError, ValueError):
         raise ProgramFileError(f"{path}: not a key file of {KEY_BYTES} numbers") from None
-
-
-def loading_order(accounts: Iterable[tuple[Pubkey, Account]]) -> list[tuple[Pubkey, Account]]:
-    """Return accounts with programs last: LiteSVM loads one at once, and needs its code for that."""
-    return sorted(accounts, key=lambda named: named[1].executable)
 
 
 def _read(path: Path, refusal: type[SetupError], parse: Callable[[bytes], ValueT]) -> ValueT:

@@ -1,7 +1,7 @@
 """The first block: LiteSVM with its programs, the faucet's lamports and the native mint."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from solders.account import Account
@@ -12,10 +12,12 @@ from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
 from solders.rent import Rent
 
-from .addresses import NATIVE_MINT, SYSTEM_PROGRAM, TOKEN_PROGRAM
+from .addresses import BPF_LOADER_2, NATIVE_MINT, SYSTEM_PROGRAM, TOKEN_PROGRAM
 from .config import DEFAULT_SLOTS_PER_EPOCH, LocalnetConfig
+from .engine import UnloadableProgramError, refused_programs
 from .live_accounts import MAX_U64
 from .rent import RENT_LAMPORTS_PER_BYTE
+from .setup_errors import ProgramFileError, SetupError
 from .slots import Block
 
 SEED_BYTES: Final = 32
@@ -32,15 +34,39 @@ def new_seed() -> bytes:
 def new_svm(
     programs: Sequence[tuple[Pubkey, bytes]], slots_per_epoch: int = DEFAULT_SLOTS_PER_EPOCH
 ) -> LiteSVM:
-    """Start LiteSVM with programs of the caller's, without the checks that the bank makes itself."""
+    """Start LiteSVM with programs of the caller's, without the checks that the bank makes itself.
+
+    Raises:
+        ProgramFileError: for a program that cannot be loaded.
+    """
     svm = LiteSVM().with_blockhash_check(False).with_sigverify(False).with_transaction_history(0)
     rent = Rent(lamports_per_byte_year=RENT_LAMPORTS_PER_BYTE, exemption_threshold=1.0, burn_percent=50)
     svm.set_rent(rent)
     svm.set_epoch_schedule(EpochSchedule.custom(slots_per_epoch, slots_per_epoch, False))
     svm.set_account(NATIVE_MINT, Account(NATIVE_MINT_LAMPORTS, NATIVE_MINT_DATA, TOKEN_PROGRAM, False, 1))
-    for address, elf in programs:
-        svm.add_program(address, elf)
+    # Set as accounts, because LiteSVM's own way to add a program ends the process at code that is none.
+    loaded = [(address, _program_account(svm, elf)) for address, elf in programs]
+    put_accounts(svm, loaded, ProgramFileError)
     return svm
+
+
+def _program_account(svm: LiteSVM, elf: bytes) -> Account:
+    lamports = svm.minimum_balance_for_rent_exemption(len(elf))
+    return Account(lamports, elf, BPF_LOADER_2, True, 0)
+
+
+def put_accounts(svm: LiteSVM, accounts: Iterable[tuple[Pubkey, Account]], refusal: type[SetupError]) -> None:
+    """Set accounts, programs last: LiteSVM loads one at once, and needs its code for that.
+
+    Raises:
+        SetupError: of the given kind, for a program whose code LiteSVM does not load.
+    """
+    for address, account in sorted(accounts, key=lambda named: named[1].executable):
+        try:
+            with refused_programs(address):
+                svm.set_account(address, account)
+        except UnloadableProgramError as error:
+            raise refusal(str(error)) from None
 
 
 def genesis_hash(seed: bytes) -> Hash:

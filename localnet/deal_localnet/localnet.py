@@ -11,12 +11,12 @@ from typing import Self
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from .account_files import loading_order
 from .bank import Bank
 from .block_replies import BlockReplies
 from .chain_time import ChainTime
 from .config import LocalnetConfig
 from .endpoint import Endpoint, HttpReply
+from .engine import refused_programs
 from .faucet import Faucet
 from .genesis import (
     faucet_keypair,
@@ -27,12 +27,14 @@ from .genesis import (
     new_seed,
     new_svm,
     next_block,
+    put_accounts,
 )
 from .ledger import LEDGER_FILE, Ledger
 from .pubsub import Broker
 from .pubsub_session import SubscriptionSession
 from .records import TransactionRecord
 from .registry import Node
+from .setup_errors import AccountFileError, LedgerError
 from .slots import Commitment
 from .snapshot_files import write_snapshot
 from .snapshots import Snapshot
@@ -69,7 +71,8 @@ class Localnet:
         """Bring the chain up and start its slot clock.
 
         Raises:
-            LedgerError: when its ledger or its snapshot file cannot be used.
+            SetupError: when its ledger, its snapshot file, or an account or program that it begins with
+                cannot be used.
         """
         if self._node is not None:
             raise RuntimeError("the localnet is already started")
@@ -96,8 +99,7 @@ class Localnet:
     def _begin(self, seed: bytes) -> tuple[bytes, Bank]:
         svm = new_svm(self.config.programs, self.config.slots_per_epoch)
         fund_faucet(svm, seed, self.config.faucet_lamports)
-        for address, account in loading_order(self.config.accounts):
-            svm.set_account(address, account)
+        put_accounts(svm, self.config.accounts, AccountFileError)
         return seed, Bank(svm, self._timed, first_blocks(seed, self._timed), genesis_hash(seed))
 
     def _genesis_addresses(self, seed: bytes) -> list[Pubkey]:
@@ -127,8 +129,7 @@ class Localnet:
         self.is_resumed = True
         svm = new_svm(self.config.programs, stored.slots_per_epoch)
         fund_faucet(svm, stored.seed, self.config.faucet_lamports)
-        for key, account in loading_order(stored.accounts):
-            svm.set_account(key, account)
+        put_accounts(svm, stored.accounts, LedgerError)
         last = stored.blocks[-1]
         self._time.not_before(last.time)
         self._timed = replace(self._timed, slots_per_epoch=stored.slots_per_epoch)
@@ -320,5 +321,11 @@ class Localnet:
         write_snapshot(path, self._seed, self.bank)
 
     def set_account(self, address: Pubkey, account: Account | None) -> None:
-        """Overwrite an account in the open slot; None deletes it."""
-        self.bank.set_account(address, account)
+        """Overwrite an account in the open slot; None deletes it.
+
+        Raises:
+            UnloadableProgramError: (a ValueError) for a program that cannot be loaded; the account is as
+                it was.
+        """
+        with refused_programs(address):
+            self.bank.set_account(address, account)

@@ -22,6 +22,9 @@ async def serve(invocation: Invocation) -> None:
         Localnet(invocation.config) as localnet,
         LocalnetServer(localnet, invocation.host, invocation.rpc_port) as server,
     ):
+        # The process is the chain's alone, and what there is by now stays.
+        keep_memory()
+        collect_rarely()
         if invocation.warp_slot is not None:
             localnet.warp_to_slot(invocation.warp_slot)
         note = unheeded(invocation, is_resumed=localnet.is_resumed)
@@ -34,13 +37,11 @@ async def serve(invocation: Invocation) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, in a process that is the chain's alone.
+    """Run the command.
 
     Returns:
         0 once it was told to stop, 1 when it cannot run; wrong usage exits with 2.
     """
-    keep_memory()
-    collect_rarely()
     options = parser().parse_args(arguments)
     try:
         invocation = read_invocation(options)

@@ -21,7 +21,7 @@ from solders.transaction_metadata import (
 
 from .accounts import AccountStore
 from .addresses import BPF_LOADER_UPGRADEABLE
-from .fees import MessageFee, invalid_budget, message_fee
+from .fees import MAX_LOADED_BYTES, MessageFee, invalid_budget, message_fee
 from .live_accounts import AccountState, LiveAccounts, empty_account
 from .nonces import advanced, nonce_use
 from .programs import program_runner
@@ -74,9 +74,9 @@ class Executor:
         before = [self._live.state(key) for key in keys]
         costs = message_fee(transaction.message)
         fee = costs.total
-        if invalid_budget(transaction.message) is not None or self._payer_error(before[0], fee) is not None:
+        if invalid_budget(transaction) is not None or self._payer_error(before[0], fee) is not None:
             return None
-        if self._loaded_bytes(transaction, before) > costs.loaded_bytes_limit:
+        if self._loads_too_much(transaction, before, costs):
             return self._land_unloaded(transaction, before, costs, slot)
         if costs.priority_fee:
             self._charge(keys[0], before[0], costs.priority_fee)
@@ -152,10 +152,10 @@ class Executor:
         keys = transaction.keys
         before = [self._live.state(key) for key in keys]
         costs = message_fee(transaction.message)
-        refusal = invalid_budget(transaction.message) or self._payer_error(before[0], costs.total)
+        refusal = invalid_budget(transaction) or self._payer_error(before[0], costs.total)
         if refusal is not None:
             return self.refused(refusal, before), {}
-        if self._loaded_bytes(transaction, before) > costs.loaded_bytes_limit:
+        if self._loads_too_much(transaction, before, costs):
             return self._unloaded(before, self._with_fee(before, costs.total), costs), {}
         if costs.priority_fee:
             self._charge(keys[0], before[0], costs.priority_fee)
@@ -279,28 +279,29 @@ class Executor:
         tokens = tuple(self._holdings(before).values())
         return Execution(error, [], None, 0, "", b"", lamports, lamports, tokens, tokens, 0, None)
 
+    def _loads_too_much(self, transaction: WireTransaction, before: States, costs: MessageFee) -> bool:
+        limit = costs.loaded_bytes_limit
+        # Nearly nobody asks for less than everyone gets, and that is more than a transaction can name.
+        return limit < MAX_LOADED_BYTES and self._loaded_bytes(transaction, before) > limit
+
     def _loaded_bytes(self, transaction: WireTransaction, states: States) -> int:
         """Return the bytes that running a transaction loads, the code of upgradeable programs included."""
-        loaded = {
-            key: state.data_bytes
-            for key, state in zip(transaction.keys, states, strict=True)
-            if state is not None
-        }
+        loaded = 0
+        codes = set()
         for state in states:
-            if (
-                state is not None
-                and state.owner == BPF_LOADER_UPGRADEABLE
-                and state.data_bytes == PROGRAM_BYTES
-            ):
-                code = Pubkey.from_bytes(state.account.data[PROGRAM_TAG_BYTES:])
-                found = self._live.state(code)
-                if found is not None:
-                    loaded[code] = found.data_bytes
+            if state is None:
+                continue
+            loaded += state.data_bytes + LOADED_ACCOUNT_OVERHEAD_BYTES
+            if state.data_bytes == PROGRAM_BYTES and state.owner == BPF_LOADER_UPGRADEABLE:
+                codes.add(Pubkey.from_bytes(state.account.data[PROGRAM_TAG_BYTES:]))
+        for code in codes.difference(transaction.keys):
+            found = self._live.state(code)
+            if found is not None:
+                loaded += found.data_bytes + LOADED_ACCOUNT_OVERHEAD_BYTES
         message = transaction.message
-        tables = len(message.address_table_lookups) if isinstance(message, MessageV0) else 0
-        return (
-            sum(loaded.values()) + LOADED_ACCOUNT_OVERHEAD_BYTES * len(loaded) + tables * LOADED_TABLE_BYTES
-        )
+        if isinstance(message, MessageV0):
+            loaded += len(message.address_table_lookups) * LOADED_TABLE_BYTES
+        return loaded
 
     def _holdings(self, states: States) -> dict[int, TokenHolding]:
         return {

@@ -102,12 +102,12 @@ def duplicate_budget_instruction(message: Message | MessageV0) -> int | None:
     return None
 
 
-def invalid_budget(message: Message | MessageV0) -> dict[str, Any] | None:
+def invalid_budget(transaction: WireTransaction) -> dict[str, Any] | None:
     """Return the error of a compute budget instruction that asks for what nobody gets; else None."""
-    keys = message.account_keys
+    keys = transaction.keys
     if COMPUTE_BUDGET_PROGRAM not in keys:
         return None
-    for position, data in _budget_instructions(keys, message.instructions):
+    for position, data in _budget_instructions(keys, transaction.message.instructions):
         amount = int.from_bytes(data[1:5], "little")
         heap = data[0] == REQUEST_HEAP_FRAME and not (
             MIN_HEAP_BYTES <= amount <= MAX_HEAP_BYTES and amount % HEAP_STEP_BYTES == 0

@@ -46,10 +46,10 @@ def on_chain(address: Pubkey, account: Account | None) -> Account | None:
 
     The sysvar of fees is gone from Agave for good.
     """
-    if address == SYSVAR_FEES:
-        return None
     if account is None or account.owner != SYSVAR_OWNER:
         return account
+    if address == SYSVAR_FEES:
+        return None
     data = account.data.ljust(SYSVAR_BYTES.get(address, 0), b"\0")
     return Account(rent_exempt_minimum(len(data)), data, SYSVAR_OWNER, False, account.rent_epoch)
 

@@ -18,6 +18,7 @@ from deal_sdk.accounting.journal_arrays import write_arrays
 from deal_sdk.accounting.lot_rows import read_lots, spent_at_most, write_lots
 from deal_sdk.accounting.row_ids import RowIds
 from deal_sdk.records import Database
+from deal_sdk.records.among import among, list_parameter
 from deal_sdk.records.credit_tables import (
     OPERATOR_ACCOUNTS,
     credit_accounts,
@@ -40,18 +41,18 @@ _HEAD: Final = (_account.balance, _account.held, _account.entries, _account.head
 _USERS: Final = (
     sa.select(users.c.id, users.c.tokens_spent, _account.in_lots, *_HEAD)
     .join_from(users, credit_accounts, _account.id == users.c.id, isouter=True)
-    .where(users.c.id.in_(sa.bindparam("ids", expanding=True)), users.c.erased_at.is_(None))
+    .where(among(users.c.id, list_parameter("ids", users.c.id)), users.c.erased_at.is_(None))
 )
 # Apart from the reading: PostgreSQL reads a row again that it waited for, but not the rows joined to it.
 _LOCKED_USERS: Final = (
     sa.select(users.c.id)
-    .where(users.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .where(among(users.c.id, list_parameter("ids", users.c.id)))
     .order_by(users.c.id)
     .with_for_update()
 )
 _OPERATORS: Final = (
     sa.select(_account.id, *_HEAD)
-    .where(_account.id.in_(sa.bindparam("ids", expanding=True)))
+    .where(among(_account.id, list_parameter("ids", _account.id)))
     .order_by(_account.id)
     .with_for_update()
 )
@@ -68,24 +69,26 @@ _DONE: Final = (
         sa.and_(_entry.transfer_id == _transfer.id, _entry.user_id.is_not(None)),
         isouter=True,
     )
-    .where(_transfer.idempotency_key.in_(sa.bindparam("keys", expanding=True)))
+    .where(among(_transfer.idempotency_key, list_parameter("keys", _transfer.idempotency_key)))
 )
 _REFUNDED: Final = (
     sa.select(_transfer.refund_of, sa.func.sum(_transfer.amount))
-    .where(_transfer.refund_of.in_(sa.bindparam("ids", expanding=True)))
+    .where(among(_transfer.refund_of, list_parameter("ids", _transfer.refund_of)))
     .group_by(_transfer.refund_of)
 )
 _DEBITS: Final = sa.select(_entry.id, _entry.transfer_id, _entry.user_id, _entry.amount).where(
-    _entry.id.in_(sa.bindparam("ids", expanding=True)),
+    among(_entry.id, list_parameter("ids", _entry.id)),
     _entry.amount < 0,
     _entry.user_id.is_not(None),
     _entry.operation_type.not_in(sorted(RESERVED_TYPES)),
 )
 _FOLDED: Final = sa.select(_transfer.folded_entry_id).where(
-    _transfer.folded_entry_id.in_(sa.bindparam("ids", expanding=True))
+    among(_transfer.folded_entry_id, list_parameter("ids", _transfer.folded_entry_id))
 )
-_HELD_KEYS: Final = sa.select(_hold.idempotency_key, _hold.fingerprint, _hold.id, _account.balance).join_from(
-    credit_holds, credit_accounts, _account.id == _hold.account_id
+_HELD_KEYS: Final = (
+    sa.select(_hold.idempotency_key, _hold.fingerprint, _hold.id, _account.balance)
+    .join_from(credit_holds, credit_accounts, _account.id == _hold.account_id)
+    .where(among(_hold.idempotency_key, list_parameter("keys", _hold.idempotency_key)))
 )
 _HOLDS: Final = sa.select(
     _hold.id,
@@ -108,12 +111,12 @@ _HOLDS: Final = sa.select(
     )
 )
 _NAMED_HOLDS: Final = _HOLDS.where(
-    _hold.id.in_(sa.bindparam("ids", expanding=True)),
-    _hold.account_id.in_(sa.bindparam("owners", expanding=True)),
+    among(_hold.id, list_parameter("ids", _hold.id)),
+    among(_hold.account_id, list_parameter("owners", _hold.account_id)),
 )
 _OVERDUE_HOLDS: Final = _HOLDS.where(
     _hold.state == "live",
-    _hold.account_id.in_(sa.bindparam("owners", expanding=True)),
+    among(_hold.account_id, list_parameter("owners", _hold.account_id)),
     _hold.expires_at <= sa.bindparam("now"),
 )
 _UPDATE_HOLDS: Final = (
@@ -218,7 +221,7 @@ async def find_done(connection: AsyncConnection, commands: Sequence[Command]) ->
         key: Done(fingerprint, OperationResult(True, balance, entry_id, replayed=True))
         for key, fingerprint, entry_id, balance in rows
     }
-    held = await connection.execute(_HELD_KEYS.where(_hold.idempotency_key.in_(sorted(keys))))
+    held = await connection.execute(_HELD_KEYS, {"keys": sorted(keys)})
     for key, fingerprint, hold_id, balance in held:
         done[key] = Done(fingerprint, OperationResult(True, balance, hold_id=hold_id, replayed=True))
     return done

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deal_sdk.accounting.periods import Period
 from deal_sdk.accounting.series import FREE_TIER, Customer, LastPeriod, Series
 from deal_sdk.records import Database
+from deal_sdk.records.among import among, list_parameter
 from deal_sdk.records.array_rows import insert_arrays, set_excluded
 from deal_sdk.records.database import Row
 from deal_sdk.records.renewal_tables import credit_renewals, credit_schedules
@@ -46,7 +47,7 @@ _CUSTOMERS: Final = (
         _schedule.next_index,
     )
     .join_from(users, credit_schedules, _schedule.user_id == users.c.id, isouter=True)
-    .where(users.c.id.in_(sa.bindparam("ids", expanding=True)), users.c.erased_at.is_(None))
+    .where(among(users.c.id, list_parameter("ids", users.c.id)), users.c.erased_at.is_(None))
 )
 _GRANTED: Final = sa.select(
     _renewal.user_id, _renewal.plan, sa.func.max(_renewal.period_index), sa.func.max(_renewal.period_end)

@@ -43,9 +43,6 @@ function first(listen, leave) {
   });
 }
 
-// web3.js subscribes in the background: a request over the same connection is answered after it.
-const subscribed = () => new Promise((resolve) => setTimeout(resolve, 500));
-
 async function sendVersioned(instructions, tables = []) {
   const latest = await connection.getLatestBlockhash();
   const message = new TransactionMessage({
@@ -76,17 +73,17 @@ const news = Promise.all([
     (told) => connection.onProgramAccountChange(SystemProgram.programId, told),
     (id) => connection.removeProgramAccountChangeListener(id),
   ),
-  first((told) => connection.onSlotChange(told), (id) => connection.removeSlotChangeListener(id)),
   first((told) => connection.onSlotUpdate(told), (id) => connection.removeSlotUpdateListener(id)),
   first((told) => connection.onRootChange(told), (id) => connection.removeRootChangeListener(id)),
 ]);
-await subscribed();
+// web3.js subscribes in the background and in this order: once slots are told, so is everything before.
+const [slot] = await first((told) => connection.onSlotChange(told), (id) => connection.removeSlotChangeListener(id));
 const paid = await sendAndConfirmTransaction(
   connection,
   new Transaction().add(pay(friend.publicKey, LAMPORTS_PER_SOL)),
   [payer],
 );
-const [[account], [logs], [program], [slot], [slotUpdate], [root]] = await news;
+const [[account], [logs], [program], [slotUpdate], [root]] = await news;
 
 // A mint, token accounts, and a transfer with a memo.
 const mint = await createMint(connection, payer, payer.publicKey, null, DECIMALS);

@@ -187,6 +187,32 @@ CHAIN_CASES: Final[tuple[Case, ...]] = (
     *group("getSupply", {"without the list": [{"excludeNonCirculatingAccountsList": True}]}),
     *group("getClusterNodes", {"params": [1]}),
     *group(
+        "getSlotLeaders",
+        {
+            "two": ["$slot.transfer", 2],
+            "none": ["$slot.transfer", 0],
+            "too many": ["$slot.transfer", 5_001],
+            "slot a text": ["1", 2],
+            "limit missing": [1],
+            "limit negative": [1, -1],
+            "no params": [],
+        },
+    ),
+    *group("getBlockCommitment", {"a text": ["1"], "negative": [-1], "no params": [], "two": [1, 2]}),
+    *group(
+        "getInflationReward",
+        {
+            "bad address": [["abc"]],
+            "not a list": ["$alice"],
+            "future epoch": [["$alice"], {"epoch": 9}],
+            "no params": [],
+        },
+    ),
+    *group(
+        "getLargestAccounts",
+        {"unknown filter": [{"filter": "rich"}], "filter a number": [{"filter": 1}], "a text": ["x"]},
+    ),
+    *group(
         "noSuchMethod",
         {"no params": None, "params": [1, 2], "params by name": {"a": 1}},
     ),

@@ -9,7 +9,9 @@ import aiohttp
 import pytest
 
 from deal_localnet import Localnet, LocalnetConfig, LocalnetServer
-from tests.acceptance.localnet_conformance.cases import AnyCase
+from deal_localnet.dispatch import METHODS
+from deal_localnet.pubsub_session import SUBSCRIBES
+from tests.acceptance.localnet_conformance.cases import AnyCase, Case, WatchCase
 from tests.acceptance.localnet_conformance.cases_accounts import ACCOUNT_CASES
 from tests.acceptance.localnet_conformance.cases_chain import CHAIN_CASES
 from tests.acceptance.localnet_conformance.cases_sending import SENDING_CASES, SIMULATION_CASES
@@ -36,6 +38,7 @@ CASES: Final[tuple[AnyCase, ...]] = (
 )
 MIN_CASES: Final = 200
 MAX_DIFFERENT_CASES: Final = 15
+NOT_COMPARED: Final = {"blockSubscribe", "slotsUpdatesSubscribe", "voteSubscribe"}
 WHOLE: Final = {"", "result", "error", "result.value", "body", "body.result", "body.error"}
 
 
@@ -107,6 +110,13 @@ def test_a_list_of_texts_may_differ_in_figures_alone() -> None:
 def test_there_are_enough_cases_and_each_has_a_name_of_its_own() -> None:
     identifiers = [case.identifier for case in CASES]
     assert len(set(identifiers)) == len(identifiers) >= MIN_CASES
+
+
+def test_every_method_that_is_offered_is_asked() -> None:
+    asked = {case.method for case in CASES if isinstance(case, Case | WatchCase)}
+    solana = {name for name in METHODS if not name.startswith("localnet_")}
+    assert solana <= asked
+    assert set(SUBSCRIBES) - NOT_COMPARED <= asked
 
 
 def test_few_cases_differ_and_none_as_a_whole() -> None:

@@ -16,7 +16,9 @@ from tests.contract import (
     test_cache_users,
     test_credit_billing,
     test_credit_folds,
+    test_credit_lot_pages,
     test_credit_lots,
+    test_credit_telling,
     test_credit_watching,
     test_credits,
     test_credits_model,
@@ -86,6 +88,20 @@ ACCOUNTING: Final[dict[str, Proof]] = {
         test_limits_gate,
         "TestTelling.test_publishes_each_limit_that_refused",
     ),
+    "told to webhooks in their commit": (
+        test_credit_telling,
+        "test_a_process_that_dies_tells_of_what_it_committed",
+    ),
+    "metadata that is no JSON, or too large": (_credits, "TestRefusals.test_metadata_is_json_of_64_kib"),
+    "dates that are reversed": (_watching, "TestWhatCannotBeAskedFor.test_reversed_dates_are_refused"),
+    "a tier that is unknown": (
+        _watching,
+        "TestWhatCannotBeAskedFor.test_a_tier_without_a_plan_is_no_empty_run",
+    ),
+    "a callback that hangs": (
+        _watching,
+        "TestEvents.test_a_change_of_tier_that_hangs_when_told_is_not_waited_for",
+    ),
 }
 
 LEDGER_AND_BILLING: Final[dict[str, Proof]] = {
@@ -109,6 +125,10 @@ LEDGER_AND_BILLING: Final[dict[str, Proof]] = {
     "voided": (_billing, "TestHolds.test_a_voided_hold_gives_back_and_ends"),
     "and end by a timeout": (_billing, "TestHolds.test_a_hold_ends_by_itself"),
     "lots burn in their order": (_lots, "TestOrder.test_priority_then_expiry_then_age"),
+    "thousands of lots cost what a page does": (
+        test_credit_lot_pages,
+        "test_an_operation_reads_no_more_lots_than_it_can_spend",
+    ),
     "usage per user and period": (
         test_usage,
         "TestCredits.test_rows_are_the_sums_of_the_entries_of_each_period_of_a_place",
@@ -150,6 +170,10 @@ RENEWALS_AND_PACKAGES: Final[dict[str, Proof]] = {
     "a killed one too": (
         test_renewing_processes,
         "test_a_killed_worker_beside_another_credits_each_user_once",
+    ),
+    "a renewal is told if it was committed": (
+        test_credit_telling,
+        "test_a_renewal_that_dies_is_told_of_if_it_was_committed",
     ),
     "missed periods are caught up": (_renewals, "TestOutage.test_each_missed_period_is_caught_up"),
     "a subscription is begun once": (

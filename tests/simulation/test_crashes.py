@@ -37,7 +37,7 @@ FLOWS = {
     "own wallet": Flow("prepared"),
     "accrued fee": Flow("accrued"),
     "lookup table": Flow("airdrop", TABLED, every=4),
-    "charge": Flow("charge", ALLOWED, parts=1, every=8),
+    "charge": Flow("charge", ALLOWED, parts=1, every=3),
     "charges together": Flow("charges", ALLOWED, every=4),
     "told by webhooks": Flow("transfer", TOLD),
     "one of two processes": Flow("transfer", SHARED),

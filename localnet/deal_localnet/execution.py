@@ -77,7 +77,7 @@ class Executor:
         if invalid_budget(transaction) is not None or self._payer_error(before[0], fee) is not None:
             return None
         if self._loads_too_much(transaction, before, costs):
-            return self._land_unloaded(transaction, before, costs, slot)
+            return self._land_unloaded(transaction, before, costs, slot, next_nonce)
         if costs.priority_fee:
             self._charge(keys[0], before[0], costs.priority_fee)
         result = self._programs.run(self._svm.send_transaction, transaction.transaction)
@@ -90,20 +90,32 @@ class Executor:
             after = self._after(transaction, before)
         if next_nonce is not None:
             after = self._with_nonces(transaction, before, after, next_nonce, failed=error is not None)
-        changed = tuple([index for index in transaction.writable if after[index] is not before[index]])
-        for index in changed:
-            self._accounts.record(slot, keys[index], before[index], after[index])
+        changed = self._record(transaction, before, after, slot)
         return self._execution(transaction, before, after, result, error, costs, changed)
 
+    def _record(
+        self, transaction: WireTransaction, before: States, after: States, slot: int
+    ) -> tuple[int, ...]:
+        changed = tuple([index for index in transaction.writable if after[index] is not before[index]])
+        for index in changed:
+            self._accounts.record(slot, transaction.keys[index], before[index], after[index])
+        return changed
+
     def _land_unloaded(
-        self, transaction: WireTransaction, before: States, costs: MessageFee, slot: int
+        self,
+        transaction: WireTransaction,
+        before: States,
+        costs: MessageFee,
+        slot: int,
+        next_nonce: Hash | None,
     ) -> Execution:
         """Take the fee of a transaction whose accounts are larger than it allows itself to load."""
-        payer = transaction.keys[0]
-        self._charge(payer, before[0], costs.total)
+        self._charge(transaction.keys[0], before[0], costs.total)
         after = self._after(transaction, before)
-        self._accounts.record(slot, payer, before[0], after[0])
-        return self._unloaded(before, after, costs)._replace(changed=(0,))
+        if next_nonce is not None:
+            after = self._with_nonces(transaction, before, after, next_nonce, failed=True)
+        changed = self._record(transaction, before, after, slot)
+        return self._unloaded(before, after, costs)._replace(changed=changed)
 
     def _unloaded(self, before: States, after: States, costs: MessageFee) -> Execution:
         return self.refused(LOADS_TOO_MUCH, before)._replace(

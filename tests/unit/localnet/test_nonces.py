@@ -3,6 +3,7 @@
 from base64 import b64encode
 
 import pytest
+from solders.compute_budget import ID as COMPUTE_BUDGET
 from solders.hash import Hash
 from solders.instruction import Instruction
 from solders.keypair import Keypair
@@ -110,6 +111,17 @@ async def test_a_failure_moves_the_nonce_all_the_same(driver: Driver, nonce: Pub
     driver.advance()
     await driver.send(failing, skipPreflight=True)
     assert await driver.value("getBalance", str(driver.payer.pubkey()), PROCESSED) == before - FEE
+
+
+async def test_a_transaction_that_loads_too_much_moves_the_nonce_too(driver: Driver, nonce: Pubkey) -> None:
+    held = await value(driver, nonce)
+    before = await driver.value("getBalance", str(driver.payer.pubkey()), PROCESSED)
+    one_byte = Instruction(COMPUTE_BUDGET, bytes([4]) + (1).to_bytes(4, "little"), [])
+    failing = await durable(driver, nonce, one_byte)
+    signature = await driver.send(failing, skipPreflight=True)
+    assert (await driver.status(signature))["err"] == "MaxLoadedAccountsDataSizeExceeded"
+    assert await driver.value("getBalance", str(driver.payer.pubkey()), PROCESSED) == before - FEE
+    assert await value(driver, nonce) != held
 
 
 async def test_a_failure_that_lived_by_a_blockhash_moves_nothing(driver: Driver, nonce: Pubkey) -> None:

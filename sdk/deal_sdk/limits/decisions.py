@@ -119,6 +119,8 @@ def states_of(reply: Sequence[Any], limits: Sequence[Limit]) -> tuple[LimitState
     """Read each limit's state from the gate script's reply; a reply without any has none."""
     if len(reply) == 1:
         return ()
+    values = iter(reply[1:])
+    in_turn = zip(limits, values, values, values, values, values, strict=True)
     return tuple(
         [
             LimitState(
@@ -129,7 +131,7 @@ def states_of(reply: Sequence[Any], limits: Sequence[Limit]) -> tuple[LimitState
                 retry_ms / _MILLISECONDS,
                 reset_ms / _MILLISECONDS,
             )
-            for limit, (ok, current, maximum, retry_ms, reset_ms) in zip(limits, reply[1:], strict=True)
+            for limit, ok, current, maximum, retry_ms, reset_ms in in_turn
         ]
     )
 

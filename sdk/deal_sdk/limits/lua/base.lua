@@ -5,7 +5,7 @@
 -- 1.79e+15. Every state says itself when it ends; the key's TTL only collects garbage, so a TTL that was lost or
 -- rounded changes no decision.
 
-local call, ceil, floor = redis.call, math.ceil, math.floor
+local call, ceil, floor, tonumber = redis.call, math.ceil, math.floor, tonumber
 local find, format, match, sub = string.find, string.format, string.match, string.sub
 
 -- The kinds of limits that this script was put together of, by name, and what writes the changes that some gather.

@@ -3,8 +3,8 @@
 -- ARGV: mode ("reserve", "take" or "peek"), time or ''; to reserve also reservation_ms, fingerprint, and the users of
 --       the other parts or ''; then of each limit its kind and its words.
 --       A "~" before the kind is a shadow: it counts what it would allow, and never refuses.
--- Reply: status ("allowed", "refused", "replayed", "conflict", "unknown" or "apart"), then for each limit
---        {ok, current, max, retry_ms, reset_ms}. Everything is read before anything is written.
+-- Reply: status ("allowed", "refused", "replayed", "conflict", "unknown" or "apart"), then of each limit five values:
+--        ok, current, max, retry_ms, reset_ms. Everything is read before anything is written.
 
 local mode, now_us = ARGV[1], microseconds_now(ARGV[2])
 local key, place = 1, 3
@@ -67,9 +67,11 @@ if allowed and mode == 'reserve' then
   call('SET', KEYS[1], table.concat(lines, '\n'), 'PX', ARGV[3])
 end
 
-local reply = { allowed and 'allowed' or 'refused' }
+local reply, size = { allowed and 'allowed' or 'refused' }, 1
 for index = 1, count do
   local found = limits[index]
-  reply[index + 1] = { found.ok and 1 or 0, found.current, found.max, found.retry_ms, found.reset_ms }
+  reply[size + 1], reply[size + 2], reply[size + 3] = found.ok and 1 or 0, found.current, found.max
+  reply[size + 4], reply[size + 5] = found.retry_ms, found.reset_ms
+  size = size + 5
 end
 return reply

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
-from deal_localnet import Localnet, LocalnetConfig
+from deal_localnet import Fault, FaultKind, FaultScript, Localnet, LocalnetConfig
 from deal_sdk.chain._errors import parse_retry_after
 from deal_sdk.chain.transport import HttpTransport, LocalnetTransport, endpoint_label, open_transport
 from deal_sdk.clock import ManualClock
@@ -176,6 +176,21 @@ class TestLocalnet:
             with pytest.raises(RpcRefusedError) as caught:
                 await LocalnetTransport(localnet, clock=ManualClock()).post(b" " * 60_000)
             assert caught.value.rpc_code == 413
+
+    async def test_faults_of_the_chain_are_errors_as_over_http(self):
+        body = b'{"jsonrpc":"2.0","id":1,"method":"getHealth"}'
+        async with Localnet(LocalnetConfig(auto_advance=False)) as localnet:
+            transport = LocalnetTransport(localnet, clock=ManualClock())
+            kinds = (FaultKind.LOSE_REPLY, FaultKind.RATE_LIMIT, FaultKind.SERVER_ERROR)
+            localnet.endpoint.faults = FaultScript([Fault(kind, seconds=1.5) for kind in kinds])
+            with pytest.raises(RpcUnavailableError):
+                await transport.post(body)
+            with pytest.raises(RpcRateLimitedError) as slowed:
+                await transport.post(body)
+            assert slowed.value.retry_after_seconds == 1.5
+            with pytest.raises(RpcUnavailableError):
+                await transport.post(body)
+            assert b'"ok"' in await transport.post(body)
 
     async def test_the_url_names_the_transport(self):
         options = {"clock": ManualClock(), "localnet_slot_seconds": 0.05, "localnet_finality_slots": 4}

@@ -1,3 +1,4 @@
+import argparse
 import asyncio
 import json
 import subprocess
@@ -8,10 +9,19 @@ from typing import Any
 import pytest
 from solders.keypair import Keypair
 
-from deal_localnet import Localnet, LocalnetConfig, LocalnetServer, OptionError, SetupError
+from deal_localnet import (
+    FaultKind,
+    Localnet,
+    LocalnetConfig,
+    LocalnetServer,
+    OptionError,
+    SetupError,
+    methods_testing,
+)
 from deal_localnet.__main__ import main
 from deal_localnet.command_line import Invocation, RaisingParser, parser, read_invocation, unheeded
 from deal_sdk.cli.application import run
+from tests.docs.documents import DOCS
 from tests.unit.localnet.test_account_files import DUMP, MINT, written
 
 OTHER = str(Keypair().pubkey())
@@ -103,6 +113,19 @@ def test_another_cluster_is_never_asked(flags: list[str]) -> None:
 def test_a_flag_that_no_chain_could_run_with_is_refused(flags: list[str]) -> None:
     with pytest.raises(SetupError):
         invoked(*flags)
+
+
+def test_the_reference_names_every_flag_method_and_fault() -> None:
+    page = (DOCS / "reference" / "localnet.md").read_text()
+    flags = [
+        option
+        for action in parser()._actions
+        if action.help != argparse.SUPPRESS and action.dest != "help"
+        for option in action.option_strings
+    ]
+    assert len(flags) > 20
+    wanted = [*flags, *methods_testing.table.methods, *(kind.value for kind in FaultKind)]
+    assert [name for name in wanted if f"`{name}" not in page] == []
 
 
 def test_flags_for_a_beginning_are_not_heeded_later() -> None:

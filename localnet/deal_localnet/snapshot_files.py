@@ -11,6 +11,7 @@ from solders.pubkey import Pubkey
 
 from .addresses import GENESIS_ADDRESSES, SYSVAR_OWNER
 from .bank import Bank
+from .genesis import new_svm
 from .ledger_rows import account_rows, block_row, transaction_row
 from .setup_errors import LedgerError
 from .stored_chain import SCHEMA, begin_chain, write_rows
@@ -42,9 +43,10 @@ def write_snapshot(path: Path, seed: bytes, bank: Bank) -> None:
 
 
 def _kept_accounts(bank: Bank) -> Iterator[tuple[Pubkey, Account | None]]:
-    """Iterate over all accounts but those that every chain begins with or that LiteSVM writes by itself."""
+    """Iterate over all accounts but those that are as in every chain or that LiteSVM writes by itself."""
+    fresh = new_svm((), bank.slots_per_epoch)
     for key in dict.fromkeys((*GENESIS_ADDRESSES, *bank.accounts.index.addresses())):
         account = bank.accounts.current(key)
-        is_given = key in GENESIS_ADDRESSES and account is not None and account.executable
+        is_given = key in GENESIS_ADDRESSES and account is not None and account == fresh.get_account(key)
         if not is_given and (account is None or account.owner != SYSVAR_OWNER):
             yield key, account

@@ -18,7 +18,7 @@ from deal_localnet import (
     ProgramFileError,
     read_program,
 )
-from deal_localnet.addresses import BPF_LOADER_2, BPF_LOADER_UPGRADEABLE
+from deal_localnet.addresses import BPF_LOADER_2, BPF_LOADER_UPGRADEABLE, TOKEN_2022_PROGRAM
 from deal_localnet.engine import UnloadableProgramError
 from deal_sdk.chain import allowance
 from tests.unit.localnet.support import Driver
@@ -44,11 +44,11 @@ def upgradeable() -> tuple[tuple[Pubkey, Account], ...]:
     )
 
 
-async def outcome(localnet: Localnet) -> Any:
-    """Call the program with nothing that it knows, and return the transaction's error."""
+async def outcome(localnet: Localnet, program: Pubkey = ADDRESS) -> Any:
+    """Call a program with nothing that it knows, and return the transaction's error."""
     driver = Driver(localnet)
     await driver.fund()
-    signature = await driver.run(Instruction(ADDRESS, b"\xff", []), skipPreflight=True)
+    signature = await driver.run(Instruction(program, b"\xff", []), skipPreflight=True)
     return (await driver.status(signature))["err"]
 
 
@@ -65,6 +65,15 @@ async def test_a_program_runs_and_is_kept(tmp_path: Path, kind: str, kept_in: st
         localnet.save_snapshot(snapshot)
     async with Localnet(config(**(kept or {"snapshot_file": snapshot}))) as localnet:
         assert await outcome(localnet) == UNKNOWN_INSTRUCTION
+
+
+async def test_another_build_of_a_program_that_every_chain_has_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "chain.snapshot"
+    async with Localnet(config(programs=((TOKEN_2022_PROGRAM, ELF.read_bytes()),))) as localnet:
+        localnet.save_snapshot(path)
+    assert path.stat().st_size < 2 * len(ELF.read_bytes()), "the other programs are not in it"
+    async with Localnet(config(snapshot_file=path)) as localnet:
+        assert await outcome(localnet, TOKEN_2022_PROGRAM) == UNKNOWN_INSTRUCTION
 
 
 async def test_a_snapshot_takes_a_program_away_and_gives_it_back() -> None:

@@ -71,6 +71,8 @@ class Accountant:
     async def work_until(self, end: asyncio.Event) -> None:
         while not end.is_set():
             await self.reserve()
+            # A store that refuses at once would leave nobody else a turn.
+            await asyncio.sleep(0)
 
     async def check(self) -> None:
         (state,) = await self._gate.peek([purchase(self.user)])
@@ -252,9 +254,12 @@ class TestClusterFaults:
         end = asyncio.Event()
         tasks = [asyncio.create_task(worker.work_until(end)) for worker in workers]
         assert callable(what)
-        await asyncio.to_thread(what)
-        end.set()
-        await asyncio.gather(*tasks)
+        try:
+            await asyncio.to_thread(what)
+        finally:
+            # Also where it failed: the workers would never end.
+            end.set()
+            await asyncio.gather(*tasks)
         await asyncio.gather(*(worker.reserve() for worker in workers))
 
 

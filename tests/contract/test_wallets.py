@@ -285,7 +285,7 @@ class TestCustodial:
         (row,) = await rows_of(wallets.database, keystore_keys)
         assert (row["address"], row["name"]) == (wallet.address, None)
         stored = row["ciphertext"] + row["nonce"] + row["kdf_salt"]
-        secret = signer._keypair.secret()  # type: ignore[attr-defined]
+        secret = signer._key.private_bytes_raw()  # type: ignore[attr-defined]
         assert secret not in stored
         assert bytes(Pubkey.from_string(wallet.address)) not in stored
 

@@ -79,6 +79,7 @@ async def test_a_nonce_shows_its_value(driver: Driver) -> None:
             {"authority": str(AUTHORITY), "data": [b64encode(CODE).decode(), "base64"], "slot": 7},
         ),
     ],
+    ids=["buffer", "buffer without authority", "program", "program data"],
 )
 async def test_a_deployed_program_shows_its_parts(
     driver: Driver, data: bytes, kind: str, info: dict[str, Any]
@@ -99,6 +100,7 @@ async def test_a_deployed_program_shows_its_parts(
         (bytes([9, 0, 0, 0]) + bytes(60), UPGRADEABLE_LOADER),
         (b"\2", UPGRADEABLE_LOADER),
     ],
+    ids=["nonce of zeros", "nonce of no version", "short table", "table of zeros", "no program", "one byte"],
 )
 async def test_what_says_nothing_is_shown_as_it_is(driver: Driver, data: bytes, owner: Pubkey) -> None:
     key = Keypair().pubkey()

@@ -222,6 +222,17 @@ class TestSettle:
         assert await gate.cancel(Reservation("payment-1", USER)) is Settled.ABSENT
         assert await used(gate, *rules) == [1, 1, 1]
 
+    async def test_cancels_of_one_moment_give_back_each_its_own_hit(
+        self, gate: Gate, clock: ManualClock
+    ) -> None:
+        rule = rate()
+        await gate.reserve("payment-1", [rule])
+        await clock.advance(0.001)
+        await gate.reserve("payment-2", [rule])
+        for name in ("payment-1", "payment-2"):
+            assert await gate.cancel(Reservation(name, USER)) is Settled.CANCELLED
+        assert (await used(gate, rule))[0] == 0
+
     async def test_commit_ends_what_could_be_cancelled(self, gate: Gate) -> None:
         await gate.reserve("payment-1", [purchase()])
 

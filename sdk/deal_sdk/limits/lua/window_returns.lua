@@ -3,7 +3,8 @@ local function return_window(keys, receipt, now_us)
   local at_ms, cost, window_ms, field = match(receipt, '^(%d+):(%d+):(%d+):(.+)$')
   at_ms, cost, window_ms = tonumber(at_ms), tonumber(cost), tonumber(window_ms)
   local sheet, mark = sheet_of(keys[1]), NEWLINE .. field .. ' '
-  local log = read_window(sheet, mark, window_ms, math.max(at_ms, now_ms), now_ms)
+  -- Hits of this very moment are noted at the end of their granule and stay there: they have receipts too.
+  local log = read_window(sheet, mark, window_ms, math.huge, now_ms)
   local kept = { ats = {}, hits = {} }
   for index, noted_ms in ipairs(log.ats) do
     local hits = log.hits[index]

@@ -7,13 +7,14 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Final
 
-import base58
 from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.hash import Hash
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
+
+from deal_localnet.base58 import b58encode
 
 from .instructions import keypair
 from .lanes_programs import FAILING_LANE, NEW_TOKEN_LANE, SYSTEM_LANE, TABLES_LANE
@@ -108,7 +109,7 @@ class Build:
         for index, signature in enumerate(transaction.signatures):
             self.names[f"sig.{name}.{index}" if index else f"sig.{name}"] = str(signature)
         self.names[f"wire.{name}"] = b64encode(wire).decode()
-        self.names[f"wire58.{name}"] = base58.b58encode(wire).decode()
+        self.names[f"wire58.{name}"] = b58encode(wire)
         # A message's bytes have no signatures before them.
         message = wire[1 + 64 * len(transaction.signatures) :]
         self.names[f"message.{name}"] = b64encode(message).decode()

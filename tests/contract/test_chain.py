@@ -168,6 +168,7 @@ class TestTokens:
         assert [balance.exists for balance in balances] == [True, False, True]
         assert all(balance.slot >= reached for balance in balances)
 
+    @pytest.mark.slow
     async def test_a_slot_far_ahead_ends_in_a_typed_error(self, classic):
         with pytest.raises(RpcUnavailableError, match="has not reached slot"):
             await classic.rpc.get_account(classic.mint.address, min_context_slot=10**12)

@@ -16,6 +16,8 @@ from deal_sdk.limits import CalendarWindow, PurchaseTerms
 from deal_sdk.records.webhook_tables import webhook_events
 from tests.integration.conftest import MakePerson, Person, assert_books_agree, localnet_of
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 10
 EXTERNAL_ID = "chat-4711-of-alice"
 WELCOME_KEY = f"welcome {EXTERNAL_ID}"

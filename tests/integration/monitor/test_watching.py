@@ -13,6 +13,8 @@ from deal_sdk import Deal
 from deal_sdk.payments import AllowanceRequest
 from tests.integration.conftest import FAST_CHAIN
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def watching(request: pytest.FixtureRequest) -> AsyncIterator[Deal]:

@@ -24,6 +24,8 @@ from deal_sdk.payments import PackageGrants
 from tests.integration.conftest import MakePerson
 from tests.integration.outside import pay_outside
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 30
 
 

@@ -16,6 +16,8 @@ from deal_sdk import ConfigurationError, Deal, InvalidInputError
 from deal_sdk.errors import PaymentsPausedError, SafetyRailError
 from tests.integration.conftest import FAST_CHAIN, assert_books_agree
 
+pytestmark = pytest.mark.slow
+
 STRANGER = str(Keypair.from_seed(bytes([7] * 32)).pubkey())
 FRIEND = str(Keypair.from_seed(bytes([8] * 32)).pubkey())
 

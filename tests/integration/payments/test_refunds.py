@@ -13,6 +13,8 @@ from deal_sdk import Deal, InvalidInputError, PurchaseLimit, SignatureRequiredEr
 from deal_sdk.errors import InvalidAmountError, PaymentNotFoundError, RefundError
 from tests.integration.conftest import PAID, MakePerson
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_fee_is_given_back_whole(deal: Deal, make_person: MakePerson) -> None:
     alice = await make_person("10")

@@ -49,7 +49,7 @@ from deal_sdk.records.tables import (
 from tests.integration.conftest import FAST_CHAIN, localnet_of
 from tests.integration.outside import pay_outside
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 READ_CHECKS = {"supply", "history_chains", "history_ends_at_chain", "credit_chains"}
 SUPPLY_OFFSET, AMOUNT_OFFSET = 36, 64

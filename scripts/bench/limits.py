@@ -49,9 +49,6 @@ PEERS: Final = ("limits", "throttled-py")
 PINS: Final = Path(__file__).with_name("peers") / "limit_peers.txt"
 PEER_MODULE: Final = "scripts.bench.peers.limit_peers"
 CALLERS: Final = 64
-ALONE_FLOOR: Final = 0.5
-AT_ONCE_FLOOR: Final = 1.6
-"""What a machine that is busy with much else still showed; alone it shows more."""
 BYTES_GOAL: Final = Goal("<=", 1_000)
 ABSOLUTE_GOALS: Final = {
     "purchase_check_p99_milliseconds": Goal("<=", 1),
@@ -148,10 +145,10 @@ async def measure(*, short: bool) -> Report:
 def _judge(report: Report, alone: Rounds, at_once: Rounds) -> None:
     ratios = {
         "alone_gate_time_to_bare_evalsha": (alone, RAW, GATE, Goal("<=", 1.35)),
-        "alone_gate_to_limits": (alone, GATE, "limits", Goal(">=", 2, ALONE_FLOOR)),
-        "alone_gate_to_throttled_py": (alone, GATE, "throttled-py", Goal(">=", 2, ALONE_FLOOR)),
+        "alone_gate_to_limits": (alone, GATE, "limits", Goal(">=", 2)),
+        "alone_gate_to_throttled_py": (alone, GATE, "throttled-py", Goal(">=", 2)),
         "at_once_gate_to_bare_pipeline": (at_once, GATE, RAW, Goal(">=", 0.8)),
-        "at_once_gate_to_limits": (at_once, GATE, "limits", Goal(">=", 4, AT_ONCE_FLOOR)),
+        "at_once_gate_to_limits": (at_once, GATE, "limits", Goal(">=", 4)),
     }
     for name, (rounds, mine, other, goal) in ratios.items():
         report.ratios[name] = Ratio(ratio_by_cycle(rounds[mine], rounds[other]), goal)

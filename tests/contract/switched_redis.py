@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -12,7 +13,7 @@ from tests.servers.processes import LOCAL_ADDRESS
 _CHUNK_BYTES = 65_536
 
 
-class LocalService:
+class LocalService(ABC):
     """A port of this machine that is served from its opening to its end."""
 
     def __init__(self) -> None:
@@ -39,9 +40,9 @@ class LocalService:
                 await writer.wait_closed()
         await self._server.wait_closed()
 
+    @abstractmethod
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end."""
-        raise NotImplementedError
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve_and_close(reader, writer))

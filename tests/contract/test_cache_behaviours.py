@@ -5,7 +5,6 @@ An index for readers: each line says what must hold and which test proves it, on
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Final
 
 import pytest
@@ -20,8 +19,7 @@ from tests.contract import (
     test_cache_tier,
     test_cache_users,
 )
-
-Proof = tuple[ModuleType, str]
+from tests.contract.behaviour_index import Proof, assert_each_is_proven
 
 _manager, _batches, _tags = test_cache_manager, test_cache_batches, test_cache_tags
 _leases, _outages, _tier, _users = test_cache_leases, test_cache_outages, test_cache_tier, test_cache_users
@@ -128,9 +126,4 @@ USER_CACHE: Final[dict[str, Proof]] = {
 @pytest.mark.parametrize(("behaviours", "count"), [(CACHE, 25), (USER_CACHE, 19)], ids=["cache", "users"])
 def test_each_behaviour_has_its_test(behaviours: dict[str, Proof], count: int) -> None:
     assert [int(name[:2]) for name in behaviours] == list(range(1, count + 1))
-    assert len(set(behaviours.values())) == count
-    for module, name in behaviours.values():
-        found: object = module
-        for part in name.split("."):
-            found = getattr(found, part)
-        assert callable(found)
+    assert_each_is_proven(behaviours)

@@ -5,7 +5,6 @@ An index for readers: each line says what must hold and which test proves it; a 
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Final
 
 import pytest
@@ -28,13 +27,12 @@ from tests.contract import (
     test_renewals,
     test_usage,
 )
+from tests.contract.behaviour_index import Proof, assert_each_is_proven
 from tests.integration import test_personal_data
 from tests.integration.cache import test_user_cache
 from tests.integration.payments import test_packages
 from tests.unit.accounting import test_plans
 from tests.unit.client import test_scheduling
-
-Proof = tuple[ModuleType, str]
 
 _credits, _billing, _lots, _watching = (
     test_credits,
@@ -208,9 +206,4 @@ RENEWALS_AND_PACKAGES: Final[dict[str, Proof]] = {
     ids=["accounting", "ledger and billing", "renewals and packages"],
 )
 def test_each_behaviour_has_its_test(behaviours: dict[str, Proof]) -> None:
-    assert len(set(behaviours.values())) == len(behaviours)
-    for module, name in behaviours.values():
-        found: object = module
-        for part in name.split("."):
-            found = getattr(found, part)
-        assert callable(found)
+    assert_each_is_proven(behaviours)

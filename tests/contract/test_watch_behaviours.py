@@ -6,7 +6,6 @@ What is seen on the page is proven in a browser, by tests/acceptance/dashboard, 
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Final
 
 import pytest
@@ -23,11 +22,10 @@ from tests.contract import (
     test_watched_wallets,
     test_webhooks,
 )
+from tests.contract.behaviour_index import Proof, assert_each_is_proven
 from tests.integration.dashboard import test_access_over_http, test_api, test_live_over_websocket
 from tests.integration.monitor import test_restart, test_watching
 from tests.unit.cli import test_wallets as test_wallet_commands
-
-Proof = tuple[ModuleType, str]
 
 _wallets, _proof, _watched, _rounds = (
     test_wallets,
@@ -168,9 +166,4 @@ OPERATING: Final[dict[str, Proof]] = {
     "behaviours", [WALLETS, COUNTING, OPERATING], ids=["wallets", "counting", "operating"]
 )
 def test_each_behaviour_has_its_test(behaviours: dict[str, Proof]) -> None:
-    assert len(set(behaviours.values())) == len(behaviours)
-    for module, name in behaviours.values():
-        found: object = module
-        for part in name.split("."):
-            found = getattr(found, part)
-        assert callable(found)
+    assert_each_is_proven(behaviours)
